@@ -1,0 +1,150 @@
+"""The settings: every ``GTM_*`` variable of the environment or of ``.env``, typed, in one place.
+
+Nothing else in the package reads the environment. An unknown or malformed variable is a :class:`SettingsError`
+that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "GTM_"
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+SYNTHETIC_DAYS = 30
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or malformed. The message names it and says what it takes."""
+
+
+class Settings(BaseSettings):
+    """What can be set. Each field is the variable ``GTM_<FIELD>``; the defaults need no account anywhere."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=None, frozen=True, extra="forbid")
+
+    home: Path = Field(
+        default=Path(".gtm"),
+        description="State folder: lake, warehouse, published file, Dagster's records. Relative to the project.",
+    )
+    salesforce_source: Literal["synthetic"] = Field(
+        default="synthetic", description="Where Salesforce records come from."
+    )
+    start_date: date = Field(
+        default=date(2026, 9, 1),
+        description="Key of the first daily partition; it also holds all history before it.",
+    )
+    end_date: Annotated[date | None, NoDecode] = Field(
+        default=None,
+        validate_default=True,
+        description="Key of the last daily partition, or `open`. Default: 30 partitions.",
+    )
+    synthetic_scale: float = Field(
+        default=0.01, gt=0, le=100, description="Volume of the synthetic org; 1 is a mid-sized company's."
+    )
+    synthetic_seed: int = Field(default=1, ge=0, description="Seed of the synthetic org.")
+    executor: Literal["in_process", "multiprocess"] = Field(
+        default="in_process", description="How the steps of a run are executed."
+    )
+    dbt_threads: int = Field(default=2, ge=1, le=64, description="Models that dbt builds at a time.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return (PROJECT_DIR / value.expanduser()).resolve()
+
+    @field_validator("end_date", mode="before")
+    @classmethod
+    def _open_end(cls, value: object) -> object:
+        return date.max if isinstance(value, str) and value.strip().lower() == "open" else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Settings:
+        if self.end_date is not None and self.end_date < self.start_date:
+            raise ValueError(f"GTM_END_DATE {self.end_date} is before GTM_START_DATE {self.start_date}")
+        return self
+
+    @property
+    def last_partition(self) -> date | None:
+        """Key of the last partition, or None where partitions go on with the calendar."""
+        if self.end_date == date.max:
+            return None
+        return self.end_date or self.start_date + timedelta(days=SYNTHETIC_DAYS - 1)
+
+    @cached_property
+    def lake_dir(self) -> Path:
+        """The change log of raw records."""
+        return self.home / "lake"
+
+    @cached_property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file that dbt writes."""
+        return self.home / "warehouse.duckdb"
+
+    @cached_property
+    def warehouse_lock_path(self) -> Path:
+        """The file whose lock whoever opens the warehouse holds."""
+        return self.home / "warehouse.lock"
+
+    @cached_property
+    def published_path(self) -> Path:
+        """The file that people read."""
+        return self.home / "published" / "gtm.duckdb"
+
+    @cached_property
+    def dagster_home(self) -> Path:
+        """Dagster's own records: runs, events, schedules, logs."""
+        return self.home / "dagster"
+
+    @cached_property
+    def dbt_target_dir(self) -> Path:
+        """Artifacts of dbt's runs on this state folder."""
+        return self.home / "dbt"
+
+
+def load_settings(environment: dict[str, str] | None = None) -> Settings:
+    """The settings of the environment, over those of the project's ``.env``.
+
+    Raises:
+        SettingsError: a ``GTM_*`` variable is unknown or does not fit its type.
+    """
+    if environment is None:
+        in_file = {k: v for k, v in dotenv_values(PROJECT_DIR / ".env").items() if v is not None}
+        environment = {**in_file, **os.environ}
+    given = {k: v for k, v in environment.items() if k.upper().startswith(PREFIX)}
+    known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    for variable in given:
+        if variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
+            raise SettingsError(f"{variable} is not a setting: {hint}")
+    # An empty variable is how a shell or a compose file says "not set".
+    values = {known[k]: v.strip() for k, v in given.items() if v.strip()}
+    try:
+        return _FromMapping(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(e) for e in error.errors())) from None
+
+
+class _FromMapping(Settings):
+    """Settings made from the given values alone: the environment was read, and checked, by the caller."""
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls, init_settings, **_):
+        return (init_settings,)
+
+
+def _explain(error: dict) -> str:
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
+    name = str(error["loc"][0])
+    takes = Settings.model_fields[name].description
+    return f"{PREFIX}{name.upper()}={error['input']!r}: {error['msg']}. It holds: {takes}"

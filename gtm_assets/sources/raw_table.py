@@ -1,0 +1,146 @@
+"""What the platform knows of a raw table: its name, columns, cursor and how its deletes are seen.
+
+A source's catalogue is a tuple of :class:`RawTable`. The lake types records by it, the raw assets are made
+from it and the dbt source file is generated from it, so a table is described once.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+import pyarrow as pa
+
+
+class ColumnType(enum.Enum):
+    """Type of a raw column. The Salesforce types that each stands for are in the catalogue's builders."""
+
+    STRING = "varchar"
+    BOOLEAN = "boolean"
+    INTEGER = "bigint"
+    DOUBLE = "double"
+    CURRENCY = "decimal(18,2)"
+    DATE = "date"
+    TIMESTAMP = "timestamp with time zone"
+
+    @property
+    def sql(self) -> str:
+        """The type's name in SQL, as the dbt sources state it."""
+        return self.value
+
+    @property
+    def polars(self) -> pl.DataType:
+        """The Polars type of a landed column."""
+        return {
+            ColumnType.STRING: pl.String(),
+            ColumnType.BOOLEAN: pl.Boolean(),
+            ColumnType.INTEGER: pl.Int64(),
+            ColumnType.DOUBLE: pl.Float64(),
+            ColumnType.CURRENCY: pl.Decimal(18, 2),
+            ColumnType.DATE: pl.Date(),
+            ColumnType.TIMESTAMP: pl.Datetime("us", "UTC"),
+        }[self]
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type written to Parquet."""
+        return {
+            ColumnType.STRING: pa.string(),
+            ColumnType.BOOLEAN: pa.bool_(),
+            ColumnType.INTEGER: pa.int64(),
+            ColumnType.DOUBLE: pa.float64(),
+            ColumnType.CURRENCY: pa.decimal128(18, 2),
+            ColumnType.DATE: pa.date32(),
+            ColumnType.TIMESTAMP: pa.timestamp("us", "UTC"),
+        }[self]
+
+
+class Pii(enum.Enum):
+    """How closely a column with personal data is guarded. Restricted columns are never extracted."""
+
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+
+class Deletes(enum.Enum):
+    """How a deleted record of a table is recognised."""
+
+    SOFT = "is_deleted"
+    """The source marks it in ``is_deleted`` and still returns it."""
+    SNAPSHOT = "_fivetran_deleted"
+    """It is missing from a full extraction; the loader marks it in ``_fivetran_deleted``."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a raw table.
+
+    ``api_name`` is the source's own name, ``name`` ours (snake_case).
+    """
+
+    name: str
+    type: ColumnType
+    description: str
+    api_name: str
+    pii: Pii | None = None
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A raw table: the catalogue's entry for one object of a source.
+
+    ``columns`` holds the source's own columns and the delete mark, without the loader's bookkeeping.
+    ``cursor`` names the column that orders a record's versions.
+    """
+
+    source: str
+    name: str
+    api_name: str
+    description: str
+    columns: tuple[Column, ...]
+    cursor: str
+    deletes: Deletes
+    id_column: str = "id"
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"{self.qualified_name}: columns {repeated} are listed twice in the catalogue")
+        for needed in (self.id_column, self.cursor, self.deletes.value):
+            if needed not in names:
+                raise ValueError(f"{self.qualified_name}: column {needed} is missing from the catalogue")
+
+    @property
+    def qualified_name(self) -> str:
+        """``source.table``: how messages and commands name the table."""
+        return f"{self.source}.{self.name}"
+
+    @cached_property
+    def types(self) -> dict[str, ColumnType]:
+        """Column name to type, in the catalogue's order."""
+        return {column.name: column.type for column in self.columns}
+
+
+_LOWER_TO_UPPER = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_LETTER_DIGIT = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+
+
+def fivetran_name(api_name: str) -> str:
+    """The snake_case name that Fivetran gives to a column or table.
+
+    >>> fivetran_name("Audit_Phase__c"), fivetran_name("Pricebook2Id")
+    ('audit_phase_c', 'pricebook_2_id')
+
+    Rule: Fivetran's documented naming, transliteration excepted (API names are ASCII). A run of capitals is
+    not split before its last one: ``LastCURequestDate`` is ``last_curequest_date``.
+    """
+    name = re.sub(r"[^A-Za-z0-9_]", "_", api_name)
+    name = _LOWER_TO_UPPER.sub("_", name)
+    name = _LETTER_DIGIT.sub("_", name)
+    name = re.sub(r"_+", "_", name).lower()
+    return f"_{name}" if name[:1].isdigit() else name
