@@ -1,0 +1,1 @@
+"""gtm_assets: CRM records in, a proven star schema out."""

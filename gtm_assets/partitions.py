@@ -88,16 +88,21 @@ class Calendar:
         keys = self.closed(now)
         if not keys:
             ready = boundary(self.first + timedelta(days=1))
-            raise PartitionError(f"no partition is over yet: the first, {self.first}, ends {ready:%Y-%m-%d %H:%M} UTC")
+            raise PartitionError(
+                f"no partition is over yet: the first, {self.first}, ends {ready:%Y-%m-%d %H:%M} UTC"
+            )
         from_day = self._day(first) if first else self.first
         to_day = self._day(last) if last else date.fromisoformat(keys[-1])
         if to_day.isoformat() > keys[-1]:
             ends = boundary(to_day + timedelta(days=1))
             raise PartitionError(
-                f"partition {to_day} is not over: it ends {ends:%Y-%m-%d %H:%M} UTC. The last that is over is {keys[-1]}."
+                f"partition {to_day} is not over: it ends {ends:%Y-%m-%d %H:%M} UTC. "
+                f"The last that is over is {keys[-1]}."
             )
         if from_day > to_day:
-            raise PartitionError(f"the range from {from_day} to {to_day} is empty: its first day is after its last")
+            raise PartitionError(
+                f"the range from {from_day} to {to_day} is empty: its first day is after its last"
+            )
         return [key for key in keys if from_day.isoformat() <= key <= to_day.isoformat()]
 
     def _days(self) -> Iterator[date]:
@@ -110,14 +115,25 @@ class Calendar:
         try:
             day = date.fromisoformat(key)
         except ValueError:
-            raise PartitionError(f"{key!r} is not a partition: partitions are days, such as {self.first}") from None
+            raise PartitionError(
+                f"{key!r} is not a partition: partitions are days, such as {self.first}"
+            ) from None
         if day < self.first:
             raise PartitionError(f"partition {key} is before the first, {self.first} (GTM_START_DATE)")
         if self.last is not None and day > self.last:
-            raise PartitionError(f"partition {key} is after the last, {self.last} (GTM_END_DATE; `open` lets it go on)")
+            raise PartitionError(
+                f"partition {key} is after the last, {self.last} (GTM_END_DATE; `open` lets it go on)"
+            )
         return day
 
 
 def batches(keys: list[str], size: int = BATCH_SIZE) -> list[list[str]]:
     """The keys in runs' worth: at most ``size`` each, in order."""
     return [keys[i : i + size] for i in range(0, len(keys), size)]
+
+
+def partition_of(instant: datetime) -> str:
+    """Key of the partition in whose window an instant lies, the calendar's ends aside."""
+    local = instant.astimezone(ZoneInfo(TIMEZONE))
+    day = local.date() if local.time() >= BOUNDARY else local.date() - timedelta(days=1)
+    return day.isoformat()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import polars as pl
@@ -101,12 +101,13 @@ class RawTable:
     name: str
     api_name: str
     description: str
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...] = field(repr=False)
     cursor: str
     deletes: Deletes
     id_column: str = "id"
 
     def __post_init__(self) -> None:
+        """Refuse a catalogue entry that the lake could not use."""
         names = [column.name for column in self.columns]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

@@ -369,7 +369,10 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _text("StageName", "Current stage."),
             _number("Probability", "Probability of winning, per cent."),
             _text("ForecastCategory", "API forecast category: Pipeline, BestCase, Forecast, Closed, Omitted."),
-            _text("ForecastCategoryName", "Displayed forecast category: Pipeline, Best Case, Commit, Closed, Omitted."),
+            _text(
+                "ForecastCategoryName",
+                "Displayed forecast category: Pipeline, Best Case, Commit, Closed, Omitted.",
+            ),
             _money("Amount", "Amount of the deal."),
             _money("ExpectedRevenue", "Amount × probability as Salesforce keeps it."),
             _number("TotalOpportunityQuantity", "Sum of the line quantities."),

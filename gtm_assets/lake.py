@@ -1,0 +1,563 @@
+"""The lake: a change log of raw records that only grows, and the only writer of ``GTM_HOME/lake``.
+
+A batch is one immutable Parquet file, ``lake/<source>/<table>/partition=<day>/<batch id>.parquet``, written beside
+its place and linked into it whole. Its columns are the catalogue's, then columns the catalogue does not know (as
+text), then the loader's: ``_batch_id``, ``_known_at`` (when we saw the records), ``_fivetran_synced`` (when they
+were loaded) and ``_version_hash``. A version of a record is told by that hash of all its source columns, id and
+cursor among them.
+
+Records that do not fit wait in ``lake/quarantine/<source>/<table>/partition=<day>``, whole and as text, with the
+reason. Only a retry takes them out.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from gtm_assets.fit import TypedPage, as_text, fit
+from gtm_assets.partitions import Window, partition_of
+from gtm_assets.sources.raw_table import ColumnType, RawTable
+
+LOADER_COLUMNS: dict[str, ColumnType] = {
+    "_fivetran_synced": ColumnType.TIMESTAMP,
+    "_batch_id": ColumnType.STRING,
+    "_known_at": ColumnType.TIMESTAMP,
+    "_version_hash": ColumnType.STRING,
+}
+"""What the lake adds to each record."""
+
+_QUARANTINE_SCHEMA = pl.Schema(
+    {
+        "record_id": pl.String(),
+        "reason": pl.String(),
+        "record": pl.String(),
+        "_batch_id": pl.String(),
+        "_known_at": pl.Datetime("us", "UTC"),
+        "_record_hash": pl.String(),
+    }
+)
+_PARTITION_DIR = "partition={}"
+
+
+class LakeError(RuntimeError):
+    """The lake can't be read or written. The message names the table, the partition and what to do."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why records of one landing went to quarantine: one column, one reason."""
+
+    column: str
+    problem: str
+    records: int
+    example_id: str | None
+    example_value: str | None
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What landing one partition did."""
+
+    table: RawTable
+    partition: str
+    batch_id: str | None
+    """The new batch; None where all versions were there already."""
+    received: int
+    """Records that the source returned, repeats included."""
+    added: int
+    """Versions that were not in the lake before."""
+    quarantined: int
+    """Records that went to quarantine and were not there already."""
+    bytes: int
+    newest_cursor: datetime | None
+    problems: tuple[Problem, ...]
+    unknown_columns: tuple[str, ...]
+    missing_columns: tuple[str, ...]
+    columns: dict[str, str] = field(repr=False)
+    """Column name to SQL type, as landed."""
+
+    def describe_problems(self) -> str:
+        """What is in quarantine, why and what to do, in sentences. Empty where nothing is."""
+        if not self.problems:
+            return ""
+        name = self.table.qualified_name
+        lines = [
+            f"{name} {self.partition}: {p.column} {p.problem} in {p.records:,} of {self.received:,} records"
+            f" (first: {p.example_id or 'no id'} {p.example_value!r})."
+            for p in self.problems
+        ]
+        folder = f"lake/quarantine/{self.table.source}/{self.table.name}/{_PARTITION_DIR.format(self.partition)}"
+        lines.append(
+            f"They are in quarantine ({folder}). Repaired at the source, they come back by themselves; "
+            f"if our type is wrong, mend the catalogue and run: gtm quarantine retry {name}"
+        )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One file of the lake."""
+
+    table: str
+    partition: str
+    batch_id: str
+    path: Path
+
+
+class Lake:
+    """The lake under ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        """The lake under ``root``, which need not exist yet."""
+        self.root = root
+
+    # -- landing ------------------------------------------------------------------------------------------------
+
+    def land(self, table: RawTable, window: Window, pages: Iterable[pl.DataFrame], known_at: datetime) -> Landing:
+        """Land what an extraction of ``window`` found: one new batch of the versions not seen before, or none.
+
+        A partition that has no batch yet gets one even where nothing was found. Pages are written as they come,
+        so memory holds one page. ``known_at`` is when we saw the records.
+
+        Raises:
+            LakeError: the disk is full, or the folder can't be written. Nothing was landed.
+        """
+        with self._alone(table), _explaining(table, window.key):
+            return _Landing(self, table, window, known_at).run(pages)
+
+    def retry(self, table: RawTable, window_of_partition, known_at: datetime) -> list[Landing]:
+        """Land the records in quarantine that fit by now, each in the partition that it came in.
+
+        ``window_of_partition`` gives the window of a partition key. Those that still don't fit stay.
+
+        Raises:
+            LakeError: the disk is full, or the folder can't be written.
+        """
+        landings = []
+        for path in self._quarantine_files(table):
+            window = window_of_partition(_partition_in(path))
+            with self._alone(table), _explaining(table, window.key):
+                waiting = pl.read_parquet(path)
+                records = _from_json(waiting["record"])
+                fits = fit(table, records).fits
+                if not fits.any():
+                    continue
+                landings.append(_Landing(self, table, window, known_at).run([records.filter(fits)]))
+                # After the batch: a crash in between lands nothing twice, since versions are told apart.
+                _replace(path, waiting.filter(~fits))
+        return landings
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def batches(self, table: RawTable | None = None) -> list[Batch]:
+        """The batches of a table, or of all, by partition and batch id."""
+        pattern = f"{table.source}/{table.name}" if table else "*/*"
+        found = sorted(self.root.glob(f"{pattern}/partition=*/*.parquet"))
+        return [Batch(f"{p.parts[-4]}.{p.parts[-3]}", _partition_in(p), p.stem, p) for p in found]
+
+    def partitions(self, table: RawTable) -> list[str]:
+        """Keys of the partitions of a table that have landed, oldest first."""
+        return sorted({batch.partition for batch in self.batches(table)})
+
+    def read(self, table: RawTable) -> pl.LazyFrame:
+        """All landed versions of a table, columns unknown to the catalogue included.
+
+        Raises:
+            LakeError: nothing has landed, or a file can't be read.
+        """
+        paths = [batch.path for batch in self.batches(table)]
+        if not paths:
+            raise LakeError(f"{table.qualified_name}: nothing has landed. Run: gtm run")
+        for path in paths:
+            self.verify(path)
+        return pl.concat(
+            [pl.scan_parquet(path, hive_partitioning=False) for path in paths], how="diagonal_relaxed"
+        )
+
+    def verify(self, path: Path) -> None:
+        """Raise where a batch can't be read.
+
+        Raises:
+            LakeError: the file is not whole Parquet.
+        """
+        try:
+            pq.read_metadata(path)
+        except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+            partition = _partition_in(path)
+            raise LakeError(
+                f"{path.parts[-4]}.{path.parts[-3]} {partition}: the lake's file {path} can't be read ({error}). "
+                f"Restore it from a backup, or land the partition again, which puts the file aside: "
+                f"gtm run --from {partition} --to {partition}"
+            ) from error
+
+    def quarantined(self, table: RawTable) -> pl.DataFrame:
+        """The records of a table in quarantine: partition, record_id, reason, record (JSON), _known_at."""
+        frames = [
+            pl.read_parquet(path).with_columns(pl.lit(_partition_in(path)).alias("partition"))
+            for path in self._quarantine_files(table)
+        ]
+        empty = pl.DataFrame(schema={**_QUARANTINE_SCHEMA, "partition": pl.String()})
+        return pl.concat([empty, *frames]).select("partition", "record_id", "reason", "record", "_known_at")
+
+    # -- places -------------------------------------------------------------------------------------------------
+
+    def partition_dir(self, table: RawTable, partition: str) -> Path:
+        """Where a partition's batches lie."""
+        return self.root / table.source / table.name / _PARTITION_DIR.format(partition)
+
+    def quarantine_dir(self, table: RawTable, partition: str) -> Path:
+        """Where a partition's records wait that did not fit."""
+        return self.root / "quarantine" / table.source / table.name / _PARTITION_DIR.format(partition)
+
+    def _quarantine_files(self, table: RawTable) -> list[Path]:
+        return sorted((self.root / "quarantine" / table.source / table.name).glob("partition=*/*.parquet"))
+
+    @contextmanager
+    def _alone(self, table: RawTable) -> Iterator[None]:
+        """One landing of a table at a time; a process that dies lets go by dying."""
+        folder = self.root / table.source / table.name
+        with _explaining(table, "all partitions"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            yield
+
+
+class _Landing:
+    """One landing under way. The caller holds the table's lock."""
+
+    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime) -> None:
+        self.lake, self.table, self.window, self.known_at = lake, table, window, known_at
+        self.folder = lake.partition_dir(table, window.key)
+        self.received = self.added = self.quarantined = 0
+        self.newest: datetime | None = None
+        self.problems: dict[tuple[str, str], Problem] = {}
+        self.unknown: set[str] = set()
+        self.missing: set[str] | None = None
+        self._seen: dict[str, pl.Series] = {}
+        self._own: list[pl.Series] = []
+
+    def run(self, pages: Iterable[pl.DataFrame]) -> Landing:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        first = self._clear_up()
+        self.batch_id = self._next_batch_id()
+        temporary = self.folder / f".{self.batch_id}.tmp"
+        spool = _Spool(temporary, self.table)
+        misfits: list[pl.DataFrame] = []
+        try:
+            for page in pages:
+                typed = fit(self.table, page)
+                self._note(typed)
+                misfits.append(self._misfits(page, typed))
+                spool.write(self._unseen(self._versions(typed)))
+            landed = spool.close(empty_too=first)
+            # Quarantine first: once the batch stands, the partition counts as landed.
+            self._quarantine(misfits)
+            size = landed.stat().st_size if landed else 0
+            if landed:
+                _into_place(landed, self.folder / f"{self.batch_id}.parquet")
+        finally:
+            spool.discard()
+        return Landing(
+            table=self.table,
+            partition=self.window.key,
+            batch_id=self.batch_id if landed else None,
+            received=self.received,
+            added=self.added,
+            quarantined=self.quarantined,
+            bytes=size,
+            newest_cursor=self.newest,
+            problems=tuple(self.problems.values()),
+            unknown_columns=tuple(sorted(self.unknown)),
+            missing_columns=tuple(sorted(self.missing or ())),
+            columns={
+                **{name: type_.sql for name, type_ in self.table.types.items()},
+                **dict.fromkeys(sorted(self.unknown), ColumnType.STRING.sql),
+                **{name: type_.sql for name, type_ in LOADER_COLUMNS.items()},
+            },
+        )
+
+    def _clear_up(self) -> bool:
+        """Remove what a killed landing left, put unreadable files aside; say whether no batch is left."""
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink()
+        whole = 0
+        for path in self.folder.glob("*.parquet"):
+            try:
+                self.lake.verify(path)
+                whole += 1
+            except LakeError:
+                path.rename(path.with_suffix(".unreadable"))
+        return whole == 0
+
+    def _next_batch_id(self) -> str:
+        # Files put aside count too: an id that a model may have consumed is never given again.
+        taken = len(list(self.folder.glob("*.parquet"))) + len(list(self.folder.glob("*.unreadable")))
+        return f"{self.table.name}-{self.window.key}-{taken:04d}"
+
+    def _note(self, typed: TypedPage) -> None:
+        self.received += typed.frame.height
+        self.unknown.update(typed.unknown_columns)
+        missing = set(typed.missing_columns)
+        self.missing = missing if self.missing is None else self.missing & missing
+
+    def _misfits(self, page: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
+        """The page's records for quarantine."""
+        if not typed.misfits:
+            return pl.DataFrame(schema=_QUARANTINE_SCHEMA)
+        ids = as_text(page[self.table.id_column]) if self.table.id_column in page.columns else None
+        reasons: dict[int, list[str]] = {}
+        for misfit in typed.misfits:
+            rows = misfit.rows.arg_true().to_list()
+            for row in rows:
+                reasons.setdefault(row, []).append(f"{misfit.column} {misfit.problem}: {misfit.values[row]!r}")
+            key = (misfit.column, misfit.problem)
+            before = self.problems.get(key)
+            self.problems[key] = Problem(
+                *key,
+                records=len(rows) + (before.records if before else 0),
+                example_id=before.example_id if before else (ids[rows[0]] if ids is not None else None),
+                example_value=before.example_value if before else misfit.values[rows[0]],
+            )
+        rows = sorted(reasons)
+        records = _to_json(page[rows])
+        return pl.DataFrame(
+            {
+                "record_id": [None if ids is None else ids[row] for row in rows],
+                "reason": ["; ".join(reasons[row]) for row in rows],
+                "record": records,
+                "_batch_id": [self.batch_id] * len(rows),
+                "_known_at": [self.known_at] * len(rows),
+                "_record_hash": _md5(pl.Series(records, dtype=pl.String)),
+            },
+            schema=_QUARANTINE_SCHEMA,
+        )
+
+    def _versions(self, typed: TypedPage) -> pl.DataFrame:
+        """The records that fit, each with its version hash, each version once."""
+        frame = typed.frame.filter(typed.fits) if typed.misfits else typed.frame
+        frame = frame.with_columns(version_hash(frame).alias("_version_hash"))
+        return frame.unique("_version_hash", keep="first", maintain_order=True)
+
+    def _unseen(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The versions that neither this landing nor an earlier one brought."""
+        for known in [self._landed_versions(self.window.key), *self._own, *self._late_versions(frame)]:
+            if frame.height and len(known):
+                frame = frame.join(known.to_frame("_version_hash"), on="_version_hash", how="anti")
+        frame = frame.with_columns(
+            pl.lit(self.known_at, pl.Datetime("us", "UTC")).alias("_fivetran_synced"),
+            pl.lit(self.batch_id).alias("_batch_id"),
+            pl.lit(self.known_at, pl.Datetime("us", "UTC")).alias("_known_at"),
+        )
+        self._own.append(frame["_version_hash"])
+        self.added += frame.height
+        newest = frame[self.table.cursor].max()
+        if newest is not None:
+            self.newest = newest if self.newest is None else max(self.newest, newest)
+        return frame
+
+    def _late_versions(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """Versions landed by the earlier partitions to which late records of this page belong.
+
+        Only those partitions are opened, so the cost follows the lateness and not the history.
+        """
+        start = self.window.start
+        late = frame.filter(pl.col(self.table.cursor) < start) if start else frame.clear()
+        if late.is_empty():
+            return []
+        landed = [key for key in self.lake.partitions(self.table) if key < self.window.key]
+        since = partition_of(late[self.table.cursor].min())
+        # The first partition holds all history before it.
+        return [self._landed_versions(key) for key in landed if key >= since or key == landed[0]]
+
+    def _landed_versions(self, partition: str) -> pl.Series:
+        if partition not in self._seen:
+            files = sorted(self.lake.partition_dir(self.table, partition).glob("*.parquet"))
+            for path in files:
+                self.lake.verify(path)
+            columns = [pl.read_parquet(path, columns=["_version_hash"], hive_partitioning=False) for path in files]
+            empty = pl.DataFrame(schema={"_version_hash": pl.String()})
+            self._seen[partition] = pl.concat([empty, *columns])["_version_hash"]
+        return self._seen[partition]
+
+    def _quarantine(self, pages: list[pl.DataFrame]) -> None:
+        found = pl.concat([pl.DataFrame(schema=_QUARANTINE_SCHEMA), *pages]).unique(
+            "_record_hash", keep="first", maintain_order=True
+        )
+        folder = self.lake.quarantine_dir(self.table, self.window.key)
+        for path in sorted(folder.glob("*.parquet")):
+            found = found.join(pl.read_parquet(path), on="_record_hash", how="anti")
+        if found.is_empty():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        # The batch's name is free here as long as it is free in the lake, but for a landing of misfits alone.
+        name, again = self.batch_id, 0
+        while (folder / f"{name}.parquet").exists():
+            again += 1
+            name = f"{self.batch_id}.{again}"
+        _replace(folder / f"{name}.parquet", found)
+        self.quarantined = found.height
+
+
+class _Spool:
+    """A Parquet file that grows page by page beside its final place.
+
+    Columns that the catalogue does not know may first show up on a later page; then the pages before are copied
+    with the column as null.
+    """
+
+    def __init__(self, path: Path, table: RawTable) -> None:
+        self._path = path
+        self._fields = {name: type_.arrow for name, type_ in table.types.items()}
+        self._unknown: list[str] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        if frame.is_empty():
+            return
+        known = {*self._fields, *LOADER_COLUMNS, *self._unknown}
+        fresh = [name for name in frame.columns if name not in known]
+        if fresh:
+            self._widen(fresh)
+        schema = self._schema()
+        if self._writer is None:
+            self._writer = self._open(self._path, schema)
+        absent = [pl.lit(None, pl.String()).alias(n) for n in self._unknown if n not in frame.columns]
+        self._writer.write_table(frame.with_columns(absent).select(schema.names).to_arrow().cast(schema))
+
+    def close(self, empty_too: bool) -> Path | None:
+        """The finished file; None where nothing was written and an empty one is not wanted."""
+        if self._writer is None and empty_too:
+            self._writer = self._open(self._path, self._schema())
+        if self._writer is None:
+            return None
+        self._writer.close()
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+        return self._path
+
+    def discard(self) -> None:
+        """Leave nothing beside the final place."""
+        if self._writer is not None and self._writer.is_open:
+            self._writer.close()
+        self._path.unlink(missing_ok=True)
+
+    def _schema(self) -> pa.Schema:
+        loader = {name: type_.arrow for name, type_ in LOADER_COLUMNS.items()}
+        unknown = dict.fromkeys(sorted(self._unknown), ColumnType.STRING.arrow)
+        return pa.schema([*self._fields.items(), *unknown.items(), *loader.items()])
+
+    def _open(self, path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+        return pq.ParquetWriter(path, schema, compression="zstd")
+
+    def _widen(self, fresh: list[str]) -> None:
+        self._unknown += fresh
+        if self._writer is None:
+            return
+        self._writer.close()
+        narrow = self._path.with_name(f"{self._path.name[:-4]}.narrow.tmp")
+        self._path.rename(narrow)
+        schema = self._schema()
+        self._writer = self._open(self._path, schema)
+        with pq.ParquetFile(narrow) as file:
+            for group in range(file.num_row_groups):
+                part = file.read_row_group(group)
+                for name in fresh:
+                    part = part.append_column(name, pa.nulls(part.num_rows, pa.string()))
+                self._writer.write_table(part.select(schema.names).cast(schema))
+        narrow.unlink()
+
+
+def version_hash(frame: pl.DataFrame) -> pl.Series:
+    """One md5 per record over all its columns by name; a null counts like an absent column.
+
+    So neither the order of columns nor a new, still empty one makes a new version. Timestamps count as
+    microseconds since 1970.
+    """
+    parts = []
+    for name in sorted(frame.columns):
+        value = pl.col(name)
+        if isinstance(frame.schema[name], pl.Datetime):
+            value = value.dt.epoch("us")
+        text = pl.concat_str([pl.lit(f"{name}="), value.cast(pl.String), pl.lit("\x1f")])
+        parts.append(text.fill_null(""))
+    return _md5(frame.select(pl.concat_str(parts).alias("text"))["text"])
+
+
+def _md5(texts: pl.Series) -> pl.Series:
+    # DuckDB's md5 works on whole columns; Polars' own hash changes between its versions.
+    table = pa.table({"text": texts.to_arrow()})
+    with _hasher().cursor() as connection:
+        connection.register("texts", table)
+        hashed = connection.sql("select md5(text) as hash from texts").pl()
+    return hashed["hash"].cast(pl.String)
+
+
+@cache
+def _hasher() -> duckdb.DuckDBPyConnection:
+    # Opening one takes longer than hashing a day's records.
+    return duckdb.connect(config={"threads": 1})
+
+
+def _to_json(page: pl.DataFrame) -> list[str]:
+    """Each record as a JSON object of texts and nulls, which :func:`fit` reads back without loss."""
+    texts = pl.DataFrame([as_text(page[name]) for name in page.columns])
+    return [json.dumps(record, ensure_ascii=False, sort_keys=True) for record in texts.iter_rows(named=True)]
+
+
+def _from_json(records: pl.Series) -> pl.DataFrame:
+    rows = [json.loads(record) for record in records]
+    names = sorted({name for row in rows for name in row})
+    return pl.DataFrame(
+        {name: [row.get(name) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
+    )
+
+
+def _partition_in(path: Path) -> str:
+    return path.parent.name.removeprefix("partition=")
+
+
+def _into_place(temporary: Path, final: Path) -> None:
+    """Give a finished file its name, durably. The name was free: the table's lock is held."""
+    temporary.replace(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _replace(path: Path, frame: pl.DataFrame) -> None:
+    """Write a quarantine file whole, or remove it where nothing is left."""
+    if frame.is_empty():
+        path.unlink()
+        return
+    temporary = path.with_name(f".{path.stem}.tmp")
+    frame.write_parquet(temporary)
+    _into_place(temporary, path)
+
+
+@contextmanager
+def _explaining(table: RawTable, partition: str) -> Iterator[None]:
+    """Turn the operating system's errors into sentences. Nothing has landed when one is raised."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "The disk is full: free space and run again; nothing of the partition was landed"
+        else:
+            advice = "Check that the folder can be written, then run again; nothing of the partition was landed"
+        raise LakeError(f"{table.qualified_name} {partition}: {error}. {advice}.") from error
