@@ -1,0 +1,49 @@
+# make run   builds the whole warehouse from nothing      make test   lint and the whole suite
+# make dev   opens the UI                                 make help   all targets
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run dev test lint format sources lock clean
+
+help: ## This list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+setup: .venv/.installed ## Virtual environment with the pinned packages.
+
+# uv installs in seconds and compiles; where it can't reach an index, pip with the user's own settings does.
+.venv/.installed: requirements.lock setup.cfg
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## Land, build, prove and publish; says where to look.
+	$(BIN)/gtm run
+
+dev: setup ## The Dagster UI with its daemon.
+	$(BIN)/gtm dev
+
+test: setup lint ## Lint and all tests, quick ones first.
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and sqlfluff.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --processes 2 gtm_dbt/models gtm_dbt/tests
+
+format: setup ## Let ruff format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sources: setup ## Write the dbt source files from the catalogue.
+	$(BIN)/python -m gtm_assets.sources.dbt_sources
+
+lock: setup ## Resolve requirements.lock anew from setup.cfg.
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra dev setup.cfg \
+		--output-file requirements.lock
+
+clean: ## Remove the state folder's default and what dbt wrote. The lake goes too.
+	rm -rf .gtm gtm_dbt/target gtm_dbt/logs

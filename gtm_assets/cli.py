@@ -1,0 +1,192 @@
+"""The ``gtm`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from gtm_assets.settings import PROJECT_DIR, SettingsError, load_settings
+
+console = Console(highlight=False, soft_wrap=True)
+problems = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def explained(command: Callable) -> Callable:
+    """Turn the platform's own errors into a sentence and exit code 1; a traceback would bury it."""
+
+    @wraps(command)
+    def wrapper(*args, **kwargs):
+        from gtm_assets.lake import LakeError
+        from gtm_assets.partitions import PartitionError
+        from gtm_assets.transform import TransformError
+        from gtm_assets.warehouse import WarehouseError
+
+        try:
+            return command(*args, **kwargs)
+        except (SettingsError, PartitionError, LakeError, WarehouseError, TransformError) as error:
+            problems.print(f"[red]error:[/] {_escaped(error)}")
+            sys.exit(1)
+
+    return wrapper
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("[", r"\[")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """CRM records in, a proven star schema out."""
+
+
+@main.command()
+@click.option("--from", "first", metavar="DAY", help="First partition to land. Default: all not landed yet.")
+@click.option("--to", "last", metavar="DAY", help="Last partition to land. Default: the last that is over.")
+@click.option("--full-refresh", is_flag=True, help="Rebuild every model from the whole lake.")
+@explained
+def run(first: str | None, last: str | None, full_refresh: bool) -> None:
+    """Land records, build the warehouse, prove it and publish it.
+
+    Without --from and --to, the partitions that are over and have not landed yet are landed.
+    """
+    started = time.monotonic()
+    settings = load_settings()
+    from gtm_assets.refresh import refresh
+
+    outcome = refresh(settings, console, first, last, full_refresh)
+    outcome.print_summary(console, settings, time.monotonic() - started)
+    sys.exit(0 if outcome.succeeded else 1)
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
+@explained
+def dev(port: int, host: str) -> None:
+    """Open the UI, with the daemon that runs schedules and sensors."""
+    settings = load_settings()
+    from gtm_assets.instance import prepare_home
+    from gtm_assets.transform import manifest_path
+
+    prepare_home(settings)
+    manifest_path()
+    console.print(f"The UI will be at http://{host}:{port}. Stop it with Ctrl-C.")
+    os.chdir(PROJECT_DIR)
+    arguments = ["dev", "--workspace", "workspace.yaml", "--host", host, "--port", str(port)]
+    dagster = Path(sys.executable).with_name("dagster")
+    os.execv(dagster, [str(dagster), *arguments])
+
+
+@main.group()
+def quarantine() -> None:
+    """Records that did not fit their table, and how they come back."""
+
+
+@quarantine.command("list")
+@click.argument("table", required=False)
+@explained
+def list_quarantine(table: str | None) -> None:
+    """Show the records of TABLE that wait, each with its reason; without TABLE, how many wait in each."""
+    from rich.table import Table
+
+    settings = load_settings()
+    from gtm_assets.lake import Lake
+
+    lake = Lake(settings.lake_dir)
+    if table is None:
+        counts = {t.qualified_name: lake.quarantined(t).height for t in _tables()}
+        for name, count in counts.items():
+            if count:
+                console.print(f"{name}: {count:,}")
+        if not any(counts.values()):
+            console.print("No record waits in quarantine.")
+        return
+    waiting = lake.quarantined(_table(table))
+    if waiting.is_empty():
+        console.print(f"No record of {table} waits in quarantine.")
+        return
+    shown = Table("partition", "id", "reason")
+    for row in waiting.iter_rows(named=True):
+        shown.add_row(row["partition"], row["record_id"] or "", _escaped(row["reason"]))
+    console.print(shown)
+
+
+@quarantine.command()
+@click.argument("table")
+@explained
+def retry(table: str) -> None:
+    """Land the records of TABLE that fit by now, after its catalogue was mended."""
+    settings = load_settings()
+    import dagster as dg
+
+    from gtm_assets.instance import prepare_home
+    from gtm_assets.lake import Lake
+    from gtm_assets.partitions import Calendar
+    from gtm_assets.sources.salesforce.assets import asset_key, landing_metadata, quarantine_result
+
+    raw, lake, calendar = _table(table), Lake(settings.lake_dir), Calendar.of(settings)
+    before = lake.quarantined(raw).height
+    if not before:
+        console.print(f"No record of {table} waits in quarantine.")
+        return
+    prepare_home(settings)
+    known_at = calendar.window(lake.partitions(raw)[-1]).end
+    landings = lake.retry(raw, calendar.window, known_at)
+    with dg.DagsterInstance.get() as instance:
+        for landing in landings:
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    asset_key(raw), partition=landing.partition, metadata=landing_metadata(landing)
+                )
+            )
+        result = quarantine_result(lake, raw)
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=asset_key(raw),
+                check_name=result.check_name,
+                passed=result.passed,
+                severity=result.severity,
+                description=result.description,
+                metadata=result.metadata,
+            )
+        )
+    added = sum(landing.added for landing in landings)
+    left = lake.quarantined(raw).height
+    console.print(f"{table}: {added:,} records landed, {left:,} still wait.")
+    if added:
+        console.print("Build them into the warehouse: gtm run")
+
+
+@main.command()
+def doctor() -> None:
+    """Read the settings, try what they name, and say what is wrong and how to mend it."""
+    from gtm_assets.doctor import examine
+
+    findings = examine(load_settings, datetime.now(UTC))
+    for finding in findings:
+        mark = "[green]ok[/]   " if finding.ok else "[red]wrong[/]"
+        console.print(f"{mark} {_escaped(finding.sentence)}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _tables():
+    from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+    return OBJECTS
+
+
+def _table(name: str):
+    found = [table for table in _tables() if name in (table.qualified_name, table.name)]
+    if not found:
+        raise SettingsError(
+            f"{name} is not a table. The tables are: {', '.join(t.qualified_name for t in _tables())}"
+        )
+    return found[0]

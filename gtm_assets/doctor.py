@@ -1,0 +1,140 @@
+"""``gtm doctor``: what the settings name is tried, and each finding is one sentence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from gtm_assets.settings import Settings, SettingsError
+
+ENOUGH_DISK = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried. ``sentence`` says what is wrong and how to mend it, or that it is well."""
+
+    ok: bool
+    sentence: str
+
+
+def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
+    """All findings, in the order in which one would mend them."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        return [Finding(False, str(error))]
+    return [
+        Finding(True, f"The settings are read: source {settings.salesforce_source}, state in {settings.home}."),
+        *_home(settings),
+        *_partitions(settings, now),
+        *_lake(settings),
+        *_project(),
+        *_warehouse(settings),
+        *_published(settings),
+    ]
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        probe = settings.home / ".probe"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        yield Finding(
+            False, f"{settings.home} can't be written ({error}). Set GTM_HOME to a folder of yours, or mend it."
+        )
+        return
+    free = shutil.disk_usage(settings.home).free
+    if free < ENOUGH_DISK:
+        yield Finding(False, f"Only {free >> 20:,} MiB are free in {settings.home}. Free at least 1 GiB.")
+    else:
+        yield Finding(True, f"{settings.home} can be written and has {free >> 30:,} GiB free.")
+
+
+def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
+    from gtm_assets.partitions import Calendar, PartitionError
+
+    try:
+        keys = Calendar.of(settings).range(None, None, now)
+    except PartitionError as error:
+        yield Finding(False, f"{error}. Set GTM_START_DATE to an earlier day.")
+        return
+    yield Finding(True, f"{len(keys):,} partitions are over, from {keys[0]} to {keys[-1]}.")
+
+
+def _lake(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.lake import Lake, LakeError
+    from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+    lake = Lake(settings.lake_dir)
+    batches = lake.batches()
+    unreadable = 0
+    for batch in batches:
+        try:
+            lake.verify(batch.path)
+        except LakeError as error:
+            unreadable += 1
+            yield Finding(False, str(error))
+    if not batches:
+        yield Finding(False, "The lake is empty. Land and build everything: gtm run")
+    elif not unreadable:
+        yield Finding(True, f"The lake holds {len(batches):,} batches, all readable.")
+    for table in OBJECTS:
+        waiting = lake.quarantined(table).height
+        if waiting:
+            name = table.qualified_name
+            yield Finding(
+                False,
+                f"{waiting:,} records of {name} wait in quarantine. See why: gtm quarantine list {name}. "
+                f"Once the catalogue is mended: gtm quarantine retry {name}",
+            )
+
+
+def _project() -> Iterator[Finding]:
+    from gtm_assets.transform import TransformError, manifest_path
+
+    try:
+        manifest_path()
+    except TransformError as error:
+        yield Finding(False, str(error))
+        return
+    yield Finding(True, "The dbt project is parsed.")
+
+
+def _warehouse(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.warehouse import Warehouse, WarehouseError
+
+    holder = Warehouse.of(settings).holder()
+    if holder:
+        yield Finding(True, f"The warehouse is in use by {holder}; runs wait for it.")
+        return
+    try:
+        with Warehouse.of(settings).open("gtm doctor") as connection:
+            connection.execute("select 1").fetchall()
+    except WarehouseError as error:
+        yield Finding(False, f"{error}.")
+        return
+    yield Finding(True, f"The warehouse {settings.warehouse_path} can be opened.")
+
+
+def _published(settings: Settings) -> Iterator[Finding]:
+    import duckdb
+
+    if not settings.published_path.exists():
+        yield Finding(False, "Nothing is published yet. Build it: gtm run")
+        return
+    try:
+        with duckdb.connect(str(settings.published_path), read_only=True) as connection:
+            published_at, last = connection.execute(
+                "select published_at, last_partition from gtm_meta.publication"
+            ).fetchone()
+    except duckdb.Error as error:
+        yield Finding(
+            False, f"{settings.published_path} can't be read ({error}). Close it where it is open for writing."
+        )
+        return
+    yield Finding(True, f"Published {published_at:%Y-%m-%d %H:%M} UTC, up to partition {last}.")

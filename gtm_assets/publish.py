@@ -1,0 +1,249 @@
+"""Publishing: core and mart, proven, copied into one file that appears by rename.
+
+People and BI tools read ``GTM_HOME/published/gtm.duckdb``, at any time. A build under way never locks them out,
+and a build that a check stopped leaves the file as it was.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
+
+from gtm_assets.transform import OWNER, PUBLISHED_LAYERS
+from gtm_assets.warehouse import Warehouse
+
+ASSET_KEY = dg.AssetKey(["published", "gtm"])
+GROUP = "published"
+
+
+class PublishError(RuntimeError):
+    """What was built must not be published. The message names the checks and says what to do."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one check stands for what is about to be published."""
+
+    check: dg.AssetCheckKey
+    blocking: bool
+    outcome: str
+    """``passed``, ``warned``, ``failed`` or ``missing`` (never run since the asset was last built)."""
+
+    @property
+    def forbids(self) -> bool:
+        """True where nothing may be published: a blocking check failed or has not run."""
+        return self.blocking and self.outcome in ("failed", "missing")
+
+
+def verdicts(instance: dg.DagsterInstance, checks: Mapping[dg.AssetCheckKey, bool]) -> list[Verdict]:
+    """How each check stands. ``checks`` says of each whether it is blocking."""
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    assets = {record.asset_entry.asset_key: record for record in instance.get_asset_records(_assets(checks))}
+    found = []
+    for key, blocking in checks.items():
+        built = assets.get(key.asset_key)
+        built_at = built.asset_entry.last_materialization_record if built else None
+        found.append(Verdict(key, blocking, _outcome(records.get(key), built_at)))
+    return found
+
+
+def _assets(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetKey]:
+    return sorted({check.asset_key for check in checks})
+
+
+def _outcome(record, materialization) -> str:
+    if record is None or record.event is None:
+        return "missing"
+    # The run tells, not the time: within one step the results of tests and models come in any order.
+    same_run = materialization is not None and record.run_id == materialization.run_id
+    if materialization is not None and not same_run and record.event.timestamp < materialization.timestamp:
+        return "missing"
+    if record.status == CheckStatus.SUCCEEDED:
+        return "passed"
+    evaluation = record.evaluation
+    if evaluation is not None and evaluation.severity == dg.AssetCheckSeverity.WARN:
+        return "warned"
+    return "failed"
+
+
+def refuse(found: Sequence[Verdict]) -> None:
+    """Raise where a blocking check failed or is missing.
+
+    Raises:
+        PublishError: names each such check.
+    """
+    bad = [verdict for verdict in found if verdict.forbids]
+    if not bad:
+        return
+    lines = [f"{v.check.asset_key.to_user_string()}: {v.check.name} {v.outcome}" for v in bad]
+    raise PublishError(
+        f"not published: {len(bad)} blocking checks failed or did not run for this build. "
+        "The file published before stays.\n" + "\n".join(lines) + "\nMend the data or the model, then run: gtm run"
+    )
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the published file says of itself."""
+
+    run_id: str
+    published_at: datetime
+    checks_passed: int
+    checks_warned: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """The descriptions of a table and of its columns."""
+
+    description: str
+    columns: Mapping[str, str]
+
+
+def publish(
+    source: duckdb.DuckDBPyConnection, target: Path, publication: Publication, comments: Mapping[str, Table]
+) -> dict[str, int]:
+    """Copy core and mart of the warehouse into ``target``, which appears whole, by rename.
+
+    ``comments`` holds the descriptions of tables and columns by ``schema.table``. Returns rows per table.
+
+    Raises:
+        PublishError: the disk is full or the folder can't be written. ``target`` is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
+        leftover.unlink(missing_ok=True)
+    try:
+        rows = _copy(source, temporary, publication, comments)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except (OSError, duckdb.IOException) as error:
+        raise PublishError(
+            f"{target} was not replaced: {error}. Free space, or let the folder be written, and run: gtm run"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _copy(
+    source: duckdb.DuckDBPyConnection, path: Path, publication: Publication, comments: Mapping[str, Table]
+) -> dict[str, int]:
+    schemas = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
+    tables = source.execute(
+        "select table_schema, table_name from information_schema.tables"
+        " where table_catalog = current_database() and list_contains(?, table_schema) order by all",
+        [schemas],
+    ).fetchall()
+    warehouse = source.execute("select current_database()").fetchone()[0]
+    source.execute(f"attach {_literal(str(path))} as published")
+    rows = {}
+    try:
+        for schema in [*schemas, "gtm_meta"]:
+            source.execute(f"create schema published.{schema}")
+        for schema, name in tables:
+            source.execute(f"create table published.{schema}.{name} as from {warehouse}.{schema}.{name}")
+            rows[f"{schema}.{name}"] = source.execute(
+                f"select count(*) from published.{schema}.{name}"
+            ).fetchone()[0]
+            for statement in _comments(f"published.{schema}.{name}", comments.get(f"{schema}.{name}")):
+                source.execute(statement)
+        source.execute(
+            "create table published.gtm_meta.published_partitions as"
+            " select source_name, table_name, partition_key, batch_id"
+            f" from {warehouse}.gtm_meta.lake_batches order by all"
+        )
+        source.execute(
+            "create table published.gtm_meta.publication as select"
+            " ?::varchar as run_id, ?::timestamptz as published_at, ?::bigint as checks_passed,"
+            " ?::bigint as checks_warned, min(partition_key) as first_partition, max(partition_key) as last_partition,"
+            " count(distinct partition_key) as partition_count, count(*) as batch_count"
+            " from published.gtm_meta.published_partitions",
+            [
+                publication.run_id,
+                publication.published_at,
+                publication.checks_passed,
+                publication.checks_warned,
+            ],
+        )
+    finally:
+        source.execute("detach published")
+    return rows
+
+
+def _comments(table: str, described: Table | None) -> list[str]:
+    if described is None:
+        return []
+    return [
+        f"comment on table {table} is {_literal(described.description)}",
+        *(
+            f"comment on column {table}.{name} is {_literal(text)}"
+            for name, text in described.columns.items()
+            if text
+        ),
+    ]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def descriptions(manifest: Mapping) -> dict[str, Table]:
+    """The descriptions that the dbt project gives to tables and columns, by ``schema.table``."""
+    return {
+        f"{node['schema']}.{node['alias']}": Table(
+            node.get("description", ""), {c["name"]: c.get("description", "") for c in node["columns"].values()}
+        )
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+
+
+def published_asset(
+    built: dg.AssetsDefinition, checks: Mapping[dg.AssetCheckKey, bool], manifest: Mapping
+) -> dg.AssetsDefinition:
+    """The published file. ``checks`` are all checks upstream, each with whether it is blocking."""
+    upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
+
+    @dg.asset(
+        key=ASSET_KEY,
+        deps=upstream,
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=[OWNER],
+        tags={"layer": "published"},
+        description="The file that people read: core and mart, copied when every blocking check has passed.",
+    )
+    def published(
+        context: dg.AssetExecutionContext,
+        warehouse: dg.ResourceParam[Warehouse],
+        published_path: dg.ResourceParam[Path],
+    ) -> dg.MaterializeResult:
+        found = verdicts(context.instance, checks)
+        refuse(found)
+        publication = Publication(
+            run_id=context.run_id,
+            published_at=datetime.now(UTC),
+            checks_passed=sum(v.outcome == "passed" for v in found),
+            checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
+        )
+        with warehouse.open(f"publishing, run {context.run_id[:8]}") as connection:
+            rows = publish(connection, published_path, publication, descriptions(manifest))
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(published_path)),
+                "rows": dg.MetadataValue.json(rows),
+                "bytes": published_path.stat().st_size,
+                "checks_passed": publication.checks_passed,
+                "checks_warned": publication.checks_warned,
+            }
+        )
+
+    return published

@@ -1,0 +1,213 @@
+"""``gtm run``: from the partitions that are missing to the published file, told as it happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster import DagsterEventType as Event
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gtm_assets.automation import jobs
+from gtm_assets.instance import end_dead_runs, prepare_home
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar
+from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runs import Extraction, execute, extractions, missing
+from gtm_assets.settings import Settings
+from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+
+@dataclass
+class Outcome:
+    """What a ``gtm run`` did. Filled from the events of its runs."""
+
+    rows: dict[dg.AssetKey, int] = field(default_factory=dict)
+    """Rows per model now, and versions added per raw table."""
+    layers: Mapping[dg.AssetKey, str] = field(default_factory=dict)
+    checks: Counter = field(default_factory=Counter)
+    troubles: list[str] = field(default_factory=list)
+    """Checks that warned or failed, a sentence each."""
+    errors: list[str] = field(default_factory=list)
+    published: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether everything ran and was published."""
+        return self.published and not self.errors
+
+    def print_summary(self, console: Console, settings: Settings, seconds: float) -> None:
+        """The end of ``gtm run``: rows per layer, checks, time, where the file is, what to type next."""
+        table = Table("layer", "tables", "rows", title="gtm run", title_justify="left")
+        table.columns[1].justify = table.columns[2].justify = "right"
+        tables, rows = Counter(), Counter()
+        for key, count in self.rows.items():
+            tables[self.layers[key]] += 1
+            rows[self.layers[key]] += count
+        for layer in dict.fromkeys(["raw", *self.layers.values()]):
+            if tables[layer]:
+                unit = "new versions" if layer == "raw" else "rows"
+                table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} {unit}")
+        console.print(table)
+        passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
+        console.print(f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed")
+        for trouble in self.troubles:
+            console.print(f"           {escape(trouble)}")
+        console.print(f"seconds    {seconds:,.0f}")
+        for error in self.errors:
+            console.print(f"[red]error[/]      {escape(error)}")
+        if self.published:
+            console.print(f"published  {settings.published_path}")
+            console.print("next       make dev          opens the UI")
+            console.print(f'           .venv/bin/python -c "{_one_liner(settings)}"')
+        elif settings.published_path.exists():
+            console.print(f"published  nothing new: {settings.published_path} is as it was")
+        else:
+            console.print("published  nothing")
+
+
+def _one_liner(settings: Settings) -> str:
+    query = "select * from gtm_mart.rep_owner_performance limit 5"
+    return f"import duckdb; duckdb.connect('{settings.published_path}', read_only=True).sql('{query}').show()"
+
+
+def refresh(
+    settings: Settings, console: Console, first: str | None, last: str | None, full_refresh: bool
+) -> Outcome:
+    """Land what is wanted, build, prove and publish.
+
+    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet.
+
+    Raises:
+        PartitionError: the range is not one that can be landed.
+        TransformError: dbt can't parse the project.
+    """
+    calendar, lake = Calendar.of(settings), Lake(settings.lake_dir)
+    keys = calendar.range(first, last, datetime.now(UTC))
+    prepare_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        for run_id in end_dead_runs(instance):
+            console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
+        wanted = dict.fromkeys(OBJECTS, keys) if first or last else missing(lake, OBJECTS, keys)
+        # Here, because the code location parses the dbt project when that has changed.
+        console.print("Loading the code location.")
+        from gtm_assets.definitions import defs
+
+        return _Refresh(instance, defs, console).run(extractions(wanted), full_refresh)
+
+
+class _Refresh:
+    """The runs of one refresh and what they report."""
+
+    def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, console: Console) -> None:
+        self.instance, self.console = instance, console
+        graph = defs.resolve_asset_graph()
+        self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.toposorted_asset_keys}
+        self.built = [key for key in self.layers if self.layers[key] != "raw"]
+        self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
+
+    def run(self, plan: list[Extraction], full_refresh: bool) -> Outcome:
+        partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        ) as self.progress:
+            self.landing = self.progress.add_task("landing partitions", total=partitions)
+            self.building = self.progress.add_task("building tables", total=len(self.built))
+            if not plan:
+                self.console.print("All partitions that are over have landed.")
+                self._follow(jobs.transform.name, full_refresh=full_refresh)
+            for extraction in plan:
+                is_last = extraction is plan[-1]
+                raw = [asset_key(table) for table in extraction.tables]
+                self._follow(
+                    jobs.refresh.name if is_last else jobs.extract.name,
+                    partitions=extraction.partitions,
+                    assets=[*raw, *self.built] if is_last else raw,
+                    full_refresh=full_refresh and is_last,
+                )
+                if self.outcome.errors:
+                    break
+        return self.outcome
+
+    def _follow(self, job_name: str, **kwargs) -> None:
+        landed: Counter = Counter()
+        for event in execute(self.instance, job_name, **kwargs):
+            match event.event_type:
+                case Event.ASSET_MATERIALIZATION:
+                    self._materialized(event, landed)
+                case Event.STEP_SUCCESS if event.step_key and landed:
+                    self._landed(landed)
+                    landed.clear()
+                case Event.ASSET_CHECK_EVALUATION:
+                    self._checked(event.asset_check_evaluation_data)
+                case Event.STEP_FAILURE:
+                    self.outcome.errors.append(_cause(event.step_failure_data.error))
+                case Event.RUN_FAILURE if not self.outcome.errors:
+                    self.outcome.errors.append(event.message or "the run failed")
+
+    def _materialized(self, event: dg.DagsterEvent, landed: Counter) -> None:
+        materialization = event.step_materialization_data.materialization
+        key, metadata = materialization.asset_key, materialization.metadata
+        if key == PUBLISHED:
+            self.outcome.published = True
+        elif self.layers.get(key) == "raw":
+            landed[key, "partitions"] += 1
+            landed[key, "rows"] += metadata["dagster/partition_row_count"].value
+            self.progress.advance(self.landing)
+            return
+        else:
+            rows = metadata["dagster/row_count"].value
+            self.outcome.rows[key] = rows
+            self.console.print(f"built   {'.'.join(key.path)}: {rows:,} rows")
+        self.progress.advance(self.building)
+
+    def _landed(self, landed: Counter) -> None:
+        for key in {key for key, _ in landed}:
+            rows = landed[key, "rows"]
+            self.outcome.rows[key] = self.outcome.rows.get(key, 0) + rows
+            self.console.print(
+                f"landed  {'.'.join(key.path)}: {rows:,} new versions in {landed[key, 'partitions']} partitions"
+            )
+
+    def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        if evaluation.passed:
+            self.outcome.checks["passed"] += 1
+            return
+        severe = evaluation.severity == dg.AssetCheckSeverity.ERROR
+        outcome = "failed" if severe else "warned"
+        self.outcome.checks[outcome] += 1
+        asset, rows = (
+            evaluation.asset_key.to_user_string(),
+            evaluation.metadata.get("dagster_dbt/failed_row_count"),
+        )
+        detail = evaluation.description or (f"{rows.value} rows" if rows else "")
+        self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")
+
+
+def _cause(error) -> str:
+    """The sentence of the platform's own error at the bottom of Dagster's; else the whole of it."""
+    innermost = error
+    while innermost.cause is not None:
+        own = innermost.cause.cls_name in _OWN_ERRORS
+        innermost = innermost.cause
+        if own:
+            break
+    if innermost.cls_name in _OWN_ERRORS:
+        return innermost.message.split(": ", 1)[-1].strip()
+    return error.to_string()
+
+
+_OWN_ERRORS = {"LakeError", "TransformError", "PublishError", "WarehouseError", "PartitionError"}

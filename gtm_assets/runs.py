@@ -1,0 +1,100 @@
+"""What ``gtm run`` does: which partitions are to be landed, in which runs, and the runs' events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from gtm_assets.instance import MODULE, PROCESS_TAG, job_origin, process_tag
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import batches
+from gtm_assets.settings import PROJECT_DIR
+from gtm_assets.sources.raw_table import RawTable
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Tables and partitions that one run lands."""
+
+    tables: tuple[RawTable, ...]
+    partitions: tuple[str, ...]
+
+
+def extractions(wanted: dict[RawTable, Sequence[str]]) -> list[Extraction]:
+    """The runs that land the wanted partitions of each table.
+
+    Tables that want the same partitions share runs. A run holds at most 31 partitions, without a gap (Dagster
+    names a range by its ends). Oldest first.
+    """
+    tables_by_keys: dict[tuple[str, ...], list[RawTable]] = {}
+    for table, keys in wanted.items():
+        if keys:
+            tables_by_keys.setdefault(tuple(sorted(keys)), []).append(table)
+    return [
+        Extraction(tuple(tables), tuple(batch))
+        for keys, tables in sorted(tables_by_keys.items())
+        for stretch in _without_gaps(keys)
+        for batch in batches(stretch)
+    ]
+
+
+def _without_gaps(keys: Sequence[str]) -> list[list[str]]:
+    stretches: list[list[str]] = []
+    for key in keys:
+        if stretches and date.fromisoformat(stretches[-1][-1]) + timedelta(days=1) == date.fromisoformat(key):
+            stretches[-1].append(key)
+        else:
+            stretches.append([key])
+    return stretches
+
+
+def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict[RawTable, list[str]]:
+    """The partitions among ``keys`` that each table has not landed yet."""
+    wanted = {}
+    for table in tables:
+        landed = set(lake.partitions(table))
+        wanted[table] = [key for key in keys if key not in landed]
+    return wanted
+
+
+def execute(
+    instance: dg.DagsterInstance,
+    job_name: str,
+    *,
+    partitions: Sequence[str] = (),
+    assets: Sequence[dg.AssetKey] | None = None,
+    full_refresh: bool = False,
+) -> Iterator[dg.DagsterEvent]:
+    """Run a job of the code location in this process and yield its events as they happen.
+
+    ``assets`` narrows the job's selection. The run is recorded like any other; the UI shows it.
+    """
+    repository = ReconstructableRepository.for_module(MODULE, "defs", working_directory=str(PROJECT_DIR))
+    job = repository.get_reconstructable_job(job_name)
+    if assets is not None:
+        job = job.get_subset(asset_selection=frozenset(assets))
+    definition = job.get_definition()
+    tags = {PROCESS_TAG: process_tag()}
+    if partitions:
+        tags |= {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
+    run_config: dict = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if full_refresh:
+        run_config["ops"] = {"transform": {"config": {"full_refresh": True}}}
+    run = instance.create_run_for_job(
+        job_def=definition,
+        run_config=run_config,
+        tags=tags,
+        asset_selection=frozenset(assets) if assets is not None else None,
+        job_code_origin=job.get_python_origin(),
+        remote_job_origin=job_origin(job_name, PROJECT_DIR),
+    )
+    yield from execute_run_iterator(job, run, instance)

@@ -1,0 +1,118 @@
+"""The raw assets: one per Salesforce object, each landed by one op, one daily partition at a time."""
+
+import warnings
+
+import dagster as dg
+
+from gtm_assets.lake import Lake, Landing
+from gtm_assets.partitions import BATCH_SIZE, Calendar
+from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.org import SalesforceOrg
+
+OWNER = "team:revops"
+GROUP = "salesforce_raw"
+QUARANTINE_CHECK = "nothing_in_quarantine"
+
+
+def asset_key(table: RawTable) -> dg.AssetKey:
+    """The key of a raw table: its source, then its name. The dbt sources join on it."""
+    return dg.AssetKey([table.source, table.name])
+
+
+def raw_asset(table: SalesforceObject, calendar: Calendar) -> dg.AssetsDefinition:
+    """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31."""
+    key = asset_key(table)
+    with warnings.catch_warnings():
+        # Backfill policies are the documented way to land a range in one run; Dagster still calls them beta.
+        warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+        as_asset = dg.asset(
+            key=key,
+            partitions_def=calendar.definition(),
+            backfill_policy=dg.BackfillPolicy.multi_run(BATCH_SIZE),
+            description=table.description,
+            group_name=GROUP,
+            kinds={"salesforce", "parquet"},
+            owners=[OWNER],
+            tags={"layer": "raw", "source": table.source},
+            metadata={
+                "api_name": table.api_name,
+                "cursor": table.cursor,
+                "deletes": table.deletes.value,
+                "dagster/column_schema": _schema(table),
+            },
+            check_specs=[
+                dg.AssetCheckSpec(
+                    QUARANTINE_CHECK,
+                    asset=key,
+                    description="No record of the table waits in quarantine. Warns; the records that fit have landed.",
+                )
+            ],
+        )
+
+    @as_asset
+    def ingest(
+        context: dg.AssetExecutionContext, org: dg.ResourceParam[SalesforceOrg], lake: dg.ResourceParam[Lake]
+    ) -> dg.MaterializeResult:
+        for partition in context.partition_keys:
+            window = calendar.window(partition)
+            landing = lake.land(table, window, org.changes(table, window), org.known_at(window))
+            context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
+            if landing.problems:
+                context.log.warning(landing.describe_problems())
+        return dg.MaterializeResult(check_results=[quarantine_result(lake, table)])
+
+    return ingest
+
+
+def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
+    """What the UI shows of one landed partition."""
+    metadata = {
+        "dagster/partition_row_count": dg.MetadataValue.int(landing.added),
+        "rows_received": dg.MetadataValue.int(landing.received),
+        "quarantined": dg.MetadataValue.int(landing.quarantined),
+        "bytes": dg.MetadataValue.int(landing.bytes),
+        "batch_id": dg.MetadataValue.text(landing.batch_id or "none: all versions were landed before"),
+        "dagster/column_schema": dg.MetadataValue.table_schema(
+            dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
+        ),
+    }
+    if landing.newest_cursor:
+        metadata["newest_cursor"] = dg.MetadataValue.timestamp(landing.newest_cursor)
+    if landing.unknown_columns:
+        metadata["columns_not_in_catalogue"] = dg.MetadataValue.text(", ".join(landing.unknown_columns))
+    if landing.missing_columns:
+        metadata["columns_not_received"] = dg.MetadataValue.text(", ".join(landing.missing_columns))
+    if landing.problems:
+        metadata["problems"] = dg.MetadataValue.md(landing.describe_problems())
+    return metadata
+
+
+def quarantine_result(lake: Lake, table: RawTable) -> dg.AssetCheckResult:
+    """The check on a table's quarantine, with the first of the waiting records."""
+    waiting = lake.quarantined(table)
+    rows = waiting.head(10).select("partition", "record_id", "reason")
+    return dg.AssetCheckResult(
+        check_name=QUARANTINE_CHECK,
+        passed=waiting.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            "No record waits."
+            if waiting.is_empty()
+            else f"{waiting.height:,} records of {table.qualified_name} wait in quarantine. "
+            f"See them: gtm quarantine list {table.qualified_name}"
+        ),
+        metadata={
+            "records": waiting.height,
+            "first": dg.MetadataValue.table(
+                [dg.TableRecord({k: v or "" for k, v in row.items()}) for row in rows.iter_rows(named=True)],
+                schema=dg.TableSchema([dg.TableColumn(name, "string") for name in rows.columns]),
+            ),
+        },
+    )
+
+
+def _schema(table: RawTable) -> dg.TableSchema:
+    return dg.TableSchema(
+        [dg.TableColumn(column.name, column.type.sql, column.description) for column in table.columns]
+    )

@@ -1,0 +1,121 @@
+"""The warehouse: one DuckDB file that dbt alone writes, and the lock that whoever opens it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+from filelock import FileLock, Timeout
+
+from gtm_assets.settings import Settings
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse can't be opened. The message says who has it open and what to do."""
+
+
+class Warehouse:
+    """The warehouse file and its lock. The lock is the operating system's: no crash leaves it behind."""
+
+    def __init__(self, path: Path, lock_path: Path) -> None:
+        """The file at ``path``, which need not exist yet."""
+        self.path = path
+        self._lock_path = lock_path
+        self._holder_path = lock_path.with_suffix(".holder")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Warehouse:
+        """The warehouse that the settings name."""
+        return cls(settings.warehouse_path, settings.warehouse_lock_path)
+
+    @contextmanager
+    def locked(self, purpose: str, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Hold the lock. Where another process holds it, ``say`` for whom we wait, and wait.
+
+        Raises:
+            WarehouseError: a process outside the platform has the file open.
+        """
+        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock_path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"The warehouse is in use by {self._describe_holder()}. Waiting until it is free.")
+            lock.acquire()
+        try:
+            self._holder_path.write_text(
+                json.dumps({"pid": os.getpid(), "purpose": purpose, "since": datetime.now(UTC).isoformat()})
+            )
+            self._refuse_foreign_holder()
+            yield
+        finally:
+            self._holder_path.unlink(missing_ok=True)
+            lock.release()
+
+    @contextmanager
+    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection under the lock, for reading. Closed, and the lock released, however the block ends.
+
+        Raises:
+            WarehouseError: there is no warehouse yet, or another program has it open.
+        """
+        if not self.path.exists():
+            raise WarehouseError(f"there is no warehouse at {self.path} yet. Build it: gtm run")
+        with self.locked(purpose):
+            resource = DuckDBResource(database=str(self.path), connection_config={"access_mode": "READ_ONLY"})
+            with resource.get_connection() as connection:
+                try:
+                    connection.execute("set TimeZone = 'UTC'")
+                    yield connection
+                finally:
+                    # The resource closes it only where the block raises nothing.
+                    connection.close()
+
+    def holder(self) -> str | None:
+        """Who holds the lock, in words; None where it is free."""
+        if not self._lock_path.exists():
+            return None
+        lock = FileLock(self._lock_path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return self._describe_holder()
+        lock.release()
+        return None
+
+    def _describe_holder(self) -> str:
+        try:
+            holder = json.loads(self._holder_path.read_text())
+        except (OSError, ValueError):
+            return "another process"
+        return f"process {holder['pid']} ({holder['purpose']}, since {holder['since'][:19]} UTC)"
+
+    def _refuse_foreign_holder(self) -> None:
+        """Someone who opened the file without our lock makes every write fail: say so before any work."""
+        if not self.path.exists():
+            return
+        try:
+            duckdb.connect(str(self.path)).close()
+        except duckdb.IOException as error:
+            raise WarehouseError(explain_io_error(self.path, str(error))) from error
+
+
+def explain_io_error(path: Path, error: str) -> str:
+    """What DuckDB's refusal to open ``path`` means and what to do."""
+    held = re.search(r"held in (?P<program>\S+) \(PID (?P<pid>\d+)\)", error)
+    if held:
+        return (
+            f"{path} is open in process {held['pid']} ({held['program']}), which keeps others from writing it. "
+            f"Close it there and run again; to look at tables, open the published file instead."
+        )
+    return (
+        f"{path} can't be opened: {error}. If it is damaged, move it away and run: gtm run --full-refresh "
+        f"(the lake holds everything that it was built from)"
+    )

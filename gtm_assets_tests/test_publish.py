@@ -1,0 +1,153 @@
+"""Publishing: what forbids it, and that readers see the old file or the new one, whole."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from gtm_assets import publish as publishing
+from gtm_assets.publish import Publication, PublishError, Table, publish, refuse, verdicts
+
+ASSET = dg.AssetKey(["gtm_core", "dim_user"])
+CHECK = dg.AssetCheckKey(ASSET, "unique_dim_user_user_key")
+PUBLICATION = Publication("run-1", datetime(2026, 10, 1, 5, 0, tzinfo=UTC), checks_passed=3, checks_warned=1)
+
+
+@pytest.fixture
+def instance():
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def build(instance, *results: dg.AssetCheckResult, materialize: bool = True) -> None:
+    """One run that builds the asset and evaluates the check as given."""
+
+    @dg.multi_asset(
+        specs=[dg.AssetSpec(ASSET, skippable=True)],
+        check_specs=[dg.AssetCheckSpec(CHECK.name, asset=ASSET)],
+        can_subset=True,
+    )
+    def step():
+        if materialize:
+            yield dg.MaterializeResult(ASSET)
+        yield from results
+
+    dg.materialize([step], instance=instance, raise_on_error=False)
+
+
+def result(passed: bool, severity=dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(asset_key=ASSET, check_name=CHECK.name, passed=passed, severity=severity)
+
+
+def outcome(instance) -> str:
+    (verdict,) = verdicts(instance, {CHECK: True})
+    return verdict.outcome
+
+
+def test_a_check_that_passed_in_the_asset_s_own_build_allows_publishing(instance):
+    build(instance, result(True))
+
+    assert outcome(instance) == "passed"
+    refuse(verdicts(instance, {CHECK: True}))
+
+
+def test_a_blocking_check_that_failed_forbids_it_and_is_named(instance):
+    build(instance, result(False))
+
+    with pytest.raises(PublishError, match="gtm_core/dim_user: unique_dim_user_user_key failed"):
+        refuse(verdicts(instance, {CHECK: True}))
+
+
+def test_a_failure_of_severity_warn_is_published_as_a_warning(instance):
+    build(instance, result(False, dg.AssetCheckSeverity.WARN))
+
+    assert outcome(instance) == "warned"
+    refuse(verdicts(instance, {CHECK: True}))
+
+
+def test_a_blocking_check_that_never_ran_forbids_it(instance):
+    with pytest.raises(PublishError, match="unique_dim_user_user_key missing"):
+        refuse(verdicts(instance, {CHECK: True}))
+
+
+def test_a_check_of_an_earlier_build_does_not_count_for_this_one(instance):
+    build(instance, result(True))
+    dg.materialize([dg.AssetsDefinition(specs=[dg.AssetSpec("unrelated")])], instance=instance)
+    instance.report_runless_asset_event(dg.AssetMaterialization(ASSET))
+
+    assert outcome(instance) == "missing"
+
+
+def test_a_check_repeated_after_the_build_counts(instance):
+    build(instance, result(False))
+    build(instance, result(True), materialize=False)
+
+    assert outcome(instance) == "passed"
+
+
+@pytest.fixture
+def source(tmp_path):
+    connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
+    for schema in ("gtm_staging", "gtm_core", "gtm_mart", "gtm_meta"):
+        connection.execute(f"create schema {schema}")
+    connection.execute("create table gtm_staging.stg as select 1 as hidden")
+    connection.execute("create table gtm_core.dim_user as select 1 as user_key union all select 2")
+    connection.execute("create view gtm_mart.rep as select count(*) as users from gtm_core.dim_user")
+    connection.execute(
+        "create table gtm_meta.lake_batches as select 'salesforce' as source_name, 'user' as table_name,"
+        " '2026-09-0' || i as partition_key, 'user-' || i as batch_id from range(1, 4) r(i)"
+    )
+    yield connection
+    connection.close()
+
+
+def query(path: Path, sql: str) -> list[tuple]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_core_and_mart_are_published_with_their_descriptions_and_where_they_come_from(source, tmp_path):
+    target = tmp_path / "published" / "gtm.duckdb"
+
+    rows = publish(source, target, PUBLICATION, {"gtm_core.dim_user": Table("People's", {"user_key": "Key."})})
+
+    assert rows == {"gtm_core.dim_user": 2, "gtm_mart.rep": 1}
+    assert query(target, "select users from gtm_mart.rep") == [(2,)]
+    assert query(target, "select comment from duckdb_tables() where table_name = 'dim_user'") == [("People's",)]
+    assert query(
+        target, "select run_id, first_partition, last_partition, batch_count from gtm_meta.publication"
+    ) == [("run-1", "2026-09-01", "2026-09-03", 3)]
+    assert query(target, "select count(*) from information_schema.tables where table_schema = 'gtm_staging'") == [
+        (0,)
+    ]
+    assert [path.name for path in target.parent.iterdir()] == ["gtm.duckdb"]
+
+
+def test_a_reader_keeps_reading_while_a_new_file_is_published(source, tmp_path):
+    target = tmp_path / "gtm.duckdb"
+    publish(source, target, PUBLICATION, {})
+
+    with duckdb.connect(str(target), read_only=True) as reader:
+        source.execute("insert into gtm_core.dim_user values (3)")
+        publish(source, target, PUBLICATION, {})
+        assert reader.execute("select count(*) from gtm_core.dim_user").fetchone() == (2,)
+
+    assert query(target, "select count(*) from gtm_core.dim_user") == [(3,)]
+
+
+def test_a_full_disk_leaves_the_published_file_as_it_was(source, tmp_path, monkeypatch):
+    target = tmp_path / "gtm.duckdb"
+    publish(source, target, PUBLICATION, {})
+    before = target.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publishing.os, "fsync", full)
+    with pytest.raises(PublishError, match=r"was not replaced: .*No space left"):
+        publish(source, target, PUBLICATION, {})
+
+    assert target.read_bytes() == before
+    assert not list(tmp_path.glob(".gtm*"))

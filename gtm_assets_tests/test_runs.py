@@ -1,0 +1,53 @@
+"""Which partitions `gtm run` lands, and in which runs."""
+
+from datetime import date, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtm_assets.runs import extractions, missing
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+ACCOUNT, CONTACT, TASK = (next(o for o in OBJECTS if o.name == n) for n in ("account", "contact", "task"))
+
+
+def days(first: str, count: int) -> list[str]:
+    return [(date.fromisoformat(first) + timedelta(days=i)).isoformat() for i in range(count)]
+
+
+def test_tables_that_miss_the_same_days_share_runs_of_at_most_31():
+    keys = days("2026-01-01", 70)
+
+    plan = extractions({ACCOUNT: keys, CONTACT: keys, TASK: []})
+
+    assert [len(e.partitions) for e in plan] == [31, 31, 8]
+    assert all(e.tables == (ACCOUNT, CONTACT) for e in plan)
+
+
+def test_a_gap_splits_a_run_because_a_range_is_named_by_its_ends():
+    keys = ["2026-01-01", "2026-01-02", "2026-01-05"]
+
+    plan = extractions({ACCOUNT: keys})
+
+    assert [e.partitions for e in plan] == [("2026-01-01", "2026-01-02"), ("2026-01-05",)]
+
+
+@given(st.dictionaries(st.sampled_from(OBJECTS), st.sets(st.sampled_from(days("2026-01-01", 90)))))
+def test_each_wanted_partition_is_landed_once_and_no_other(wanted):
+    plan = extractions({table: sorted(keys) for table, keys in wanted.items()})
+
+    landed = [(table, key) for e in plan for table in e.tables for key in e.partitions]
+    assert len(landed) == len(set(landed))
+    assert set(landed) == {(table, key) for table, keys in wanted.items() for key in keys}
+    for e in plan:
+        assert list(e.partitions) == days(e.partitions[0], len(e.partitions))
+
+
+def test_missing_asks_for_what_a_table_has_not_landed():
+    class HalfLanded:
+        def partitions(self, table):
+            return {"account": ["2026-01-01", "2026-01-02"], "contact": ["2026-01-02"]}[table.name]
+
+    wanted = missing(HalfLanded(), [ACCOUNT, CONTACT], days("2026-01-01", 3))
+
+    assert wanted == {ACCOUNT: ["2026-01-03"], CONTACT: ["2026-01-01", "2026-01-03"]}
