@@ -1,13 +1,17 @@
 """Fitting records to the catalogue's types without loss.
 
 A value either fits its column's type exactly or is reported; nothing is rounded, cut off or guessed. Sources hand
-over text (CSV), JSON scalars or typed columns; all end in the catalogue's types.
+over text (CSV), JSON scalars or typed columns; all end in the catalogue's types. NUL bytes, which few engines can
+hold in a text, are left out.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import polars as pl
 
@@ -22,8 +26,17 @@ _WHAT = {
     ColumnType.DATE: "a date",
     ColumnType.TIMESTAMP: "a timestamp",
 }
+SYNCED = "_fivetran_synced"
+"""When a record was loaded. The lake stamps it; a landing that another loader filled brings its own."""
+
 _EXACT_IN_DOUBLE = 2**53
+_CENTS_IN_DOUBLE = 2**46
+"""Below it neighbouring doubles are less than a cent apart, so that a double stands for one amount."""
 _CURRENCY_LIMIT = 10**16
+_PLAIN_NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]*)?$"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,6}0*)?[+-][0-9]{4}$"
 
 
 @dataclass(frozen=True)
@@ -59,11 +72,14 @@ class TypedPage:
 def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
     """The page in the catalogue's types: catalogue columns in order, unknown ones after them as text.
 
-    Columns that the page lacks are null. A record without id or cursor is a misfit.
+    Columns that the page lacks are null. A record without id or cursor is a misfit. A page's own time of loading
+    is typed too and is not unknown.
     """
     columns: list[pl.Series] = []
     misfits: list[Misfit] = []
-    for name, type_ in table.types.items():
+    page = page.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
+    types = table.types | ({SYNCED: ColumnType.TIMESTAMP} if SYNCED in page.columns else {})
+    for name, type_ in types.items():
         if name not in page.columns:
             columns.append(pl.Series(name, [], dtype=type_.polars).extend_constant(None, page.height))
             continue
@@ -83,7 +99,7 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
         if absent.any():
             given = page[name] if name in page.columns else values
             misfits.append(Misfit(name, "is missing", absent, as_text(given)))
-    unknown = sorted(set(page.columns) - set(table.types))
+    unknown = sorted(set(page.columns) - set(types))
     columns += [as_text(page[name]) for name in unknown]
     return TypedPage(
         frame=pl.DataFrame(columns),
@@ -94,15 +110,34 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
 
 
 def as_text(values: pl.Series) -> pl.Series:
-    """The values as text that :func:`fit` reads back without loss: ISO dates, UTC timestamps, plain decimals."""
+    """The values as text that :func:`fit` reads back without loss: ISO dates, UTC timestamps, plain decimals.
+
+    Nested values are JSON. A null member counts like an absent one there, since whether a page has it depends on
+    the page's other records.
+    """
     dtype = values.dtype
     if dtype == pl.String:
         return values
     if isinstance(dtype, pl.Datetime):
-        return _in_utc(values).dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+0000")
-    if dtype.is_nested() or dtype == pl.Object or dtype == pl.Null or dtype == pl.Binary:
-        return pl.Series(values.name, [None if v is None else str(v) for v in values.to_list()], dtype=pl.String)
+        digits = 9 if dtype.time_unit == "ns" else 6
+        return _in_utc(values).dt.strftime(f"%Y-%m-%dT%H:%M:%S%.{digits}f+0000")
+    if dtype.is_nested() or dtype in (pl.Object, pl.Null, pl.Binary, pl.Duration):
+        return pl.Series(values.name, [_text_of(value) for value in values.to_list()], dtype=pl.String)
     return values.cast(pl.String)
+
+
+def _text_of(value: object) -> str | None:
+    if isinstance(value, dict | list):
+        return json.dumps(_without_nulls(value), ensure_ascii=False, sort_keys=True, default=str)
+    return None if value is None else str(value)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nulls(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _any(masks: list[pl.Series], height: int) -> pl.Series:
@@ -142,7 +177,11 @@ def _to_boolean(values: pl.Series) -> pl.Series:
 
 def _to_double(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
-        return _finite(values.str.strip_chars().cast(pl.Float64, strict=False))
+        text = values.str.strip_chars()
+        number = _finite(text.cast(pl.Float64, strict=False))
+        whole = text.str.contains(r"^[+-]?[0-9]+$")
+        exact = (text.cast(pl.Int128, strict=False).abs() <= _EXACT_IN_DOUBLE).fill_null(False)
+        return number.set((whole & ~exact).fill_null(False), None)
     if values.dtype.is_integer():
         return values.cast(pl.Float64).set(values.cast(pl.Int128).abs() > _EXACT_IN_DOUBLE, None)
     if values.dtype.is_numeric():
@@ -154,14 +193,13 @@ def _to_integer(values: pl.Series) -> pl.Series:
     if values.dtype.is_integer():
         return values.cast(pl.Int64, strict=False)
     if values.dtype == pl.String:
-        text = values.str.strip_chars()
-        # Salesforce writes whole numbers as 12.0 and large ones as 1.2E13.
-        return text.cast(pl.Int64, strict=False).zip_with(
-            text.str.contains(r"^[+-]?\d+$"), _to_integer(text.cast(pl.Float64, strict=False))
-        )
-    if values.dtype.is_numeric():
+        whole = _plain(values).str.extract(r"^\+?(-?[0-9]+)(?:\.0*)?$", 1)
+        return whole.cast(pl.Int64, strict=False)
+    if values.dtype.is_decimal():
+        return _to_integer(values.cast(pl.String))
+    if values.dtype.is_float():
         number = values.cast(pl.Float64)
-        whole = (number == number.floor()) & (number.abs() <= _EXACT_IN_DOUBLE)
+        whole = (number == number.floor()) & (number.abs() < _EXACT_IN_DOUBLE)
         return number.set(~whole.fill_null(True), None).cast(pl.Int64, strict=False)
     return _nothing(values, ColumnType.INTEGER)
 
@@ -169,39 +207,41 @@ def _to_integer(values: pl.Series) -> pl.Series:
 def _to_currency(values: pl.Series) -> pl.Series:
     target = ColumnType.CURRENCY.polars
     if values.dtype == pl.String:
-        text = values.str.strip_chars()
-        plain = text.str.contains(r"^[+-]?\d{1,16}(\.\d{0,2}0*)?$")
-        cents = text.str.extract(r"^\+?(-?\d+(?:\.\d{0,2})?)", 1).cast(target, strict=False)
-        return cents.zip_with(plain.fill_null(False), _to_currency(text.cast(pl.Float64, strict=False)))
+        amount = _plain(values).str.replace(r"\.0*$", "").str.replace(r"(\.[0-9]{1,2})0*$", "${1}")
+        return amount.str.extract(r"^\+?(-?0*[0-9]{1,16}(?:\.[0-9]{1,2})?)$", 1).cast(target, strict=False)
     if values.dtype.is_integer():
         return values.set(values.cast(pl.Int128).abs() >= _CURRENCY_LIMIT, None).cast(target, strict=False)
-    if isinstance(values.dtype, pl.Decimal):
-        cents = values.cast(target, strict=False)
-        return cents.set((cents.cast(values.dtype, strict=False) != values).fill_null(True), None)
+    if values.dtype.is_decimal():
+        return _to_currency(values.cast(pl.String))
     if values.dtype.is_float():
         number = values.cast(pl.Float64)
-        # Up to 2^53 cents a double holds each cent; beyond, two decimals would be made up.
-        exact = (number.round(2) == number) & ((number * 100).abs() <= _EXACT_IN_DOUBLE)
-        cents = (number.set(~exact.fill_null(True), None) * 100).round(0).cast(pl.Int64, strict=False)
-        return _from_cents(cents)
+        # A double is read by its shortest text: 0.1 is ten cents.
+        return _to_currency(number.set(number.abs() >= _CENTS_IN_DOUBLE, None).cast(pl.String))
     return _nothing(values, ColumnType.CURRENCY)
 
 
-def _from_cents(cents: pl.Series) -> pl.Series:
-    sign = pl.when(pl.col("c") < 0).then(pl.lit("-")).otherwise(pl.lit(""))
-    units = (pl.col("c").abs() // 100).cast(pl.String)
-    rest = (pl.col("c").abs() % 100).cast(pl.String).str.zfill(2)
-    text = pl.DataFrame({"c": cents}).select(pl.concat_str([sign, units, pl.lit("."), rest])).to_series()
-    return text.cast(ColumnType.CURRENCY.polars).alias(cents.name)
+def _plain(texts: pl.Series) -> pl.Series:
+    """Numbers digit by digit, without exponent: Salesforce writes large ones as 1.2E13. Other texts are null."""
+    texts = texts.str.strip_chars()
+    plain = texts.str.contains(_PLAIN_NUMBER).fill_null(True)
+    if plain.all():
+        return texts
+    rest = [None if is_plain else _without_exponent(text) for text, is_plain in zip(texts, plain, strict=True)]
+    return texts.zip_with(plain, pl.Series(rest, dtype=pl.String))
+
+
+def _without_exponent(text: str) -> str | None:
+    return f"{Decimal(text):f}" if _NUMBER.fullmatch(text) else None
 
 
 def _to_date(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
         text = values.str.strip_chars()
-        plain = text.str.to_date("%Y-%m-%d", strict=False, exact=True)
-        return plain.zip_with(plain.is_not_null(), _to_date(_to_timestamp(text)))
+        is_day = text.str.contains(_DAY).fill_null(True)
+        days = text.str.to_date("%Y-%m-%d", strict=False, exact=True)
+        return days if is_day.all() else days.zip_with(is_day, _to_date(_to_timestamp(text)))
     if isinstance(values.dtype, pl.Datetime):
-        instant = _in_utc(values)
+        instant = _to_timestamp(values)
         midnight = (instant.dt.truncate("1d") == instant).fill_null(False)
         return instant.dt.date().set(~midnight, None)
     return _nothing(values, ColumnType.DATE)
@@ -209,20 +249,24 @@ def _to_date(values: pl.Series) -> pl.Series:
 
 def _to_timestamp(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
-        # One shape for JSON (…T…+0000), Bulk CSV (…Z) and Fivetran's exports (a space, no offset: UTC).
+        # One shape for JSON (…T…+0000), Bulk CSV (…Z) and Fivetran's exports (a space, no offset: UTC). A day
+        # alone is its midnight, as it is where the source hands over dates.
         text = (
             values.str.strip_chars()
+            .str.replace(_DAY, "${0}T00:00:00")
             .str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
-            .str.replace(r"(?i)z$", "+0000")
-            .str.replace(r"([+-]\d{2}):(\d{2})$", "${1}${2}")
+            .str.replace(r"(T[\d:.]+)[zZ]?$", "${1}+0000")
+            .str.replace(r"([+-]\d{2}):?(\d{2})$", "${1}${2}")
+            .str.replace(r"(:[\d.]+[+-]\d{2})$", "${1}00")
         )
-        without_offset = text.str.contains(r"T[\d:.]+$")
-        text = text.zip_with(~without_offset.fill_null(False), text + "+0000")
-        return text.str.to_datetime(
+        instants = text.str.to_datetime(
             "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", time_zone="UTC", strict=False, exact=True
         )
+        return instants.set(~text.str.contains(_INSTANT).fill_null(True), None)
     if isinstance(values.dtype, pl.Datetime):
-        return _in_utc(values)
+        instants = _in_utc(values)
+        exact = instants.dt.cast_time_unit("us")
+        return exact.set((exact.dt.cast_time_unit(instants.dtype.time_unit) != instants).fill_null(False), None)
     if values.dtype == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     return _nothing(values, ColumnType.TIMESTAMP)
@@ -231,7 +275,6 @@ def _to_timestamp(values: pl.Series) -> pl.Series:
 def _in_utc(values: pl.Series) -> pl.Series:
     dtype = values.dtype
     assert isinstance(dtype, pl.Datetime)
-    values = values.dt.cast_time_unit("us")
     return values.dt.replace_time_zone("UTC") if dtype.time_zone is None else values.dt.convert_time_zone("UTC")
 
 

@@ -3,8 +3,8 @@
 A batch is one immutable Parquet file, ``lake/<source>/<table>/partition=<day>/<batch id>.parquet``, written beside
 its place and linked into it whole. Its columns are the catalogue's, then columns the catalogue does not know (as
 text), then the loader's: ``_batch_id``, ``_known_at`` (when we saw the records), ``_fivetran_synced`` (when they
-were loaded) and ``_version_hash``. A version of a record is told by that hash of all its source columns, id and
-cursor among them.
+were loaded: by the lake, or by the loader that the source is a landing of) and ``_version_hash``. A version of a
+record is told by that hash of all its source columns, id and cursor among them.
 
 Records that do not fit wait in ``lake/quarantine/<source>/<table>/partition=<day>``, whole and as text, with the
 reason. Only a retry takes them out.
@@ -16,9 +16,9 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -28,12 +28,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from gtm_assets.fit import TypedPage, as_text, fit
+from gtm_assets.fit import SYNCED, TypedPage, as_text, fit
 from gtm_assets.partitions import Window, partition_of
 from gtm_assets.sources.raw_table import ColumnType, RawTable
 
 LOADER_COLUMNS: dict[str, ColumnType] = {
-    "_fivetran_synced": ColumnType.TIMESTAMP,
+    SYNCED: ColumnType.TIMESTAMP,
     "_batch_id": ColumnType.STRING,
     "_known_at": ColumnType.TIMESTAMP,
     "_version_hash": ColumnType.STRING,
@@ -131,12 +131,13 @@ class Lake:
         """Land what an extraction of ``window`` found: one new batch of the versions not seen before, or none.
 
         A partition that has no batch yet gets one even where nothing was found. Pages are written as they come,
-        so memory holds one page. ``known_at`` is when we saw the records.
+        so memory holds one page. ``known_at`` is when we saw the records. The source's own errors pass through.
 
         Raises:
-            LakeError: the disk is full, or the folder can't be written. Nothing was landed.
+            LakeError: the disk is full, the folder can't be written, or the source returned a column that only
+                the lake writes. Nothing was landed.
         """
-        with self._alone(table), _explaining(table, window.key):
+        with self._alone(table):
             return _Landing(self, table, window, known_at).run(pages)
 
     def retry(self, table: RawTable, window_of_partition, known_at: datetime) -> list[Landing]:
@@ -151,6 +152,8 @@ class Lake:
         for path in self._quarantine_files(table):
             window = window_of_partition(_partition_in(path))
             with self._alone(table), _explaining(table, window.key):
+                if not path.exists():
+                    continue  # Another retry was faster.
                 waiting = pl.read_parquet(path)
                 records = _from_json(waiting["record"])
                 fits = fit(table, records).fits
@@ -194,15 +197,21 @@ class Lake:
         Raises:
             LakeError: the file is not whole Parquet.
         """
-        try:
-            pq.read_metadata(path)
-        except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-            partition = _partition_in(path)
-            raise LakeError(
-                f"{path.parts[-4]}.{path.parts[-3]} {partition}: the lake's file {path} can't be read ({error}). "
+        error = _fault(path)
+        if error is None:
+            return
+        partition = _partition_in(path)
+        if _is_torn(error):
+            advice = (
                 f"Restore it from a backup, or land the partition again, which puts the file aside: "
                 f"gtm run --from {partition} --to {partition}"
-            ) from error
+            )
+        else:
+            advice = "Check the disk and the folder's rights, then run again"
+        table = f"{path.parts[-4]}.{path.parts[-3]}"
+        raise LakeError(
+            f"{table} {partition}: the lake's file {path} can't be read ({error}). {advice}"
+        ) from error
 
     def quarantined(self, table: RawTable) -> pl.DataFrame:
         """The records of a table in quarantine: partition, record_id, reason, record (JSON), _known_at."""
@@ -240,7 +249,7 @@ class _Landing:
     """One landing under way. The caller holds the table's lock."""
 
     def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime) -> None:
-        self.lake, self.table, self.window, self.known_at = lake, table, window, known_at
+        self.lake, self.table, self.window, self.known_at = lake, table, window, known_at.astimezone(UTC)
         self.folder = lake.partition_dir(table, window.key)
         self.received = self.added = self.quarantined = 0
         self.newest: datetime | None = None
@@ -249,26 +258,31 @@ class _Landing:
         self.missing: set[str] | None = None
         self._seen: dict[str, pl.Series] = {}
         self._own: list[pl.Series] = []
+        # The time of loading tells versions apart only where the catalogue lists it, as its cursor.
+        self._apart = set() if SYNCED in table.types else {SYNCED}
 
     def run(self, pages: Iterable[pl.DataFrame]) -> Landing:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        first = self._clear_up()
-        self.batch_id = self._next_batch_id()
-        temporary = self.folder / f".{self.batch_id}.tmp"
-        spool = _Spool(temporary, self.table)
+        with self._explaining():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            first = self._clear_up()
+            self.batch_id = self._next_batch_id()
+            spool = _Spool(self.folder / f".{self.batch_id}.tmp", self.table)
         misfits: list[pl.DataFrame] = []
         try:
             for page in pages:
-                typed = fit(self.table, page)
-                self._note(typed)
-                misfits.append(self._misfits(page, typed))
-                spool.write(self._unseen(self._versions(typed)))
-            landed = spool.close(empty_too=first)
-            # Quarantine first: once the batch stands, the partition counts as landed.
-            self._quarantine(misfits)
-            size = landed.stat().st_size if landed else 0
-            if landed:
-                _into_place(landed, self.folder / f"{self.batch_id}.parquet")
+                with self._explaining():
+                    self._refuse_own_columns(page)
+                    typed = fit(self.table, page)
+                    self._note(typed)
+                    misfits.append(self._misfits(page, typed))
+                    spool.write(self._unseen(self._versions(typed)))
+            with self._explaining():
+                landed = spool.close(empty_too=first)
+                # Quarantine first: once the batch stands, the partition counts as landed.
+                self._quarantine(misfits)
+                size = landed.stat().st_size if landed else 0
+                if landed:
+                    _into_place(landed, self.folder / f"{self.batch_id}.parquet")
         finally:
             spool.discard()
         return Landing(
@@ -290,17 +304,30 @@ class _Landing:
             },
         )
 
+    def _explaining(self):
+        return _explaining(self.table, self.window.key)
+
+    def _refuse_own_columns(self, page: pl.DataFrame) -> None:
+        for name in page.columns:
+            if name in LOADER_COLUMNS and name != SYNCED:
+                raise LakeError(
+                    f"{self.table.qualified_name} {self.window.key}: the source returned a column {name}, which "
+                    f"only the lake writes. Leave it out of the extraction or rename it; nothing was landed."
+                )
+
     def _clear_up(self) -> bool:
         """Remove what a killed landing left, put unreadable files aside; say whether no batch is left."""
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink()
         whole = 0
         for path in self.folder.glob("*.parquet"):
-            try:
-                self.lake.verify(path)
+            error = _fault(path)
+            if error is None:
                 whole += 1
-            except LakeError:
+            elif _is_torn(error):
                 path.rename(path.with_suffix(".unreadable"))
+            else:
+                self.lake.verify(path)
         return whole == 0
 
     def _next_batch_id(self) -> str:
@@ -309,6 +336,8 @@ class _Landing:
         return f"{self.table.name}-{self.window.key}-{taken:04d}"
 
     def _note(self, typed: TypedPage) -> None:
+        if typed.frame.is_empty():
+            return  # A source that found nothing may not name its columns.
         self.received += typed.frame.height
         self.unknown.update(typed.unknown_columns)
         missing = set(typed.missing_columns)
@@ -334,6 +363,7 @@ class _Landing:
             )
         rows = sorted(reasons)
         records = _to_json(page[rows])
+        told_apart_by = _to_json(page[rows].drop(self._apart, strict=False))
         return pl.DataFrame(
             {
                 "record_id": [None if ids is None else ids[row] for row in rows],
@@ -341,7 +371,7 @@ class _Landing:
                 "record": records,
                 "_batch_id": [self.batch_id] * len(rows),
                 "_known_at": [self.known_at] * len(rows),
-                "_record_hash": _md5(pl.Series(records, dtype=pl.String)),
+                "_record_hash": _md5(pl.Series(told_apart_by, dtype=pl.String)),
             },
             schema=_QUARANTINE_SCHEMA,
         )
@@ -349,7 +379,8 @@ class _Landing:
     def _versions(self, typed: TypedPage) -> pl.DataFrame:
         """The records that fit, each with its version hash, each version once."""
         frame = typed.frame.filter(typed.fits) if typed.misfits else typed.frame
-        frame = frame.with_columns(version_hash(frame).alias("_version_hash"))
+        told_apart_by = frame.drop(self._apart, strict=False)
+        frame = frame.with_columns(version_hash(told_apart_by).alias("_version_hash"))
         return frame.unique("_version_hash", keep="first", maintain_order=True)
 
     def _unseen(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -357,10 +388,11 @@ class _Landing:
         for known in [self._landed_versions(self.window.key), *self._own, *self._late_versions(frame)]:
             if frame.height and len(known):
                 frame = frame.join(known.to_frame("_version_hash"), on="_version_hash", how="anti")
+        now = pl.lit(self.known_at, pl.Datetime("us", "UTC"))
         frame = frame.with_columns(
-            pl.lit(self.known_at, pl.Datetime("us", "UTC")).alias("_fivetran_synced"),
+            (pl.col(SYNCED).fill_null(now) if SYNCED in frame.columns else now).alias(SYNCED),
             pl.lit(self.batch_id).alias("_batch_id"),
-            pl.lit(self.known_at, pl.Datetime("us", "UTC")).alias("_known_at"),
+            now.alias("_known_at"),
         )
         self._own.append(frame["_version_hash"])
         self.added += frame.height
@@ -421,7 +453,7 @@ class _Spool:
 
     def __init__(self, path: Path, table: RawTable) -> None:
         self._path = path
-        self._fields = {name: type_.arrow for name, type_ in table.types.items()}
+        self._fields = {name: LOADER_COLUMNS.get(name, type_).arrow for name, type_ in table.types.items()}
         self._unknown: list[str] = []
         self._writer: pq.ParquetWriter | None = None
 
@@ -445,18 +477,23 @@ class _Spool:
         if self._writer is None:
             return None
         self._writer.close()
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
         return self._path
 
     def discard(self) -> None:
         """Leave nothing beside the final place."""
         if self._writer is not None and self._writer.is_open:
-            self._writer.close()
+            # On a full disk the end of the file can't be written either.
+            with suppress(OSError):
+                self._writer.close()
         self._path.unlink(missing_ok=True)
+        self._narrow_path.unlink(missing_ok=True)
+
+    @property
+    def _narrow_path(self) -> Path:
+        return self._path.with_suffix(".narrow.tmp")
 
     def _schema(self) -> pa.Schema:
-        loader = {name: type_.arrow for name, type_ in LOADER_COLUMNS.items()}
+        loader = {name: type_.arrow for name, type_ in LOADER_COLUMNS.items() if name not in self._fields}
         unknown = dict.fromkeys(sorted(self._unknown), ColumnType.STRING.arrow)
         return pa.schema([*self._fields.items(), *unknown.items(), *loader.items()])
 
@@ -468,8 +505,7 @@ class _Spool:
         if self._writer is None:
             return
         self._writer.close()
-        narrow = self._path.with_name(f"{self._path.name[:-4]}.narrow.tmp")
-        self._path.rename(narrow)
+        narrow = self._path.rename(self._narrow_path)
         schema = self._schema()
         self._writer = self._open(self._path, schema)
         with pq.ParquetFile(narrow) as file:
@@ -492,7 +528,9 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
         value = pl.col(name)
         if isinstance(frame.schema[name], pl.Datetime):
             value = value.dt.epoch("us")
-        text = pl.concat_str([pl.lit(f"{name}="), value.cast(pl.String), pl.lit("\x1f")])
+        value = value.cast(pl.String)
+        # With its length, so that no text can pass for two columns.
+        text = pl.concat_str([pl.lit(f"{name}="), value.str.len_bytes(), pl.lit(":"), value])
         parts.append(text.fill_null(""))
     return _md5(frame.select(pl.concat_str(parts).alias("text"))["text"])
 
@@ -530,14 +568,33 @@ def _partition_in(path: Path) -> str:
     return path.parent.name.removeprefix("partition=")
 
 
-def _into_place(temporary: Path, final: Path) -> None:
-    """Give a finished file its name, durably. The name was free: the table's lock is held."""
-    temporary.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
+def _fault(path: Path) -> Exception | None:
+    """Why a Parquet file can't be read, or None where it can."""
     try:
-        os.fsync(folder)
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        return error
+    return None
+
+
+def _is_torn(error: Exception) -> bool:
+    """Whether the file itself is at fault, and not the disk or its rights: those have an error number."""
+    return getattr(error, "errno", None) is None
+
+
+def _into_place(temporary: Path, final: Path) -> None:
+    """Give a finished file its name, durably. The table's lock is held."""
+    _sync(temporary)
+    temporary.replace(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _replace(path: Path, frame: pl.DataFrame) -> None:
@@ -546,8 +603,11 @@ def _replace(path: Path, frame: pl.DataFrame) -> None:
         path.unlink()
         return
     temporary = path.with_name(f".{path.stem}.tmp")
-    frame.write_parquet(temporary)
-    _into_place(temporary, path)
+    try:
+        frame.write_parquet(temporary)
+        _into_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

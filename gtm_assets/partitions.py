@@ -93,10 +93,11 @@ class Calendar:
             )
         from_day = self._day(first) if first else self.first
         to_day = self._day(last) if last else date.fromisoformat(keys[-1])
-        if to_day.isoformat() > keys[-1]:
-            ends = boundary(to_day + timedelta(days=1))
+        latest = max(from_day, to_day)
+        if latest.isoformat() > keys[-1]:
+            ends = boundary(latest + timedelta(days=1))
             raise PartitionError(
-                f"partition {to_day} is not over: it ends {ends:%Y-%m-%d %H:%M} UTC. "
+                f"partition {latest} is not over: it ends {ends:%Y-%m-%d %H:%M} UTC. "
                 f"The last that is over is {keys[-1]}."
             )
         if from_day > to_day:
@@ -114,6 +115,9 @@ class Calendar:
     def _day(self, key: str) -> date:
         try:
             day = date.fromisoformat(key)
+            if day.isoformat() != key:
+                # 20260105 and 2026-W02-1 are that day too, but each partition has one key.
+                raise ValueError(key)
         except ValueError:
             raise PartitionError(
                 f"{key!r} is not a partition: partitions are days, such as {self.first}"

@@ -143,7 +143,7 @@ def _copy(
         [schemas],
     ).fetchall()
     warehouse = source.execute("select current_database()").fetchone()[0]
-    source.execute(f"attach {_literal(str(path))} as published")
+    source.execute(f"attach {_literal(str(path))} as published (read_write)")
     rows = {}
     try:
         for schema in [*schemas, "gtm_meta"]:

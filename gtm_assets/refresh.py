@@ -23,6 +23,7 @@ from gtm_assets.runs import Extraction, execute, extractions, missing
 from gtm_assets.settings import Settings
 from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.transform import LAYERS
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Outcome:
         for key, count in self.rows.items():
             tables[self.layers[key]] += 1
             rows[self.layers[key]] += count
-        for layer in dict.fromkeys(["raw", *self.layers.values()]):
+        for layer in ("raw", *LAYERS):
             if tables[layer]:
                 unit = "new versions" if layer == "raw" else "rows"
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} {unit}")

@@ -117,13 +117,13 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         SettingsError: a ``GTM_*`` variable is unknown or does not fit its type.
     """
     if environment is None:
-        in_file = {k: v for k, v in dotenv_values(PROJECT_DIR / ".env").items() if v is not None}
-        environment = {**in_file, **os.environ}
+        in_file = {k: v or "" for k, v in dotenv_values(PROJECT_DIR / ".env").items()}
+        environment = in_file | {k: v for k, v in os.environ.items() if v.strip() or k not in in_file}
     given = {k: v for k, v in environment.items() if k.upper().startswith(PREFIX)}
     known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     for variable in given:
         if variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
+            near = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
             raise SettingsError(f"{variable} is not a setting: {hint}")
     # An empty variable is how a shell or a compose file says "not set".

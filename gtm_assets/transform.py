@@ -29,6 +29,8 @@ LAYERS = ("seeds", "staging", "intermediate", "core", "mart")
 """The groups of the dbt assets, upstream first: the folders of the project."""
 PUBLISHED_LAYERS = ("core", "mart")
 OWNER = "team:revops"
+NAMED_FAILURES = 10
+"""How many failed nodes an error names; the run's events hold all."""
 
 
 class TransformError(RuntimeError):
@@ -201,7 +203,6 @@ def build_arguments(selection: Sequence[str], indirect: str | None, full_refresh
 
 def _invoke(arguments: list[str], settings: Settings, messages: queue.Queue, outcome: list[Any]) -> None:
     """Run dbt to its end, passing on what it says of nodes; then None."""
-    from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
 
@@ -217,9 +218,21 @@ def _invoke(arguments: list[str], settings: Settings, messages: queue.Queue, out
     except BaseException as error:
         outcome.append(error)
     finally:
-        # Lets go of the file: dbt-duckdb would keep it open for the life of the process.
-        reset_adapters()
+        _let_go()
         messages.put(None)
+
+
+def _let_go() -> None:
+    """Close the warehouse, which dbt-duckdb would keep open for the life of the process."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import cleanup_connections, reset_adapters
+
+    cleanup_connections()
+    environment = DuckDBConnectionManager._ENV
+    if environment is not None:
+        environment.close()
+    DuckDBConnectionManager.close_all_connections()
+    reset_adapters()
 
 
 _RESULT_EVENTS = {"LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"}
@@ -230,7 +243,10 @@ def _parsed_manifest() -> Any:
     from dbt.contracts.graph.manifest import Manifest
 
     manifest_path()
-    return Manifest.from_msgpack((TARGET_DIR / "partial_parse.msgpack").read_bytes())
+    manifest = Manifest.from_msgpack((TARGET_DIR / "partial_parse.msgpack").read_bytes())
+    # What macros see as `graph`; dbt builds it while it parses.
+    manifest.build_flat_graph()
+    return manifest
 
 
 def raise_on_failure(outcome: Any) -> None:
@@ -247,7 +263,8 @@ def raise_on_failure(outcome: Any) -> None:
         raise TransformError(f"dbt broke off: {outcome.exception}") from outcome.exception
     failed = [r for r in outcome.result.results if r.status in ("error", "fail", "runtime error")]
     lines = [f"{r.node.resource_type} {r.node.name}: {(r.message or str(r.status)).strip()}" for r in failed]
-    raise TransformError("dbt build failed:\n" + "\n".join(lines))
+    more = [f"and {len(lines) - NAMED_FAILURES:,} more"] if len(lines) > NAMED_FAILURES else []
+    raise TransformError("dbt build failed:\n" + "\n".join([*lines[:NAMED_FAILURES], *more]))
 
 
 class _RowCounts:

@@ -1,5 +1,6 @@
 """Publishing: what forbids it, and that readers see the old file or the new one, whole."""
 
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from gtm_assets import publish as publishing
 from gtm_assets.publish import Publication, PublishError, Table, publish, refuse, verdicts
+from gtm_assets.warehouse import Warehouse
 
 ASSET = dg.AssetKey(["gtm_core", "dim_user"])
 CHECK = dg.AssetCheckKey(ASSET, "unique_dim_user_user_key")
@@ -99,8 +101,10 @@ def source(tmp_path):
         "create table gtm_meta.lake_batches as select 'salesforce' as source_name, 'user' as table_name,"
         " '2026-09-0' || i as partition_key, 'user-' || i as batch_id from range(1, 4) r(i)"
     )
-    yield connection
     connection.close()
+    # As the asset gets it.
+    with Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock").open("a test") as connection:
+        yield connection
 
 
 def query(path: Path, sql: str) -> list[tuple]:
@@ -130,11 +134,11 @@ def test_a_reader_keeps_reading_while_a_new_file_is_published(source, tmp_path):
     publish(source, target, PUBLICATION, {})
 
     with duckdb.connect(str(target), read_only=True) as reader:
-        source.execute("insert into gtm_core.dim_user values (3)")
-        publish(source, target, PUBLICATION, {})
-        assert reader.execute("select count(*) from gtm_core.dim_user").fetchone() == (2,)
+        later = dataclasses.replace(PUBLICATION, run_id="run-2")
+        publish(source, target, later, {})
+        assert reader.execute("select run_id from gtm_meta.publication").fetchone() == ("run-1",)
 
-    assert query(target, "select count(*) from gtm_core.dim_user") == [(3,)]
+    assert query(target, "select run_id from gtm_meta.publication") == [("run-2",)]
 
 
 def test_a_full_disk_leaves_the_published_file_as_it_was(source, tmp_path, monkeypatch):

@@ -82,7 +82,10 @@ def test_a_file_that_is_no_database_is_explained_and_left_as_it_is(tmp_path):
     path.write_bytes(b"not a database" * 1000)
 
     damaged = Warehouse(path, tmp_path / "warehouse.lock")
-    with pytest.raises(WarehouseError, match="move it away and run: gtm run --full-refresh"), damaged.locked("run"):
+    with (
+        pytest.raises(WarehouseError, match="move it away and run: gtm run --full-refresh"),
+        damaged.locked("run"),
+    ):
         pass
     assert path.read_bytes() == b"not a database" * 1000
 

@@ -1,0 +1,135 @@
+"""Days, instants and the rate at which records come into being.
+
+A *day* is a whole number: days since the org began. An *instant* is whole seconds since 1970 in UTC. Work is
+done on weekdays, in the office hours of a company eight hours behind UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+
+EPOCH = datetime(2024, 9, 1, tzinfo=UTC)
+"""When the org begins: two years before the first default partition. A Sunday."""
+DAY = 86_400
+NEVER = 1 << 40
+"""The instant of what does not happen."""
+MEASURED_DAYS = 760
+"""The day by which the volumes hold: the end of the 30 default partitions."""
+
+_EPOCH_SECONDS = int(EPOCH.timestamp())
+_EPOCH_UNIX_DAY = _EPOCH_SECONDS // DAY
+_BEHIND_UTC = 8 * 3600
+_SUNDAY, _SATURDAY = 0, 6
+
+_LAST_DAY = 30_000
+_ALL_DAYS = np.arange(_LAST_DAY)
+_WEEKDAY_WEIGHT = np.array([0.05, 1.0, 1.1, 1.1, 1.05, 0.9, 0.05])
+# The org grows: on the measured day it makes 1.7 times as many records as on its first.
+_WEIGHT = _WEEKDAY_WEIGHT[_ALL_DAYS % 7] * (1 + 0.7 * _ALL_DAYS / MEASURED_DAYS)
+_CUMULATIVE = np.concatenate([[0.0], np.cumsum(_WEIGHT)])
+_GROWTH = _CUMULATIVE / _CUMULATIVE[MEASURED_DAYS]
+
+
+def seconds(at: datetime) -> int:
+    """The first whole second at or after ``at``."""
+    whole = int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    exact = datetime.fromtimestamp(whole, UTC)
+    return whole if exact >= at else whole + 1
+
+
+def instant_of(at: datetime) -> int:
+    """A constant of the calendar as an instant."""
+    return int(at.timestamp())
+
+
+def day_of(instant: np.ndarray | int) -> np.ndarray | int:
+    """The org's working day on which an instant falls."""
+    return (instant - _EPOCH_SECONDS - _BEHIND_UTC) // DAY
+
+
+def morning(day: np.ndarray | int, hour: float = 0.0) -> np.ndarray | int:
+    """The instant of an hour of the org's own day."""
+    return day * DAY + (_EPOCH_SECONDS + _BEHIND_UTC + int(hour * 3600))
+
+
+def working_instant(day: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """An instant in the office hours of a day, most often about 13:00."""
+    first = (bits >> np.uint64(38)).astype(np.int64)
+    second = ((bits >> np.uint64(12)) & np.uint64((1 << 26) - 1)).astype(np.int64)
+    into_day = 27_000 + ((first + second) * 41_400 >> 27)
+    return np.asarray(day, np.int64) * DAY + (_EPOCH_SECONDS + _BEHIND_UTC) + into_day
+
+
+def workday(day: np.ndarray) -> np.ndarray:
+    """The day itself, or the Friday before it."""
+    day = np.asarray(day, np.int64)
+    weekday = day % 7
+    return day - np.where(weekday == _SUNDAY, 2, np.where(weekday == _SATURDAY, 1, 0))
+
+
+def unix_day(day: np.ndarray) -> np.ndarray:
+    """Days since 1970, as a date column holds them."""
+    return np.asarray(day, np.int64) + _EPOCH_UNIX_DAY
+
+
+def day_of_date(value: date) -> int:
+    """The day of a calendar date."""
+    return value.toordinal() - EPOCH.date().toordinal()
+
+
+def quarter_of(day: np.ndarray) -> np.ndarray:
+    """Quarters since 1970 (a fiscal year is a calendar year)."""
+    months = unix_day(day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months // 3
+
+
+def month_start(month: np.ndarray) -> np.ndarray:
+    """First day of a month, given in months since 1970."""
+    days = np.asarray(month, np.int64).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    return days - _EPOCH_UNIX_DAY
+
+
+def quarter_start(quarter: np.ndarray) -> np.ndarray:
+    """First day of a quarter."""
+    return month_start(np.asarray(quarter, np.int64) * 3)
+
+
+class Arrivals:
+    """When the records of a table come into being: ``stock`` on day 0, the rest at a growing rate for ever.
+
+    Record ``i`` is created on day ``day(i)``, which never falls as ``i`` rises; by the measured day there are
+    ``total`` records. Stock is made before office hours, at ``stock_hour``, so that objects that refer to
+    others come after them.
+    """
+
+    def __init__(self, total: float, stock: int = 0, stock_hour: float = 0.0) -> None:
+        """``total`` records by the measured day, of which ``stock`` on the first."""
+        self.stock = stock
+        self.stock_hour = stock_hour
+        # Records created before each day.
+        self._before = stock + max(total - stock, 0.0) * _GROWTH
+
+    def day(self, index: np.ndarray) -> np.ndarray:
+        """Day on which each record is created."""
+        found = np.searchsorted(self._before, np.asarray(index) + 0.5, side="right") - 1
+        return np.maximum(found, 0)
+
+    def known(self, day: np.ndarray) -> np.ndarray:
+        """How many records exist when office hours of a day begin."""
+        clipped = np.clip(day, 0, _LAST_DAY)
+        return np.ceil(self._before[clipped] - 0.5).astype(np.int64)
+
+    def created(self, index: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Instant at which each record is created."""
+        office = working_instant(self.day(index), bits)
+        # In the order of their indices, within the hour: a record may refer to those before it.
+        into_hour = np.asarray(index) * 3000 // max(self.stock, 1)
+        return np.where(np.asarray(index) < self.stock, morning(0, self.stock_hour) + into_hour, office)
+
+    def between(self, first: int, last: int) -> np.ndarray:
+        """Indices of the records created on days ``first`` to ``last``, both included."""
+        low = 0 if first <= 0 else int(self.known(np.array(first)))
+        high = int(self.known(np.array(max(last, -1) + 1))) if last >= 0 else 0
+        return np.arange(low, max(low, high))

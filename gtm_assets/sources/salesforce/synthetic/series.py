@@ -1,0 +1,69 @@
+"""Columns from arrays: each builder gives a Polars series of the catalogue's type for its kind of value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from gtm_assets.sources.salesforce.synthetic.clock import NEVER, unix_day
+
+STRING = pl.String()
+
+
+def text(values: Sequence[str | None] | pl.Series, which: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    """``values[which]``: picklist values and names; null where ``null``."""
+    pool = values if isinstance(values, pl.Series) else pl.Series(values, dtype=pl.String)
+    return nulled(pool.gather(pl.Series(which.astype(np.uint32))), null)
+
+
+def constant(value: str | bool | None, n: int, dtype: pl.DataType | None = None) -> pl.Series:
+    """The same value n times."""
+    return pl.repeat(value, n, dtype=dtype, eager=True)
+
+
+def nulled(series: pl.Series, null: np.ndarray | None) -> pl.Series:
+    """The series with nulls where ``null``."""
+    if null is None or not null.any():
+        return series
+    empty = pl.Series([None], dtype=series.dtype)
+    return series.zip_with(pl.Series(~null), pl.repeat(None, len(series), dtype=empty.dtype, eager=True))
+
+
+def flag(values: np.ndarray) -> pl.Series:
+    """Booleans."""
+    return pl.Series(values.astype(bool))
+
+
+def integer(values: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    """Whole numbers."""
+    return nulled(pl.Series(values.astype(np.int64)), null)
+
+
+def number(values: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    """Doubles."""
+    return nulled(pl.Series(np.asarray(values, np.float64)), null)
+
+
+def money(cents: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    """Currency from whole cents."""
+    words = np.empty((len(cents), 2), np.int64)
+    words[:, 0] = cents
+    words[:, 1] = words[:, 0] >> 63
+    buffers = [None, pa.py_buffer(words.tobytes())]
+    array = pa.Array.from_buffers(pa.decimal128(18, 2), len(cents), buffers)
+    return nulled(pl.Series(pl.from_arrow(array)), null)
+
+
+def day(days: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    """Dates from the org's days."""
+    return nulled(pl.Series(unix_day(days).astype(np.int32)).cast(pl.Date), null)
+
+
+def moment(instants: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    """Timestamps from instants; null where the instant is NEVER."""
+    missing = instants >= NEVER if null is None else null | (instants >= NEVER)
+    micros = pl.Series(np.where(missing, 0, instants).astype(np.int64) * 1_000_000)
+    return nulled(micros.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"), missing)

@@ -1,0 +1,259 @@
+"""Real dbt builds on small lakes, in this process: land a few records, build a few models, look at tables.
+
+The project is parsed once a session; a build of one model takes about a second.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import polars as pl
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.artifacts.schemas.results import NodeStatus
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+
+from gtm_assets.lake import Lake, Landing
+from gtm_assets.partitions import Calendar
+from gtm_assets.settings import PROJECT_DIR
+from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+DBT_DIR = PROJECT_DIR / "gtm_dbt"
+CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
+TABLES: dict[str, RawTable] = {table.name: table for table in OBJECTS}
+BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition"})
+"""Columns that say how a row came, not what it says."""
+
+
+class BuildError(AssertionError):
+    """dbt failed where a test expected it not to. The message holds what dbt said of each node."""
+
+
+class Home:
+    """A state folder: a lake to land in and a warehouse that dbt builds from it."""
+
+    def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
+        """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed."""
+        path.mkdir(parents=True, exist_ok=True)
+        self.path, self.manifest = path, manifest
+        self.lake = Lake(path / "lake")
+
+    def twin(self, name: str) -> Home:
+        """A home with this one's lake and a warehouse of its own."""
+        other = Home(self.path.with_name(f"{self.path.name}-{name}"), self.manifest)
+        if not other.lake.root.exists():
+            self.lake.root.mkdir(parents=True, exist_ok=True)
+            other.lake.root.symlink_to(self.lake.root)
+        return other
+
+    def land(
+        self,
+        table: str | RawTable,
+        partition: str,
+        *records: Mapping[str, object],
+        known_at: datetime | None = None,
+    ) -> Landing:
+        """Land the records as what an extraction of the partition found, seen at its end."""
+        raw_table = TABLES[table] if isinstance(table, str) else table
+        window = CALENDAR.window(partition)
+        return self.lake.land(raw_table, window, [as_page(records)], known_at or window.end)
+
+    def dbt(self, *arguments: str, variables: Mapping[str, object] | None = None) -> dbtRunnerResult:
+        """One dbt command on this home's warehouse."""
+        places = {
+            "--project-dir": DBT_DIR,
+            "--profiles-dir": DBT_DIR,
+            "--target-path": self.path / "dbt",
+            "--log-path": self.path / "dbt",
+        }
+        command = [*arguments, *(str(part) for pair in places.items() for part in pair), "--quiet"]
+        if variables:
+            command += ["--vars", str(dict(variables))]
+        with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2"):
+            try:
+                return dbtRunner(manifest=self.manifest or parsed()).invoke(command)
+            finally:
+                _let_go()
+
+    def build(
+        self, *select: str, full_refresh: bool = False, variables: Mapping[str, object] | None = None
+    ) -> dbtRunnerResult:
+        """Build the selected models, without their tests.
+
+        Raises:
+            BuildError: a model failed.
+        """
+        command = ["run", "--select", *select, *(["--full-refresh"] if full_refresh else [])]
+        result = self.dbt(*command, variables=variables)
+        if not result.success:
+            raise BuildError(describe(result))
+        return result
+
+    def rows(self, query: str) -> list[tuple]:
+        """The rows of a query on the warehouse."""
+        with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            return connection.execute(query).fetchall()
+
+    def table(self, name: str, ignoring: Iterable[str] = BOOKKEEPING) -> Counter[tuple]:
+        """A table's rows, as often as each is there, without the columns that say how a row came."""
+        with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            found = connection.execute(
+                "select table_schema from information_schema.tables where table_name = ?", [name]
+            ).fetchone()
+            assert found, f"{name} has not been built"
+            result = connection.execute(f"select * from {found[0]}.{name}")
+            keep = [i for i, column in enumerate(result.description) if column[0] not in ignoring]
+            names = [result.description[i][0] for i in keep]
+            return Counter(tuple(zip(names, (row[i] for i in keep), strict=True)) for row in result.fetchall())
+
+    def consumed(self, model: str) -> set[tuple[str, str]]:
+        """The ledger's entries of a model: parent and batch."""
+        query = f"select parent, batch_id from gtm_meta.consumed_batches where model = '{model}'"
+        return set(self.rows(query))
+
+
+def as_page(records: Iterable[Mapping[str, object]]) -> pl.DataFrame:
+    """Records as a page of typed columns. A column that a record lacks is null there."""
+    records = list(records)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    return pl.DataFrame({name: pl.Series(name, [r.get(name) for r in records], strict=False) for name in names})
+
+
+def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
+    """An instant of January 2026, UTC."""
+    return datetime(2026, 1, 1, hour, minute, tzinfo=UTC) + timedelta(days=day - 1)
+
+
+def partition(day: int) -> str:
+    """Key of a partition of January 2026."""
+    return f"2026-01-{day:02d}"
+
+
+def account(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """An account, as last modified at an instant."""
+    return {
+        "id": f"001{number:015d}",
+        "name": f"Account {number}",
+        "industry": "Energy",
+        "segment_c": "Startup",
+        "annual_revenue": 1_000_000,
+        "created_date": at(1, 0),
+        "system_modstamp": modified,
+        "is_deleted": False,
+    } | changes
+
+
+def user(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """A user, as last modified at an instant."""
+    return {
+        "id": f"005{number:015d}",
+        "name": f"User {number}",
+        "division": "North",
+        "audit_phase_c": "Phase1",
+        "is_active": True,
+        "created_date": at(1, 0),
+        "system_modstamp": modified,
+        "_fivetran_deleted": False,
+    } | changes
+
+
+def contact(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """A contact, as last modified at an instant."""
+    return {
+        "id": f"003{number:015d}",
+        "name": f"Contact {number}",
+        "created_date": at(1, 0),
+        "system_modstamp": modified,
+        "is_deleted": False,
+    } | changes
+
+
+def task(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """A task, as last modified at an instant."""
+    return {
+        "id": f"00T{number:015d}",
+        "subject": f"Task {number}",
+        "status": "Not Started",
+        "is_closed": False,
+        "created_date": at(1, 0),
+        "system_modstamp": modified,
+        "is_deleted": False,
+    } | changes
+
+
+def opportunity(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """A deal, as last modified at an instant."""
+    return {
+        "id": f"006{number:015d}",
+        "name": f"Deal {number}",
+        "stage_name": "Prospecting",
+        "forecast_category": "Pipeline",
+        "amount": 100,
+        "probability": 10.0,
+        "close_date": date(2026, 3, 31),
+        "is_closed": False,
+        "is_won": False,
+        "created_date": at(1, 0),
+        "system_modstamp": modified,
+        "is_deleted": False,
+    } | changes
+
+
+def empty_tables(home: Home, *names: str) -> None:
+    """Land the first partition of tables in which nothing was found."""
+    for name in names:
+        if not home.lake.batches(TABLES[name]):
+            home.land(name, partition(1))
+
+
+def describe(result: dbtRunnerResult) -> str:
+    """What dbt said of each node that failed."""
+    if result.exception:
+        return str(result.exception)
+    failed = [r for r in result.result if r.status not in (NodeStatus.Success, NodeStatus.Pass, NodeStatus.Warn)]
+    return "\n".join(f"{r.node.name}: {r.status}: {r.message}" for r in failed)
+
+
+@cache
+def parsed() -> Manifest:
+    """The project's manifest, parsed once a session. To change it, change a copy: ``parsed().deepcopy()``."""
+    places = ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)]
+    with tempfile.TemporaryDirectory() as target, _environment(GTM_HOME="/nowhere"):
+        result = dbtRunner().invoke(
+            ["parse", *places, "--target-path", target, "--log-path", target, "--no-partial-parse", "--quiet"]
+        )
+    assert result.success, result.exception
+    return result.result
+
+
+def _let_go() -> None:
+    """Close the warehouse: in its own process dbt leaves that to the end."""
+    environment = DuckDBConnectionManager._ENV
+    if environment is not None:
+        environment.close()
+        DuckDBConnectionManager.close_all_connections()
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,95 @@
+"""The `gtm` command as its users run it: a process of its own on a state folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+PROJECT = Path(__file__).resolve().parent.parent
+GTM = Path(sys.executable).with_name("gtm")
+SMALL = {
+    "GTM_START_DATE": "2026-09-09",
+    "GTM_END_DATE": "2026-09-11",
+    "GTM_SYNTHETIC_SCALE": "0.001",
+}
+"""Three partitions of the smallest organisation. A column appears on the last day."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended, with all that it said."""
+
+    code: int
+    output: str
+
+    def check(self) -> Finished:
+        assert self.code == 0, self.output
+        return self
+
+
+@dataclass(frozen=True)
+class GtmHome:
+    """A state folder and the settings that commands on it get."""
+
+    path: Path
+    settings: tuple[tuple[str, str], ...] = tuple(SMALL.items())
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("GTM_", "DAGSTER_"))}
+        return {**own, **dict(self.settings), "GTM_HOME": str(self.path), "COLUMNS": "200"}
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [str(GTM), *arguments],
+            cwd=PROJECT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def command(self, *arguments: str) -> Finished:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=300)
+        return Finished(process.returncode, output)
+
+    def run(self, *arguments: str) -> Finished:
+        return self.command("run", *arguments)
+
+    @property
+    def warehouse(self) -> Path:
+        return self.path / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        return self.path / "published" / "gtm.duckdb"
+
+    def lake_files(self) -> dict[str, bytes]:
+        lake = self.path / "lake"
+        return {str(path.relative_to(lake)): path.read_bytes() for path in sorted(lake.rglob("*.parquet"))}
+
+
+def tables(database: Path, wanted: Callable[[str], bool] = lambda schema: True) -> dict[str, list[tuple]]:
+    """All rows of all tables and views of a DuckDB file, by `schema.table`, in an order of their own."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        names = connection.execute(
+            "select table_schema, table_name from information_schema.tables order by all"
+        ).fetchall()
+        return {
+            f"{schema}.{name}": connection.execute(f'select * from {schema}."{name}" order by all').fetchall()
+            for schema, name in names
+            if wanted(schema)
+        }
+
+
+def differences(one: dict[str, list[tuple]], other: dict[str, list[tuple]]) -> list[str]:
+    """Names of the tables that are not in both with the same rows."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))

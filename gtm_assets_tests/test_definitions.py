@@ -1,0 +1,103 @@
+"""The code location: one graph from raw table to report, and nothing in it that stands alone."""
+
+import dagster as dg
+import pytest
+
+from gtm_assets.automation import jobs
+from gtm_assets.definitions import definitions
+from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.settings import load_settings
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory) -> dg.Definitions:
+    return definitions(load_settings({"GTM_HOME": str(tmp_path_factory.mktemp("home"))}))
+
+
+@pytest.fixture(scope="module")
+def graph(defs):
+    return defs.resolve_asset_graph()
+
+
+def test_the_code_location_loads(defs):
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_object_is_a_partitioned_asset_of_an_op_of_its_own(defs, graph):
+    ops = set()
+    for table in OBJECTS:
+        node = graph.get(dg.AssetKey(["salesforce", table.name]))
+        ops.add(node.assets_def.op.name)
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+        assert (node.partitions_def.hour_offset, node.partitions_def.minute_offset) == (21, 49)
+        assert node.backfill_policy.max_partitions_per_run == 31
+        assert node.group_name == "salesforce_raw"
+        assert node.kinds == {"salesforce", "parquet"}
+        assert node.description and node.owners and node.tags["layer"] == "raw"
+    assert len(ops) == len(OBJECTS) == 25
+
+
+def test_a_dbt_source_and_its_raw_table_are_one_node(graph):
+    for table in OBJECTS:
+        children = graph.get(dg.AssetKey(["salesforce", table.name])).child_keys
+        assert dg.AssetKey(["gtm_staging", f"base_salesforce__{table.name}"]) in children
+
+
+def test_no_asset_stands_alone_and_every_model_comes_from_a_source_or_a_seed(graph):
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        assert node.is_materializable, f"{key} is only referred to"
+        assert node.parent_keys or node.child_keys, f"{key} stands alone"
+        if not node.parent_keys:
+            assert node.tags["layer"] in ("raw", "seeds"), f"{key} comes from nowhere"
+
+
+def test_core_and_mart_reach_the_published_file(graph):
+    upstream = graph.get(PUBLISHED).parent_keys
+    layers = {graph.get(key).tags["layer"] for key in upstream}
+
+    assert layers == {"core", "mart"}
+    assert upstream == {k for k in graph.toposorted_asset_keys if graph.get(k).tags["layer"] in layers}
+
+
+def test_groups_are_the_layers(graph):
+    for key in graph.toposorted_asset_keys:
+        node, layer = graph.get(key), graph.get(key).tags["layer"]
+        assert node.group_name == ("salesforce_raw" if layer == "raw" else layer)
+
+
+def test_every_built_asset_says_what_it_is_and_has_its_columns_described(graph):
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        if node.tags["layer"] in ("core", "mart"):
+            schema = node.metadata["dagster/column_schema"]
+            columns = schema.value.columns if hasattr(schema, "value") else schema.columns
+            assert node.description, key
+            assert columns and all(column.description and column.type != "?" for column in columns), key
+            assert node.check_keys, f"{key} has no check"
+
+
+def test_keys_are_guarded_by_blocking_checks(defs, graph):
+    blocking = {
+        spec.key
+        for assets in defs.assets
+        if isinstance(assets, dg.AssetsDefinition)
+        for spec in assets.check_specs
+        if spec.blocking
+    }
+    for key in graph.toposorted_asset_keys:
+        if graph.get(key).tags["layer"] in ("core", "mart"):
+            assert any(check.asset_key == key for check in blocking), f"nothing blocks for {key}"
+
+
+def test_the_jobs_cover_the_graph(defs, graph):
+    keys = {
+        name: defs.resolve_job_def(name).asset_layer.executable_asset_keys
+        for name in ("extract", "transform", "refresh")
+    }
+
+    assert keys["refresh"] == set(graph.toposorted_asset_keys)
+    assert keys["extract"] | keys["transform"] == keys["refresh"]
+    assert keys["extract"] & keys["transform"] == set()
+    assert jobs.extract.description and jobs.transform.description and jobs.refresh.description

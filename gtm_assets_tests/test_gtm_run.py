@@ -1,0 +1,208 @@
+"""`gtm run` from end to end, as a process: build, repeat, break, kill."""
+
+import json
+import random
+import shutil
+import time
+
+import duckdb
+import pytest
+
+from gtm_assets_tests.gtm_process import GtmHome, differences, tables
+
+pytestmark = pytest.mark.slow
+
+MODELS = ("gtm_staging", "gtm_intermediate", "gtm_core", "gtm_mart")
+
+
+def models(home: GtmHome) -> dict[str, list[tuple]]:
+    """What the models hold, the published copy and the ledger included."""
+    built = tables(home.warehouse, lambda schema: schema in (*MODELS, "gtm_meta"))
+    public = tables(home.published, lambda schema: schema in MODELS)
+    return {**built, **{f"published {name}": rows for name, rows in public.items()}}
+
+
+@pytest.fixture
+def home(built_home, tmp_path) -> GtmHome:
+    """A copy of the built state folder, to be changed."""
+    shutil.copytree(built_home.path, tmp_path / "gtm")
+    return GtmHome(tmp_path / "gtm")
+
+
+def test_a_run_from_nothing_publishes_and_says_so(built_home):
+    with duckdb.connect(str(built_home.published), read_only=True) as connection:
+        users, deals = connection.execute(
+            "select (select count(*) from gtm_core.dim_user), (select count(*) from gtm_core.fct_opportunity)"
+        ).fetchone()
+        first, last, partitions = connection.execute(
+            "select first_partition, last_partition, partition_count from gtm_meta.publication"
+        ).fetchone()
+
+    assert users > 25
+    assert deals > 500
+    assert (first, last, partitions) == ("2026-09-09", "2026-09-11", 3)
+
+
+def test_running_again_changes_nothing(home):
+    before, lake = models(home), home.lake_files()
+
+    again = home.run().check()
+    same_days = home.run("--from", "2026-09-10", "--to", "2026-09-11").check()
+
+    assert "All partitions that are over have landed" in again.output
+    assert "0 new versions" in same_days.output
+    assert home.lake_files() == lake
+    assert differences(models(home), before) == []
+
+
+def test_a_full_refresh_gives_the_tables_of_the_incremental_runs(built_home, home):
+    home.run("--full-refresh").check()
+
+    assert differences(models(home), models(built_home)) == []
+
+
+def test_days_landed_one_by_one_and_out_of_order_give_the_same_tables(built_home, tmp_path):
+    home = GtmHome(tmp_path / "gtm")
+    for day in ("2026-09-11", "2026-09-09", "2026-09-10"):
+        home.run("--from", day, "--to", day).check()
+
+    other, undisturbed = (
+        {name: rows for name, rows in models(h).items() if "gtm_meta" not in name} for h in (home, built_home)
+    )
+    assert differences(other, undisturbed) == []
+
+
+def test_killed_at_any_moment_the_next_run_gives_the_same_tables(built_home, tmp_path):
+    """`kill -9` ten times; a run that ends before its kill is compared, and the next begins from nothing."""
+    wanted, chance = models(built_home), random.Random(20260909)
+    began = time.monotonic()
+    first = GtmHome(tmp_path / "gtm-0")
+    first.run().check()
+    whole = time.monotonic() - began
+
+    home, kills, homes = GtmHome(tmp_path / "gtm-1"), 0, 1
+    while kills < 10:
+        process = home.start("run")
+        # Past the imports, before which there is nothing to disturb.
+        time.sleep(chance.uniform(0.3, 1.0) * whole)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+            process.communicate()
+            continue
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        assert differences(models(home), wanted) == []
+        homes += 1
+        home = GtmHome(tmp_path / f"gtm-{homes}")
+
+    home.run().check()
+    assert differences(models(home), wanted) == []
+    assert not list((home.path / "lake").rglob("*.tmp"))
+
+
+def test_an_unreadable_batch_is_named_and_landing_the_day_again_mends_it(built_home, home):
+    batch = next((home.path / "lake/salesforce/contact/partition=2026-09-11").glob("*.parquet"))
+    batch.write_bytes(batch.read_bytes()[:100])
+    published = home.published.read_bytes()
+
+    broken = home.run("--full-refresh")
+    assert broken.code == 1
+    assert "salesforce.contact 2026-09-11" in broken.output
+    assert "gtm run --from 2026-09-11 --to 2026-09-11" in broken.output
+    assert home.published.read_bytes() == published
+
+    home.run("--from", "2026-09-11", "--to", "2026-09-11").check()
+    mended = models(home)
+    contacts = "gtm_staging.stg_salesforce__contact"
+    assert len(mended[contacts]) == len(models(built_home)[contacts])
+    assert list(batch.parent.glob("*.unreadable"))
+
+
+def test_a_warehouse_that_somebody_has_open_is_told_with_the_process(home):
+    connection = duckdb.connect(str(home.warehouse))
+    try:
+        refused = home.run()
+    finally:
+        connection.close()
+
+    assert refused.code == 1
+    assert "is open in process" in refused.output
+    assert "open the published file instead" in refused.output
+    home.run().check()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("GTM_SYNTHETIC_SCALE", "0", "GTM_SYNTHETIC_SCALE='0': Input should be greater than 0"),
+        ("GTM_SYNTHETIC_SCAEL", "1", "GTM_SYNTHETIC_SCAEL is not a setting: did you mean GTM_SYNTHETIC_SCALE?"),
+        ("GTM_START_DATE", "yesterday", "GTM_START_DATE='yesterday'"),
+    ],
+)
+def test_a_bad_setting_is_named_before_anything_is_done(tmp_path, setting, value, said):
+    home = GtmHome(tmp_path / "gtm", ((setting, value),))
+
+    refused = home.run()
+
+    assert refused.code == 1
+    assert said in refused.output
+    assert not home.path.exists()
+
+
+def test_a_partition_of_the_future_is_refused(tmp_path):
+    home = GtmHome(tmp_path / "gtm", (("GTM_END_DATE", "open"),))
+
+    refused = home.run("--from", "2199-01-01", "--to", "2199-01-02")
+
+    assert refused.code == 1
+    assert "partition 2199-01-02 is not over" in refused.output
+    assert not home.path.exists()
+
+
+def test_a_failing_check_keeps_what_was_published(home):
+    """A duplicate planted in the lake's own shape: one batch whose rows repeat a key in a dimension."""
+    published = home.published.read_bytes()
+    with duckdb.connect(str(home.warehouse)) as connection:
+        # A user that is in the dimension's parent twice: no landing can do this, only a fault in a model.
+        connection.execute(
+            "insert into gtm_staging.base_salesforce__user select * from gtm_staging.base_salesforce__user limit 1"
+        )
+
+    failed = home.run()
+
+    assert failed.code == 1
+    assert "unique" in failed.output
+    assert home.published.read_bytes() == published
+    assert "nothing new" in failed.output
+
+
+def test_quarantined_records_are_listed_and_the_rest_is_built(home):
+    waiting = home.path / "lake/quarantine/salesforce/opportunity/partition=2026-09-10"
+    assert not waiting.exists()
+
+    listed = home.command("quarantine", "list").check()
+    unknown = home.command("quarantine", "list", "salesforce.nothing")
+
+    assert "No record waits" in listed.output
+    assert unknown.code == 1
+    assert "salesforce.nothing is not a table" in unknown.output
+
+
+def test_doctor_finds_a_healthy_home_well_and_names_what_is_wrong(home):
+    well = home.command("doctor")
+    batch = next((home.path / "lake/salesforce/user/partition=2026-09-09").glob("*.parquet"))
+    batch.write_bytes(b"")
+    ill = home.command("doctor")
+
+    assert well.code == 0, well.output
+    assert "Published" in well.output
+    assert ill.code == 1
+    assert "salesforce.user 2026-09-09" in ill.output
+
+
+def test_nothing_is_written_outside_the_state_folder(built_home):
+    written = {path.name for path in built_home.path.iterdir()}
+
+    assert written <= {"lake", "warehouse.duckdb", "warehouse.lock", "published", "dagster", "dbt"}
+    assert json.loads((built_home.path / "dbt/target/run_results.json").read_text())["results"]

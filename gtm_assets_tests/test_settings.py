@@ -1,0 +1,192 @@
+"""Settings: every variable typed and known, each mistake named."""
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+import gtm_assets
+from gtm_assets import settings as settings_module
+from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project folder of its own, and an environment without GTM_ variables."""
+    monkeypatch.setattr(settings_module, "PROJECT_DIR", tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"GTM_{name.upper()}", raising=False)
+    return tmp_path
+
+
+def test_without_any_variable_the_defaults_hold():
+    settings = load_settings({})
+
+    assert settings.home == PROJECT_DIR / ".gtm"
+    assert settings.last_partition == date(2026, 9, 30)
+    assert (settings.synthetic_scale, settings.synthetic_seed) == (0.01, 1)
+
+
+def test_a_misspelt_variable_is_refused_with_the_name_that_was_meant():
+    with pytest.raises(SettingsError, match="GTM_START_DAET is not a setting: did you mean GTM_START_DATE"):
+        load_settings({"GTM_START_DAET": "2026-01-01"})
+
+
+def test_a_variable_in_lower_case_is_refused_with_the_name_that_was_meant():
+    with pytest.raises(SettingsError, match="gtm_home is not a setting: did you mean GTM_HOME"):
+        load_settings({"gtm_home": "/data"})
+
+
+def test_an_unknown_variable_is_refused_with_all_the_settings_there_are():
+    with pytest.raises(SettingsError) as refusal:
+        load_settings({"GTM_QQQQQQQQ": "1"})
+
+    assert "GTM_QQQQQQQQ is not a setting" in str(refusal.value)
+    assert all(f"GTM_{name.upper()}" in str(refusal.value) for name in Settings.model_fields)
+
+
+def test_other_programs_variables_are_left_alone():
+    assert load_settings({"GTMX": "1", "HOME": "/root", "DBT_GTM_HOME": "x"}) == load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GTM_START_DATE", "2026-13-01"),
+        ("GTM_START_DATE", "yesterday"),
+        ("GTM_END_DATE", "2026-02-30"),
+        ("GTM_SYNTHETIC_SCALE", "0"),
+        ("GTM_SYNTHETIC_SCALE", "-1"),
+        ("GTM_SYNTHETIC_SCALE", "101"),
+        ("GTM_SYNTHETIC_SCALE", "nan"),
+        ("GTM_SYNTHETIC_SCALE", "a lot"),
+        ("GTM_SYNTHETIC_SEED", "1.5"),
+        ("GTM_SYNTHETIC_SEED", "-1"),
+        ("GTM_DBT_THREADS", "0"),
+        ("GTM_EXECUTOR", "celery"),
+        ("GTM_SALESFORCE_SOURCE", "hubspot"),
+    ],
+)
+def test_a_malformed_value_is_refused_with_its_name_its_value_and_what_it_holds(variable, value):
+    with pytest.raises(SettingsError) as refusal:
+        load_settings({variable: value})
+
+    message = str(refusal.value)
+    field = Settings.model_fields[variable.removeprefix("GTM_").lower()]
+    assert message.startswith(f"{variable}={value!r}: ")
+    assert message.endswith(f"It holds: {field.description}")
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(SettingsError) as refusal:
+        load_settings({"GTM_SYNTHETIC_SCALE": "0", "GTM_DBT_THREADS": "none"})
+
+    assert [line.split("=")[0] for line in str(refusal.value).splitlines()] == [
+        "GTM_SYNTHETIC_SCALE",
+        "GTM_DBT_THREADS",
+    ]
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_variable_counts_as_not_set(empty):
+    given = {f"GTM_{name.upper()}": empty for name in Settings.model_fields}
+
+    assert load_settings(given) == load_settings({})
+
+
+def test_blanks_around_a_value_do_no_harm():
+    assert load_settings({"GTM_START_DATE": " 2026-02-01\n"}).start_date == date(2026, 2, 1)
+
+
+def test_an_end_before_the_start_is_refused():
+    with pytest.raises(SettingsError, match=r"^GTM_END_DATE 2026-01-31 is before GTM_START_DATE 2026-02-01$"):
+        load_settings({"GTM_START_DATE": "2026-02-01", "GTM_END_DATE": "2026-01-31"})
+
+
+def test_one_day_is_a_calendar():
+    settings = load_settings({"GTM_START_DATE": "2026-02-01", "GTM_END_DATE": "2026-02-01"})
+
+    assert settings.last_partition == settings.start_date
+
+
+@pytest.mark.parametrize("value", ["open", "OPEN", " Open "])
+def test_an_open_end_has_no_last_partition(value):
+    assert load_settings({"GTM_END_DATE": value}).last_partition is None
+
+
+def test_without_an_end_there_are_thirty_partitions():
+    assert load_settings({"GTM_START_DATE": "2026-03-01"}).last_partition == date(2026, 3, 30)
+
+
+def test_a_relative_home_lies_in_the_project_whatever_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert load_settings({"GTM_HOME": "state"}).home == PROJECT_DIR / "state"
+    assert load_settings({"GTM_HOME": str(tmp_path)}).home == tmp_path
+    assert load_settings({"GTM_HOME": "~/state"}).home == Path.home() / "state"
+
+
+def test_every_place_lies_under_home(tmp_path):
+    settings = load_settings({"GTM_HOME": str(tmp_path)})
+
+    places = [
+        settings.lake_dir,
+        settings.warehouse_path,
+        settings.warehouse_lock_path,
+        settings.published_path,
+        settings.dagster_home,
+        settings.dbt_target_dir,
+    ]
+    assert all(place.is_relative_to(tmp_path) for place in places)
+    assert len(set(places)) == len(places)
+
+
+def test_the_environment_wins_over_the_env_file(project, monkeypatch):
+    (project / ".env").write_text("GTM_SYNTHETIC_SEED=7\nGTM_DBT_THREADS=5\n")
+    monkeypatch.setenv("GTM_SYNTHETIC_SEED", "8")
+
+    settings = load_settings()
+
+    assert (settings.synthetic_seed, settings.dbt_threads) == (8, 5)
+
+
+def test_an_empty_variable_leaves_the_env_files_value(project, monkeypatch):
+    (project / ".env").write_text("GTM_SYNTHETIC_SEED=7\n")
+    monkeypatch.setenv("GTM_SYNTHETIC_SEED", "")
+
+    assert load_settings().synthetic_seed == 7
+
+
+def test_a_misspelt_variable_in_the_env_file_is_refused(project):
+    (project / ".env").write_text("GTM_HOEM=/data\nOTHER=1\n")
+
+    with pytest.raises(SettingsError, match="GTM_HOEM is not a setting: did you mean GTM_HOME"):
+        load_settings()
+
+
+def test_settings_do_not_change_once_read():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings({}).synthetic_seed = 2
+
+
+def test_only_the_settings_read_gtm_variables():
+    reads = re.compile(
+        r"""environ\.get\(|environ\.pop\(|environ\.setdefault\(|getenv\(|in\s+os\.environ|environ\.items\(\)
+        |environ\[[^\]]+\](?!\s*=[^=])|from\s+os\s+import[^\n]*environ""",
+        re.VERBOSE,
+    )
+    another_programs = re.compile(r"""["'](?!GTM_)[A-Z][A-Z0-9_]*["']""")
+    package = Path(gtm_assets.__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.name != "settings.py"]
+
+    found = [
+        f"{path.relative_to(package)}:{number}: {line.strip()}"
+        for path in sources
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        # Start-up may set what child processes need; another program's variable, named in full, may be read.
+        if reads.search(line) and not another_programs.search(line)
+    ]
+
+    assert len(sources) > 5
+    assert found == []

@@ -1,0 +1,105 @@
+{#-
+    History of records, SCD type 2: select of one row per version that differs in a tracked column.
+
+    versions: relation with all versions of the records, one row each, with system_modstamp, created_at,
+    is_deleted, _partition and _version_hash.
+    id: the record's id. tracked: columns whose change begins a new version. carried: columns that come along
+    with the value that they had last within the version.
+
+    Gives _scd_id, the id, tracked and carried columns, is_deleted, valid_from, valid_to (half-open) and is_current.
+-#}
+{% macro scd_type_2(versions, id, tracked, carried) %}
+    with
+
+    -- Of versions with an equal time, the one that base would keep.
+    at_one_time as (
+        select
+            {{ versions }}.*,
+            row_number() over (
+                partition by {{ id }}, system_modstamp
+                order by {{ newest_first('system_modstamp', 'is_deleted') }}
+            ) as _rank_in_time
+        from {{ versions }}
+    ),
+
+    compared as (
+        select
+            at_one_time.*,
+            case
+                when row_number() over (partition by {{ id }} order by system_modstamp) = 1 then 1
+                {%- for column in ['is_deleted'] + tracked %}
+                when {{ column }} is distinct from
+                    lag({{ column }}) over (partition by {{ id }} order by system_modstamp) then 1
+                {%- endfor %}
+                else 0
+            end as _begins
+        from at_one_time
+        where _rank_in_time = 1
+    ),
+
+    numbered as (
+        select
+            compared.*,
+            min(created_at) over (partition by {{ id }}) as _created_at,
+            sum(_begins) over (
+                partition by {{ id }}
+                order by system_modstamp
+                rows between unbounded preceding and current row
+            ) as _version_number
+        from compared
+    ),
+
+    bounded as (
+        select
+            numbered.*,
+            min(system_modstamp) over (partition by {{ id }}, _version_number) as _begins_at,
+            row_number() over (
+                partition by {{ id }}, _version_number
+                order by system_modstamp desc
+            ) as _rank_in_version
+        from numbered
+    ),
+
+    -- The last row of a version has the values that its untracked columns had last.
+    versions_begun as (
+        select
+            bounded.*,
+            case
+                when _version_number = 1 and _created_at < _begins_at then _created_at
+                else _begins_at
+            end as valid_from
+        from bounded
+        where _rank_in_version = 1
+    ),
+
+    versions_ended as (
+        select
+            versions_begun.*,
+            lead(valid_from) over (partition by {{ id }} order by _version_number) as valid_to
+        from versions_begun
+    )
+
+    select
+        {{ surrogate_key([id, epoch_microseconds('valid_from')]) }} as _scd_id,
+        {{ id }},
+        {%- for column in tracked + carried %}
+        {{ column }},
+        {%- endfor %}
+        is_deleted,
+        valid_from,
+        valid_to,
+        valid_to is null as is_current
+    from versions_ended
+{%- endmacro %}
+
+
+{#- The tracked columns that the model's yml names under config, meta. -#}
+{% macro tracked_columns() %}
+    {%- do return(model.config.meta.tracked_columns if execute else []) -%}
+{% endmacro %}
+
+
+{#- Condition: the version of `alias` is the one in force at an instant. -#}
+{% macro version_in_force(alias, instant) -%}
+    {{ instant }} >= {{ alias }}.valid_from and ({{ alias }}.valid_to is null or {{ instant }} < {{ alias }}.valid_to)
+{%- endmacro %}

@@ -1,0 +1,28 @@
+{#- Key of the member that stands for what is not known. -#}
+{% macro unknown_key() -%}
+    'unknown'
+{%- endmacro %}
+
+
+{#- The same for dates, whose keys are numbers. -#}
+{% macro unknown_date_key() -%}
+    -1
+{%- endmacro %}
+
+
+{#- Key made of the given expressions, none of which may be null. -#}
+{% macro surrogate_key(expressions) -%}
+    {{ adapter.dispatch('surrogate_key', 'gtm_dbt')(expressions) }}
+{%- endmacro %}
+
+{% macro default__surrogate_key(expressions) %}
+    {{ not_supported('surrogate_key') }}
+{% endmacro %}
+
+{% macro duckdb__surrogate_key(expressions) -%}
+    md5(
+    {%- for expression in expressions -%}
+        {{ " || '|' || " if not loop.first }}cast({{ expression }} as varchar)
+    {%- endfor -%}
+    )
+{%- endmacro %}

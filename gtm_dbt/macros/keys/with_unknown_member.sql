@@ -1,0 +1,18 @@
+{#-
+    Select of a dimension's rows and its unknown member, to which facts point whose key resolves to nothing.
+    values: the member's columns that are not null, as SQL.
+-#}
+{% macro with_unknown_member(rows, values) %}
+    {%- if not execute -%}
+        select * from {{ rows }}
+    {%- else -%}
+        select {{ model.columns.keys() | join(', ') }}
+        from {{ rows }}
+        union all
+        select
+        {%- for column in model.columns.values() %}
+            cast({{ values.get(column.name, 'null') }} as {{ column.data_type }}) as {{ column.name }}
+            {{- ',' if not loop.last }}
+        {%- endfor %}
+    {%- endif -%}
+{% endmacro %}

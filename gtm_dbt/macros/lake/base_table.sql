@@ -1,0 +1,74 @@
+{#-
+    The newest version of each record of a raw table, tombstones included.
+
+    Newest: the greatest cursor; where equal, the later partition; within it the delete mark, then the greater
+    content hash. A version counts in the partition that it first came in. So the order of arrival decides
+    nothing. Where a batch comes late, behind one already consumed, all batches are read: only all of them say
+    which partition a version came in first.
+-#}
+{% macro base_table(source_name, table_name) %}
+    {%- set columns = [] -%}
+    {%- set meta = {} -%}
+    {%- set files = [] -%}
+    {%- if execute -%}
+        {%- do columns.extend(raw_columns(source_name, table_name) | map(attribute='name')) -%}
+        {%- do meta.update(raw_table(source_name, table_name).config.meta) -%}
+        {%- do files.extend(files_to_read(source_name, table_name, after_late_batch='all')) -%}
+    {%- endif -%}
+    {%- set builds_on_itself = is_incremental() -%}
+{%- if builds_on_itself and not files -%}
+-- No batch has come.
+select {{ columns | join(', ') }}
+from {{ this }}
+where 1 = 0
+{%- else -%}
+with
+
+incoming as (
+    {{ lake_versions(source_name, table_name, files) }}
+),
+
+candidates as (
+    select {{ columns | join(', ') }}
+    from incoming
+    {%- if builds_on_itself %}
+    union all
+    select {{ columns | join(', ') }}
+    from {{ this }}
+    where id in (select incoming.id from incoming)
+    {%- endif %}
+),
+
+sightings as (
+    select
+        {{ columns | join(', ') }},
+        row_number() over (partition by _version_hash order by _partition, _batch_id) as _sighting
+    from candidates
+),
+
+ranked as (
+    select
+        {{ columns | join(', ') }},
+        row_number() over (
+            partition by id
+            order by {{ newest_first(meta.cursor, meta.deletes) }}
+        ) as _recency
+    from sightings
+    where _sighting = 1
+),
+
+final as (
+    select {{ columns | join(', ') }}
+    from ranked
+    where _recency = 1
+)
+
+select * from final
+{%- endif -%}
+{% endmacro %}
+
+
+{#- Order that puts the newest of a record's versions first. The one rule for ties. -#}
+{% macro newest_first(cursor, delete_mark) -%}
+    {{ cursor }} desc, _partition desc, coalesce({{ delete_mark }}, false) desc, _version_hash desc
+{%- endmacro %}

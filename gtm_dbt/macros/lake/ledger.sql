@@ -1,0 +1,122 @@
+{#-
+    The ledger: gtm_meta.consumed_batches(model, parent, batch_id) holds which batches each incremental model
+    has consumed of each parent. A model's entries are written in the transaction that writes its rows.
+
+    What there is to consume of a table of the lake is listed once, before the first model, in
+    gtm_meta.lake_batches; of a model, what that model has consumed itself.
+-#}
+
+{% macro meta_table(name) %}
+    {%- do return(api.Relation.create(database=target.database, schema='gtm_meta', identifier=name)) -%}
+{% endmacro %}
+
+
+{#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}
+{% macro list_lake() %}
+    {%- if execute -%}
+        {{ adapter.dispatch('list_lake', 'gtm_dbt')() }}
+    {%- endif -%}
+{% endmacro %}
+
+{% macro default__list_lake() %}
+    {{ not_supported('list_lake') }}
+{% endmacro %}
+
+{% macro duckdb__list_lake() %}
+    {%- set lake = env_var('GTM_HOME', '../.gtm') ~ '/lake' -%}
+    create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
+
+    create or replace table {{ meta_table('lake_batches') }} as
+    select
+        split_part(file, '/', -4) as source_name,
+        split_part(file, '/', -3) as table_name,
+        replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
+        regexp_replace(split_part(file, '/', -1), '[.]parquet$', '') as batch_id,
+        file as file_path
+    -- Quarantine lies one level deeper; files being written do not end in .parquet.
+    from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*.parquet')
+    order by all;
+
+    create table if not exists {{ meta_table('consumed_batches') }} (
+        model varchar not null,
+        parent varchar not null,
+        batch_id varchar not null
+    );
+{% endmacro %}
+
+
+{#- Select of the batch ids that there are to consume of a parent: a raw table (`salesforce.account`) or a model. -#}
+{% macro available_batches(parent) %}
+    {%- if '.' in parent -%}
+        {%- set source_name, table_name = parent.split('.') -%}
+        select batch_id
+        from {{ meta_table('lake_batches') }}
+        where source_name = '{{ source_name }}' and table_name = '{{ table_name }}'
+    {%- else -%}
+        select batch_id
+        from {{ meta_table('consumed_batches') }}
+        where model = '{{ parent }}'
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- Select of the batch ids that this model has consumed of a parent. -#}
+{% macro consumed_batches(parent) %}
+    select batch_id
+    from {{ meta_table('consumed_batches') }}
+    where model = '{{ model.name }}' and parent = '{{ parent }}'
+{%- endmacro %}
+
+
+{#- Select of the batch ids of a parent that this model has not consumed yet. -#}
+{% macro unconsumed_batches(parent) %}
+    select available.batch_id
+    from ({{ available_batches(parent) }}) as available
+    left join ({{ consumed_batches(parent) }}) as consumed on available.batch_id = consumed.batch_id
+    where consumed.batch_id is null
+{%- endmacro %}
+
+
+{#-
+    Condition: a batch not consumed yet belongs to an earlier partition than one that was consumed.
+    Then which partition a version came in first, and so which version is the newest, can change for records
+    that the late batch does not hold alone.
+-#}
+{% macro has_late_batch(parent) %}
+    exists (
+        select 1
+        from {{ meta_table('lake_batches') }} as late
+        inner join {{ meta_table('lake_batches') }} as earlier
+            on late.source_name = earlier.source_name
+            and late.table_name = earlier.table_name
+            and late.partition_key < earlier.partition_key
+        where
+            late.batch_id in ({{ unconsumed_batches(parent) }})
+            and earlier.batch_id in ({{ consumed_batches(parent) }})
+    )
+{%- endmacro %}
+
+
+{#-
+    Post-hook, in the model's transaction: the model has consumed all that there was of its parents
+    (default: its one raw table). Entries whose batch is gone are removed, so that a batch put back is read.
+    With `as_of` nothing counts as consumed, since not all of it was read.
+-#}
+{% macro record_consumed(parents=none) %}
+    {%- if execute -%}
+        {%- for parent in parents or [model.sources[0] | join('.')] %}
+    delete from {{ meta_table('consumed_batches') }}
+    where
+        model = '{{ model.name }}'
+        and parent = '{{ parent }}'
+            {%- if var('as_of', none) is none %}
+        and batch_id not in ({{ available_batches(parent) }})
+            {%- endif %};
+            {%- if var('as_of', none) is none %}
+    insert into {{ meta_table('consumed_batches') }}
+    select '{{ model.name }}', '{{ parent }}', unconsumed.batch_id
+    from ({{ unconsumed_batches(parent) }}) as unconsumed;
+            {%- endif %}
+        {%- endfor -%}
+    {%- endif -%}
+{% endmacro %}

@@ -1,0 +1,16 @@
+{#- A ratio as a double; null where there is nothing to divide by. -#}
+{% macro safe_divide(numerator, denominator) -%}
+    cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0)
+{%- endmacro %}
+
+
+{#- won / (won + lost), by count or by amount: 1 with wins and no losses, null where nothing was decided. -#}
+{% macro win_rate(won, lost) -%}
+    {{ safe_divide('coalesce(' ~ won ~ ', 0)', '(coalesce(' ~ won ~ ', 0) + coalesce(' ~ lost ~ ', 0))') }}
+{%- endmacro %}
+
+
+{#- A sum of amounts as money; 0 where there is none. -#}
+{% macro money(amount) -%}
+    cast(coalesce({{ amount }}, 0) as decimal(18, 2))
+{%- endmacro %}

@@ -1,0 +1,37 @@
+{#-
+    Overrides dbt's: a model is also built afresh where building on what is there would be wrong.
+    With `as_of`, because what is there knows more than was known then. With other columns than the table
+    has, because old rows would lack what a full refresh gives them.
+-#}
+{% macro should_full_refresh() %}
+    {%- if config.get('full_refresh') is not none -%}
+        {%- do return(config.get('full_refresh')) -%}
+    {%- endif -%}
+    {%- do return(flags.FULL_REFRESH or var('as_of', none) is not none or columns_have_changed()) -%}
+{% endmacro %}
+
+
+{#- True where the built table's columns or types are not those that the model is to have. -#}
+{% macro columns_have_changed() %}
+    {%- if not execute or model.resource_type != 'model' or model.config.materialized != 'incremental' -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- set built = load_cached_relation(this) -%}
+    {%- if built is none -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- if model.config.contract.enforced -%}
+        {%- set columns = model.columns.values() -%}
+    {%- else -%}
+        {%- set columns = raw_columns(*model.sources[0]) -%}
+    {%- endif -%}
+    {%- set wanted = [] -%}
+    {%- for column in columns -%}
+        {%- do wanted.append(column.name ~ ' ' ~ (column.data_type | replace(' ', '') | lower)) -%}
+    {%- endfor -%}
+    {%- set found = [] -%}
+    {%- for column in adapter.get_columns_in_relation(built) -%}
+        {%- do found.append(column.name ~ ' ' ~ (column.dtype | replace(' ', '') | lower)) -%}
+    {%- endfor -%}
+    {%- do return((wanted | sort) != (found | sort)) -%}
+{% endmacro %}

@@ -1,0 +1,28 @@
+{#-
+    "Now" for all models: the var `as_of` (an instant, or a date: that day's partition boundary), else the end
+    of the last partition that has landed. No model reads the clock.
+-#}
+{% macro as_of() -%}
+    {%- set given = var('as_of', none) -%}
+    {%- if given is none -%}
+        {{ partition_boundary("(select cast(max(lake_batches.partition_key) as date) + 1 from " ~ meta_table('lake_batches') ~ " as lake_batches)") }}
+    {%- elif (given | string | length) == 10 -%}
+        {{ partition_boundary("cast('" ~ given ~ "' as date)") }}
+    {%- else -%}
+        cast('{{ given }}' as timestamp with time zone)
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The instant at which a day's partition begins, and the one before it ends. -#}
+{% macro partition_boundary(day) -%}
+    {{ adapter.dispatch('partition_boundary', 'gtm_dbt')(day) }}
+{%- endmacro %}
+
+{% macro default__partition_boundary(day) %}
+    {{ not_supported('partition_boundary') }}
+{% endmacro %}
+
+{% macro duckdb__partition_boundary(day) -%}
+    timezone('America/Los_Angeles', cast({{ day }} as timestamp) + interval '21 hours 49 minutes')
+{%- endmacro %}

@@ -1,0 +1,105 @@
+{#- The day on which an instant lies where the reports are read. The only way from a timestamp to a date. -#}
+{% macro to_reporting_date(instant) -%}
+    {{ adapter.dispatch('to_reporting_date', 'gtm_dbt')(instant) }}
+{%- endmacro %}
+
+{% macro default__to_reporting_date(instant) %}
+    {{ not_supported('to_reporting_date') }}
+{% endmacro %}
+
+{% macro duckdb__to_reporting_date(instant) -%}
+    cast(timezone('{{ var("reporting_timezone") }}', {{ instant }}) as date)
+{%- endmacro %}
+
+
+{#- The last microsecond of a day where the reports are read. -#}
+{% macro end_of_reporting_day(day) -%}
+    {{ adapter.dispatch('end_of_reporting_day', 'gtm_dbt')(day) }}
+{%- endmacro %}
+
+{% macro default__end_of_reporting_day(day) %}
+    {{ not_supported('end_of_reporting_day') }}
+{% endmacro %}
+
+{% macro duckdb__end_of_reporting_day(day) -%}
+    timezone('{{ var("reporting_timezone") }}', cast({{ day }} + 1 as timestamp)) - interval 1 microsecond
+{%- endmacro %}
+
+
+{#- Microseconds since 1970 of an instant: its text in keys, the same in every session. -#}
+{% macro epoch_microseconds(instant) -%}
+    {{ adapter.dispatch('epoch_microseconds', 'gtm_dbt')(instant) }}
+{%- endmacro %}
+
+{% macro default__epoch_microseconds(instant) %}
+    {{ not_supported('epoch_microseconds') }}
+{% endmacro %}
+
+{% macro duckdb__epoch_microseconds(instant) -%}
+    epoch_us({{ instant }})
+{%- endmacro %}
+
+
+{#- A date's key in dim_date: the number yyyymmdd, the unknown member's where there is no date. -#}
+{% macro date_key(day) -%}
+    coalesce(
+        cast(extract(year from {{ day }}) * 10000 + extract(month from {{ day }}) * 100 + extract(day from {{ day }}) as integer),
+        {{ unknown_date_key() }}
+    )
+{%- endmacro %}
+
+
+{#- ISO day of the week, Monday 1 to Sunday 7. -#}
+{% macro iso_day_of_week(day) -%}
+    {{ adapter.dispatch('iso_day_of_week', 'gtm_dbt')(day) }}
+{%- endmacro %}
+
+{% macro default__iso_day_of_week(day) %}
+    {{ not_supported('iso_day_of_week') }}
+{% endmacro %}
+
+{% macro duckdb__iso_day_of_week(day) -%}
+    cast(isodow({{ day }}) as integer)
+{%- endmacro %}
+
+
+{#- Select of one column, date_day: all days between the two dates, both included. -#}
+{% macro date_spine(first_day, last_day) -%}
+    {{ adapter.dispatch('date_spine_between', 'gtm_dbt')(first_day, last_day) }}
+{%- endmacro %}
+
+{% macro default__date_spine_between(first_day, last_day) %}
+    {{ not_supported('date_spine') }}
+{% endmacro %}
+
+{% macro duckdb__date_spine_between(first_day, last_day) -%}
+    select cast(days.date_day as date) as date_day
+    from (select unnest(generate_series({{ first_day }}, {{ last_day }}, interval 1 day)) as date_day) as days
+{%- endmacro %}
+
+
+{#- From when on the unknown member is valid: before all records. -#}
+{% macro first_instant() -%}
+    cast('1900-01-01 00:00:00+00' as timestamp with time zone)
+{%- endmacro %}
+
+
+{#- English name of a date's month. -#}
+{% macro month_name(day) -%}
+    case extract(month from {{ day }})
+        {%- for name in ['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September',
+                         'October', 'November', 'December'] %}
+        when {{ loop.index }} then '{{ name }}'
+        {%- endfor %}
+    end
+{%- endmacro %}
+
+
+{#- English name of an ISO day of the week. -#}
+{% macro day_name(day_of_week) -%}
+    case {{ day_of_week }}
+        {%- for name in ['Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday'] %}
+        when {{ loop.index }} then '{{ name }}'
+        {%- endfor %}
+    end
+{%- endmacro %}

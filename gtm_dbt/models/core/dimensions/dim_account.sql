@@ -1,0 +1,67 @@
+with
+
+accounts as (
+    select * from {{ ref('stg_salesforce__account') }}
+),
+
+current_versions as (
+    select
+        account_id,
+        account_key
+    from {{ ref('dim_account_scd2') }}
+    where is_current
+),
+
+owners as (
+    select * from {{ ref('stg_salesforce__user') }}
+),
+
+final as (
+    select
+        -- keys
+        current_versions.account_key,
+        accounts.account_id,
+        accounts.owner_user_id,
+        accounts.parent_account_id,
+        accounts.record_type_id,
+        -- what it is
+        accounts.account_name,
+        accounts.account_type,
+        accounts.industry,
+        accounts.segment_c as segment,
+        accounts.rating,
+        accounts.account_source,
+        owners.user_name as owner_name,
+        accounts.website,
+        accounts.phone,
+        accounts.billing_city,
+        accounts.billing_state,
+        accounts.billing_country,
+        {{ annual_revenue_band('accounts.annual_revenue') }} as annual_revenue_band,
+        accounts.currency_iso_code,
+        -- measures
+        accounts.number_of_employees,
+        accounts.annual_revenue,
+        -- dates
+        accounts.created_at,
+        {{ to_reporting_date('accounts.created_at') }} as created_date,
+        accounts.last_activity_date,
+        -- provenance
+        'salesforce' as source_system
+    from accounts
+    left join current_versions on accounts.account_id = current_versions.account_id
+    left join owners on accounts.owner_user_id = owners.user_id
+),
+
+with_unknown as (
+    {{
+        with_unknown_member('final', {
+            'account_key': unknown_key(),
+            'account_id': unknown_key(),
+            'account_name': "'Unknown'",
+            'source_system': unknown_key(),
+        })
+    }}
+)
+
+select * from with_unknown

@@ -1,0 +1,125 @@
+{#- Model and column of all dates that facts and reports meet; instants are those that end in _at. -#}
+{% set dated = [
+    ('stg_salesforce__account', 'created_at'),
+    ('stg_salesforce__campaign', 'start_date'),
+    ('stg_salesforce__campaign', 'end_date'),
+    ('stg_salesforce__campaign_influence', 'created_at'),
+    ('stg_salesforce__campaign_member', 'created_at'),
+    ('stg_salesforce__campaign_member', 'first_responded_date'),
+    ('stg_salesforce__contact', 'created_at'),
+    ('stg_salesforce__email_message', 'message_at'),
+    ('stg_salesforce__event', 'activity_date'),
+    ('stg_salesforce__event', 'started_at'),
+    ('stg_salesforce__event', 'ended_at'),
+    ('stg_salesforce__forecasting_quota', 'start_date'),
+    ('stg_salesforce__lead', 'created_at'),
+    ('stg_salesforce__lead', 'converted_date'),
+    ('stg_salesforce__opportunity', 'created_at'),
+    ('stg_salesforce__opportunity', 'close_date'),
+    ('stg_salesforce__opportunity_contact_role', 'created_at'),
+    ('stg_salesforce__opportunity_field_history', 'created_at'),
+    ('stg_salesforce__opportunity_line_item', 'service_date'),
+    ('stg_salesforce__period', 'start_date'),
+    ('stg_salesforce__period', 'end_date'),
+    ('stg_salesforce__task', 'created_at'),
+    ('stg_salesforce__task', 'activity_date'),
+    ('stg_salesforce__task', 'completed_at'),
+] %}
+
+{%- set fiscal_offset = var('fiscal_year_start_month') - 1 -%}
+
+with
+
+holidays as (
+    select * from {{ ref('us_holidays') }}
+),
+
+dates_met as (
+    {% for model_name, column in dated %}
+        select {{ to_reporting_date(column) if column.endswith('_at') else column }} as date_day
+        from {{ ref(model_name) }}
+        group by 1
+        union
+    {% endfor %}
+    select {{ to_reporting_date(as_of()) }} as date_day
+),
+
+-- A year typed wrong (2206) gets its own day, not two hundred years of days.
+bounds as (
+    select
+        cast({{ dbt.date_trunc('year', 'min(date_day)') }} as date) as first_day,
+        cast({{ dbt.dateadd('day', -1, dbt.dateadd('year', 2, dbt.date_trunc('year', 'max(date_day)'))) }} as date)
+            as last_day
+    from dates_met
+    where date_day between cast('1990-01-01' as date) and cast('2099-12-31' as date)
+),
+
+all_dates as (
+    {{ date_spine('(select first_day from bounds)', '(select last_day from bounds)') }}
+    union
+    select date_day
+    from dates_met
+    where date_day is not null
+),
+
+calendar as (
+    select
+        date_day,
+        cast({{ dbt.date_trunc('month', 'date_day') }} as date) as month_start_date,
+        cast({{ dbt.date_trunc('quarter', 'date_day') }} as date) as quarter_start_date,
+        cast({{ dbt.date_trunc('year', 'date_day') }} as date) as year_start_date,
+        cast({{ dbt.date_trunc('week', 'date_day') }} as date) as week_start_date,
+        -- The month of the calendar year that stands where the fiscal month stands in its year.
+        cast({{ dbt.dateadd('month', -fiscal_offset, dbt.date_trunc('month', 'date_day')) }} as date) as fiscal_month,
+        {{ iso_day_of_week('date_day') }} as day_of_week
+    from all_dates
+),
+
+final as (
+    select
+        -- keys
+        {{ date_key('calendar.date_day') }} as date_key,
+        calendar.date_day,
+        -- calendar
+        cast(extract(year from calendar.date_day) as integer) as year_number,
+        cast(extract(quarter from calendar.date_day) as integer) as quarter_of_year,
+        cast(extract(month from calendar.date_day) as integer) as month_of_year,
+        cast(extract(week from calendar.date_day) as integer) as iso_week_of_year,
+        cast(extract(day from calendar.date_day) as integer) as day_of_month,
+        cast(extract(doy from calendar.date_day) as integer) as day_of_year,
+        calendar.day_of_week,
+        {{ month_name('calendar.date_day') }} as month_name,
+        {{ day_name('calendar.day_of_week') }} as day_name,
+        calendar.week_start_date,
+        cast({{ dbt.dateadd('day', 6, 'calendar.week_start_date') }} as date) as week_end_date,
+        calendar.month_start_date,
+        cast({{ dbt.last_day('calendar.date_day', 'month') }} as date) as month_end_date,
+        calendar.quarter_start_date,
+        cast({{ dbt.last_day('calendar.date_day', 'quarter') }} as date) as quarter_end_date,
+        calendar.year_start_date,
+        -- fiscal: a year is called by the calendar year in which it ends
+        cast(extract(year from calendar.fiscal_month) as integer) + {{ 1 if fiscal_offset else 0 }} as fiscal_year,
+        cast(extract(quarter from calendar.fiscal_month) as integer) as fiscal_quarter,
+        cast(extract(month from calendar.fiscal_month) as integer) as fiscal_month_of_year,
+        cast(
+            {{ dbt.dateadd('month', fiscal_offset, dbt.date_trunc('quarter', 'calendar.fiscal_month')) }} as date
+        ) as fiscal_quarter_start_date,
+        cast(
+            {{ dbt.dateadd('month', fiscal_offset, dbt.date_trunc('year', 'calendar.fiscal_month')) }} as date
+        ) as fiscal_year_start_date,
+        -- what it is
+        holidays.holiday_name,
+        calendar.day_of_week >= 6 as is_weekend,
+        holidays.holiday_date is not null as is_holiday,
+        calendar.day_of_week < 6 and holidays.holiday_date is null as is_business_day,
+        -- provenance
+        'calendar' as source_system
+    from calendar
+    left join holidays on calendar.date_day = holidays.holiday_date
+),
+
+with_unknown as (
+    {{ with_unknown_member('final', {'date_key': unknown_date_key(), 'source_system': unknown_key()}) }}
+)
+
+select * from with_unknown

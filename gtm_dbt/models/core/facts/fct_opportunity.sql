@@ -1,0 +1,105 @@
+with
+
+opportunities as (
+    select * from {{ ref('stg_salesforce__opportunity') }}
+),
+
+users as (
+    select * from {{ ref('dim_user') }}
+),
+
+contacts as (
+    select * from {{ ref('dim_contact') }}
+),
+
+account_versions as (
+    select * from {{ ref('dim_account_scd2') }}
+),
+
+classified as (
+    select
+        opportunities.*,
+        -- A won deal is closed, whatever its flag says.
+        coalesce(is_won, false) as is_won_deal,
+        coalesce(is_closed, false) or coalesce(is_won, false) as is_closed_deal,
+        {{ to_reporting_date('created_at') }} as created_date
+    from opportunities
+),
+
+attributed as (
+    select
+        classified.*,
+        case
+            when is_won_deal then 'Won'
+            when is_closed_deal then 'Lost'
+            else 'Open'
+        end as opportunity_status,
+        case when is_closed_deal then {{ end_of_reporting_day('close_date') }} end as closed_at
+    from classified
+),
+
+-- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is.
+with_account_version as (
+    select
+        attributed.*,
+        account_versions.account_key
+    from attributed
+    left join account_versions
+        on
+            attributed.account_id = account_versions.account_id
+            and (
+                (attributed.closed_at is null and account_versions.is_current)
+                or ({{ version_in_force('account_versions', 'attributed.closed_at') }})
+            )
+),
+
+final as (
+    select
+        -- keys
+        deals.opportunity_id,
+        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
+        deals.account_id,
+        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
+        deals.owner_user_id,
+        coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
+        deals.contact_id,
+        deals.campaign_id,
+        deals.record_type_id,
+        {{ date_key('deals.created_date') }} as created_date_key,
+        {{ date_key('deals.close_date') }} as close_date_key,
+        -- what it is
+        deals.opportunity_name,
+        deals.opportunity_type,
+        deals.opportunity_status,
+        deals.stage_name,
+        deals.forecast_category,
+        deals.forecast_category_name,
+        deals.lead_source,
+        deals.loss_reason_c as loss_reason,
+        deals.is_won_deal as is_won,
+        deals.is_closed_deal as is_closed,
+        not deals.is_closed_deal and coalesce(deals.forecast_category, 'Omitted') <> 'Omitted' as is_open_pipeline,
+        deals.currency_iso_code,
+        -- measures, in the record's currency
+        deals.amount,
+        deals.expected_revenue,
+        deals.arr_c,
+        deals.arr_churn_c,
+        deals.probability,
+        cast(deals.amount * cast(deals.probability as decimal(9, 4)) * 0.01 as decimal(18, 2)) as weighted_amount,
+        case when deals.is_closed_deal then {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} end
+            as days_to_close,
+        -- dates
+        deals.created_at,
+        deals.created_date,
+        deals.close_date,
+        deals.last_activity_date,
+        deals.last_stage_changed_at,
+        -- provenance
+        'salesforce' as source_system
+    from with_account_version as deals
+    left join users on deals.owner_user_id = users.user_id
+    left join contacts on deals.contact_id = contacts.contact_id
+)
+
+select * from final

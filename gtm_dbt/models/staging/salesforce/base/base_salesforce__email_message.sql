@@ -1,0 +1,1 @@
+{{ base_table('salesforce', 'email_message') }}

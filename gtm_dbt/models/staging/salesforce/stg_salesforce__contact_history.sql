@@ -1,0 +1,26 @@
+with
+
+contact_histories as (
+    select * from {{ ref('base_salesforce__contact_history') }}
+),
+
+renamed as (
+    select
+        -- keys
+        id as contact_history_id,
+        contact_id,
+        created_by_id as created_by_user_id,
+        -- what it is
+        field as field_name,
+        data_type as field_data_type,
+        old_value,
+        new_value,
+        -- dates
+        created_date as created_at,
+        -- provenance
+        _batch_id
+    from contact_histories
+    where not coalesce(is_deleted, false)
+)
+
+select * from renamed
