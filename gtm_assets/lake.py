@@ -412,8 +412,7 @@ class _Landing:
             return []
         landed = [key for key in self.lake.partitions(self.table) if key < self.window.key]
         since = partition_of(late[self.table.cursor].min())
-        # The first partition holds all history before it.
-        return [self._landed_versions(key) for key in landed if key >= since or key == landed[0]]
+        return [self._landed_versions(key) for key in landed if key >= since]
 
     def _landed_versions(self, partition: str) -> pl.Series:
         if partition not in self._seen:

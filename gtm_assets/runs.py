@@ -19,6 +19,7 @@ from gtm_assets.lake import Lake
 from gtm_assets.partitions import batches
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.transform import BUILD_OP
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def execute(
         tags |= {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
     run_config: dict = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if full_refresh:
-        run_config["ops"] = {"transform": {"config": {"full_refresh": True}}}
+        run_config["ops"] = {BUILD_OP: {"config": {"full_refresh": True}}}
     run = instance.create_run_for_job(
         job_def=definition,
         run_config=run_config,

@@ -29,6 +29,7 @@ LAYERS = ("seeds", "staging", "intermediate", "core", "mart")
 """The groups of the dbt assets, upstream first: the folders of the project."""
 PUBLISHED_LAYERS = ("core", "mart")
 OWNER = "team:revops"
+BUILD_OP = "build_models"
 NAMED_FAILURES = 10
 """How many failed nodes an error names; the run's events hold all."""
 
@@ -298,7 +299,7 @@ class TransformConfig(dg.Config):
 def transform_assets(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """All models, seeds and tests of the dbt project, built by one op."""
 
-    @dbt_assets(manifest=manifest, dagster_dbt_translator=Translator(), name="transform")
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=Translator(), name=BUILD_OP)
     def transform(
         context: dg.AssetExecutionContext, config: TransformConfig, dbt_build: dg.ResourceParam[DbtBuild]
     ):

@@ -237,7 +237,8 @@ def test_an_empty_text_is_null_where_the_column_is_no_text(type_, nothing):
         (ColumnType.CURRENCY, pl.Float64(), 0.1, Decimal("0.10")),
         (ColumnType.CURRENCY, pl.Float64(), 4.005, "misfit"),
         (ColumnType.CURRENCY, pl.Float64(), 0.1 + 0.2, "misfit"),
-        # Two cents further on, the double would be the same.
+        # A cent further on, the double would be the same.
+        (ColumnType.CURRENCY, pl.Float64(), 80000000000000.01, "misfit"),
         (ColumnType.CURRENCY, pl.Float64(), 90071992547409.91, "misfit"),
         (ColumnType.CURRENCY, pl.Float64(), float("nan"), "misfit"),
         (ColumnType.CURRENCY, pl.Decimal(10, 4), Decimal("4.0050"), "misfit"),

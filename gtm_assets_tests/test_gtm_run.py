@@ -17,7 +17,7 @@ MODELS = ("gtm_staging", "gtm_intermediate", "gtm_core", "gtm_mart")
 
 def models(home: GtmHome) -> dict[str, list[tuple]]:
     """What the models hold, the published copy and the ledger included."""
-    built = tables(home.warehouse, lambda schema: schema in (*MODELS, "gtm_meta"))
+    built = tables(home.warehouse, lambda schema: schema in MODELS)
     public = tables(home.published, lambda schema: schema in MODELS)
     return {**built, **{f"published {name}": rows for name, rows in public.items()}}
 

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gtm_assets import lake as lake_module
@@ -41,6 +41,8 @@ from gtm_assets_tests.lake_builders import (
     with_type,
 )
 
+# An example lands whole lakes: to shrink one that fails would take minutes.
+UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["gtm_assets_tests.lake_builders"])
 
@@ -190,7 +192,7 @@ def test_hashes_stay_as_they_are_from_release_to_release():
     assert version_hash(record).to_list() == [hashlib.md5(written_out.encode()).hexdigest()]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, phases=UNSHRUNK)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a", "b"])), max_size=25),
     st.lists(st.integers(1, 7), min_size=25, max_size=25),
@@ -210,7 +212,7 @@ def test_the_content_is_the_same_however_the_source_splits_its_pages(found, size
         assert len(split.batches(DEALS)) == 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, phases=UNSHRUNK)
 @given(st.permutations(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]), st.integers(0, 99))
 def test_the_versions_are_the_same_in_whatever_order_partitions_land(order, seed):
     chance = random.Random(seed)
@@ -771,6 +773,18 @@ def test_a_landing_killed_at_any_moment_leaves_nothing_that_matters(tmp_path):
         assert lake.quarantined(DEALS)["record"].equals(undisturbed.quarantined(DEALS)["record"])
         assert leftovers(lake) == []
     assert alive_when_killed >= 4
+
+
+def test_the_next_landing_of_a_partition_removes_what_a_killed_one_left(lake):
+    land(lake, page(deal(1)))
+    folder = lake.partition_dir(DEALS, DAY)
+    for name in (".deal-2026-01-05-0007.tmp", ".deal-2026-01-05-0007.narrow.tmp"):
+        (folder / name).write_bytes(b"half a file")
+
+    land(lake, page(deal(1)))
+
+    assert leftovers(lake) == []
+    assert content(lake).total() == 1
 
 
 def test_processes_that_land_the_same_partition_at_once_land_each_version_once(tmp_path):

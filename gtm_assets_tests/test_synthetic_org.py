@@ -85,7 +85,8 @@ MAY_HIDE = {
 def pull(org: SyntheticOrg, table: str, window: Window) -> pl.DataFrame:
     """All pages of an extraction; a frame without rows where nothing was found."""
     pages = list(org.changes(TABLES[table], window))
-    return pl.concat(pages) if pages else org.snapshot(TABLES[table], window.end).clear()
+    types = {column: type_.polars for column, type_ in TABLES[table].types.items()}
+    return pl.concat(pages) if pages else pl.DataFrame(schema=types)
 
 
 @pytest.fixture(scope="module")
@@ -327,9 +328,9 @@ def test_influence_adds_up_to_the_whole_deal_in_each_model(larger):
     assert deals["is_won"].all()
 
 
-@pytest.mark.parametrize("name", ["account", "campaign", "contact", "lead", "task", "user"])
+@pytest.mark.parametrize("name", ["account", "contact", "lead"])
 def test_what_others_refer_to_is_there_from_its_creation(larger, name):
-    at = datetime(2024, 9, 4, 20, tzinfo=UTC)
+    at = datetime(2024, 9, 1, 20, tzinfo=UTC)
     shown = larger.snapshot(TABLES[name], at)
     later = larger.snapshot(TABLES[name], at + SETTLED)
 
@@ -592,12 +593,14 @@ def test_records_are_deleted_with_a_new_stamp_and_some_come_back(pulls):
 
 
 def test_a_field_appears_on_one_day_and_another_is_gone_from_a_later_one(pulls):
-    with_competitor = ["competitor_c" in page.columns for page in pulls["opportunity"]]
-    with_score = ["legacy_score_c" in page.columns for page in pulls["lead"]]
-    ends = [window.end for window in WINDOWS]
-
-    assert with_competitor == [end > datetime(2026, 9, 11, tzinfo=UTC) for end in ends]
-    assert with_score == [end <= datetime(2026, 9, 21, tzinfo=UTC) for end in ends]
+    added, retired = datetime(2026, 9, 11, tzinfo=UTC), datetime(2026, 9, 21, tzinfo=UTC)
+    for name, column, is_there in (
+        ("opportunity", "competitor_c", lambda end: end > added),
+        ("lead", "legacy_score_c", lambda end: end <= retired),
+    ):
+        found = [(page, window.end) for page, window in zip(pulls[name], WINDOWS, strict=True) if page.height]
+        assert [column in page.columns for page, _ in found] == [is_there(end) for _, end in found]
+        assert {is_there(end) for _, end in found} == {True, False}
     values = pl.concat([page["competitor_c"] for page in pulls["opportunity"] if "competitor_c" in page.columns])
     assert 0 < values.null_count() < len(values)
 
