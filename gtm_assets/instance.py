@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -34,6 +35,11 @@ run_monitoring:
 run_retries:
   enabled: true
   max_retries: 0
+event_log_storage:
+  module: gtm_assets.event_log
+  class: KeptOpenEventLogStorage
+  config:
+    base_dir: {storage}
 """
 
 
@@ -41,8 +47,9 @@ def prepare_home(settings: Settings) -> None:
     """Make the state folder and point Dagster and dbt to it, in this process and in those it starts."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
-    if not config.exists() or config.read_text() != _CONFIG:
-        config.write_text(_CONFIG)
+    wanted = _CONFIG.format(storage=json.dumps(str(settings.dagster_home / "history" / "runs")))
+    if not config.exists() or config.read_text() != wanted:
+        config.write_text(wanted)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["GTM_HOME"] = str(settings.home)
     os.environ["DO_NOT_TRACK"] = "1"

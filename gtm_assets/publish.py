@@ -163,7 +163,8 @@ def _copy(
         source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::bigint as checks_passed,"
-            " ?::bigint as checks_warned, min(partition_key) as first_partition, max(partition_key) as last_partition,"
+            " ?::bigint as checks_warned,"
+            " min(partition_key) as first_partition, max(partition_key) as last_partition,"
             " count(distinct partition_key) as partition_count, count(*) as batch_count"
             " from published.gtm_meta.published_partitions",
             [

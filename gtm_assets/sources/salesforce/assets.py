@@ -45,7 +45,7 @@ def raw_asset(table: SalesforceObject, calendar: Calendar) -> dg.AssetsDefinitio
                 dg.AssetCheckSpec(
                     QUARANTINE_CHECK,
                     asset=key,
-                    description="No record of the table waits in quarantine. Warns; the records that fit have landed.",
+                    description="No record waits in quarantine. It only warns: the records that fit have landed.",
                 )
             ],
         )
