@@ -1,7 +1,8 @@
 """Dagster's SQLite event log, with connections that stay open.
 
 Dagster opens and closes a connection for each event. In SQLite's write-ahead mode the last one to close copies the
-log back and removes it, with several flushes to disk: most of the time of a run that lands many partitions went there.
+log back and removes it, with several flushes to disk: most of the time of a run that
+lands many partitions went there.
 """
 
 from __future__ import annotations

@@ -22,16 +22,20 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.partitions import Calendar
+from gtm_assets.partitions import Calendar, boundary
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
 CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
+CREATED = datetime(2025, 12, 1, tzinfo=UTC)
 TABLES: dict[str, RawTable] = {table.name: table for table in OBJECTS}
 BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition"})
 """Columns that say how a row came, not what it says."""
+
+
+_QUICKLY = ("--quiet", "--log-level-file", "none", "--no-write-json")
 
 
 class BuildError(AssertionError):
@@ -75,7 +79,7 @@ class Home:
             "--target-path": self.path / "dbt",
             "--log-path": self.path / "dbt",
         }
-        command = [*arguments, *(str(part) for pair in places.items() for part in pair), "--quiet"]
+        command = [*arguments, *(str(part) for pair in places.items() for part in pair), *_QUICKLY]
         if variables:
             command += ["--vars", str(dict(variables))]
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2"):
@@ -130,9 +134,9 @@ def as_page(records: Iterable[Mapping[str, object]]) -> pl.DataFrame:
     return pl.DataFrame({name: pl.Series(name, [r.get(name) for r in records], strict=False) for name in names})
 
 
-def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
-    """An instant of January 2026, UTC."""
-    return datetime(2026, 1, 1, hour, minute, tzinfo=UTC) + timedelta(days=day - 1)
+def at(day: int, hours: float = 6) -> datetime:
+    """An instant of a partition of January 2026: so many hours after its beginning."""
+    return boundary(date(2026, 1, day)) + timedelta(hours=hours)
 
 
 def partition(day: int) -> str:
@@ -148,7 +152,7 @@ def account(number: int, modified: datetime, **changes: object) -> dict[str, obj
         "industry": "Energy",
         "segment_c": "Startup",
         "annual_revenue": 1_000_000,
-        "created_date": at(1, 0),
+        "created_date": CREATED,
         "system_modstamp": modified,
         "is_deleted": False,
     } | changes
@@ -162,7 +166,7 @@ def user(number: int, modified: datetime, **changes: object) -> dict[str, object
         "division": "North",
         "audit_phase_c": "Phase1",
         "is_active": True,
-        "created_date": at(1, 0),
+        "created_date": CREATED,
         "system_modstamp": modified,
         "_fivetran_deleted": False,
     } | changes
@@ -173,7 +177,7 @@ def contact(number: int, modified: datetime, **changes: object) -> dict[str, obj
     return {
         "id": f"003{number:015d}",
         "name": f"Contact {number}",
-        "created_date": at(1, 0),
+        "created_date": CREATED,
         "system_modstamp": modified,
         "is_deleted": False,
     } | changes
@@ -186,7 +190,7 @@ def task(number: int, modified: datetime, **changes: object) -> dict[str, object
         "subject": f"Task {number}",
         "status": "Not Started",
         "is_closed": False,
-        "created_date": at(1, 0),
+        "created_date": CREATED,
         "system_modstamp": modified,
         "is_deleted": False,
     } | changes
@@ -204,7 +208,7 @@ def opportunity(number: int, modified: datetime, **changes: object) -> dict[str,
         "close_date": date(2026, 3, 31),
         "is_closed": False,
         "is_won": False,
-        "created_date": at(1, 0),
+        "created_date": CREATED,
         "system_modstamp": modified,
         "is_deleted": False,
     } | changes
@@ -231,7 +235,17 @@ def parsed() -> Manifest:
     places = ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)]
     with tempfile.TemporaryDirectory() as target, _environment(GTM_HOME="/nowhere"):
         result = dbtRunner().invoke(
-            ["parse", *places, "--target-path", target, "--log-path", target, "--no-partial-parse", "--quiet"]
+            [
+                "parse",
+                *places,
+                "--target-path",
+                target,
+                "--log-path",
+                target,
+                "--no-partial-parse",
+                "--quiet",
+                "--no-write-json",
+            ]
         )
     assert result.success, result.exception
     return result.result

@@ -35,7 +35,10 @@ deals_by_owner as (
         sum(case when deals.is_open_pipeline then deals.weighted_amount end) as weighted_pipeline_amount,
         avg(case when deals.is_closed then deals.days_to_close end) as average_days_to_close,
         count(
-            case when deals.is_won and deals.close_date between today.month_start_date and today.as_of_date then 1 end
+            case
+                when deals.is_won and deals.close_date between today.month_start_date and today.as_of_date
+                    then 1
+            end
         ) as won_count_month_to_date,
         count(
             case

@@ -26,7 +26,7 @@
     ('stg_salesforce__task', 'completed_at'),
 ] %}
 
-{%- set fiscal_offset = var('fiscal_year_start_month') - 1 -%}
+{%- set fiscal_offset = var('fiscal_year_start_month') | int - 1 -%}
 
 with
 
@@ -48,7 +48,7 @@ dates_met as (
 bounds as (
     select
         cast({{ dbt.date_trunc('year', 'min(date_day)') }} as date) as first_day,
-        cast({{ dbt.dateadd('day', -1, dbt.dateadd('year', 2, dbt.date_trunc('year', 'max(date_day)'))) }} as date)
+        cast({{ dbt.dateadd('day', -1, dbt.dateadd('year', 1, dbt.date_trunc('year', 'max(date_day)'))) }} as date)
             as last_day
     from dates_met
     where date_day between cast('1990-01-01' as date) and cast('2099-12-31' as date)
@@ -70,7 +70,8 @@ calendar as (
         cast({{ dbt.date_trunc('year', 'date_day') }} as date) as year_start_date,
         cast({{ dbt.date_trunc('week', 'date_day') }} as date) as week_start_date,
         -- The month of the calendar year that stands where the fiscal month stands in its year.
-        cast({{ dbt.dateadd('month', -fiscal_offset, dbt.date_trunc('month', 'date_day')) }} as date) as fiscal_month,
+        cast({{ dbt.dateadd('month', -fiscal_offset, dbt.date_trunc('month', 'date_day')) }} as date)
+            as fiscal_month,
         {{ iso_day_of_week('date_day') }} as day_of_week
     from all_dates
 ),

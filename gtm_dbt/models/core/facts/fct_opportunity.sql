@@ -20,9 +20,9 @@ classified as (
     select
         opportunities.*,
         -- A won deal is closed, whatever its flag says.
-        coalesce(is_won, false) as is_won_deal,
-        coalesce(is_closed, false) or coalesce(is_won, false) as is_closed_deal,
-        {{ to_reporting_date('created_at') }} as created_date
+        coalesce(opportunities.is_won, false) as is_won_deal,
+        coalesce(opportunities.is_closed, false) or coalesce(opportunities.is_won, false) as is_closed_deal,
+        {{ to_reporting_date('opportunities.created_at') }} as created_date
     from opportunities
 ),
 
@@ -30,11 +30,12 @@ attributed as (
     select
         classified.*,
         case
-            when is_won_deal then 'Won'
-            when is_closed_deal then 'Lost'
+            when classified.is_won_deal then 'Won'
+            when classified.is_closed_deal then 'Lost'
             else 'Open'
         end as opportunity_status,
-        case when is_closed_deal then {{ end_of_reporting_day('close_date') }} end as closed_at
+        case when classified.is_closed_deal then {{ end_of_reporting_day('classified.close_date') }} end
+            as closed_at
     from classified
 ),
 

@@ -1,0 +1,86 @@
+"""The ledger: what a model has consumed is written with its rows, or not at all."""
+
+import duckdb
+import pytest
+from dbt.artifacts.resources import Hook
+
+from gtm_assets_tests.dbt_harness import BuildError, Home, account, at, empty_tables, parsed, partition
+
+BASE = "base_salesforce__account"
+MODELS = [BASE, "int_account_versions", "dim_account_scd2"]
+
+
+@pytest.fixture
+def home(tmp_path) -> Home:
+    """Three models built from one batch, and a second batch that waits."""
+    home = Home(tmp_path / "gtm")
+    home.land("account", partition(2), account(1, at(2)))
+    home.build(*MODELS)
+    home.land("account", partition(3), account(1, at(3), industry="new"), account(2, at(3)))
+    return home
+
+
+def state(home: Home) -> list:
+    return [(home.table(model, ignoring=()), home.consumed(model)) for model in MODELS]
+
+
+def test_a_build_that_fails_after_the_ledger_was_written_leaves_neither_rows_nor_entries(home):
+    before = state(home)
+    failing = parsed().deepcopy()
+    for model in MODELS:
+        failing.nodes[f"model.gtm_dbt.{model}"].config.post_hook.append(Hook(sql="select error('planted')"))
+    home.manifest = failing
+
+    for model in MODELS:
+        with pytest.raises(BuildError, match="planted"):
+            home.build(model)
+        with pytest.raises(BuildError, match="planted"):
+            home.build(model, full_refresh=True)
+    assert state(home) == before
+
+    home.manifest = None
+    home.build(*MODELS)
+    assert home.rows("select count(*) from gtm_core.dim_account_scd2 where account_id <> 'unknown'") == [(3,)]
+    assert all(len(home.consumed(model)) == 2 for model in MODELS)
+
+
+def test_a_ledger_that_refuses_the_entry_undoes_the_rows(home):
+    before = state(home)
+    refusing = "(model varchar, parent varchar, batch_id varchar check (batch_id not like '%-03-%'))"
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+        connection.execute("create temp table entries as from gtm_meta.consumed_batches")
+        connection.execute(f"create or replace table gtm_meta.consumed_batches {refusing}")
+        connection.execute("insert into gtm_meta.consumed_batches from entries")
+
+    with pytest.raises(BuildError, match="CHECK"):
+        home.build(BASE)
+
+    assert state(home) == before
+
+
+def test_models_built_alone_in_any_order_end_where_all_together_end(home):
+    """The history is built before the versions, the versions twice, base last: then once more."""
+    for model in ("dim_account_scd2", "int_account_versions", "int_account_versions", "dim_account_scd2", BASE):
+        home.build(model)
+
+    full = home.twin("full")
+    full.build(*MODELS)
+    for model in MODELS:
+        assert home.table(model) == full.table(model)
+        assert {batch for _, batch in home.consumed(model)} == {b.batch_id for b in home.lake.batches()}
+
+
+def test_a_child_does_not_take_for_consumed_what_its_parent_has_not_read(home):
+    empty_tables(home, "task", "user", "contact")
+    home.build("dim_account_scd2")
+
+    assert home.consumed("dim_account_scd2") == {("int_account_versions", "account-2026-01-02-0000")}
+
+
+def test_a_dropped_table_is_built_from_everything(home):
+    home.build(*MODELS)
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+        connection.execute(f"drop table gtm_staging.{BASE} cascade")
+    home.build(BASE)
+
+    assert home.rows(f"select count(*) from gtm_staging.{BASE}") == [(2,)]

@@ -1,0 +1,110 @@
+"""The dbt project as a whole: it builds from nothing, says what it holds, and stays portable."""
+
+import re
+
+import pytest
+from dbt.artifacts.resources.types import NodeType
+from dbt.artifacts.schemas.results import NodeStatus
+
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets_tests.dbt_harness import DBT_DIR, Home, describe, parsed
+
+# What only some engines know, or understand differently.
+NOT_PORTABLE = {
+    r"\bqualify\b": "QUALIFY",
+    r"\bexclude\s*\(": "EXCLUDE",
+    r"\*\s*replace\s*\(": "REPLACE",
+    r"\bdistinct\s+on\b": "DISTINCT ON",
+    r"\basof\b": "ASOF",
+    r"\bby\s+name\b": "UNION BY NAME",
+    r"\bunpivot\b": "UNPIVOT",
+    r"\bcolumns\s*\(": "COLUMNS()",
+    r"//": "//",
+    r"::": "::",
+    r'"\w+"\s*[.,]': "double-quoted identifiers",
+    r"\bextract\s*\(\s*(dow|isodow)\b": "extract(dow)",
+    r"\bcurrent_(date|timestamp)\b|\bnow\s*\(": "the clock",
+    r"\bselect\s+distinct\b": "select distinct",
+}
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Home:
+    """A home whose lake is empty, with all models built."""
+    home = Home(tmp_path_factory.mktemp("dbt") / "gtm")
+    result = home.dbt("build", "--exclude", "resource_type:unit_test")
+    assert result.success, describe(result)
+    return home
+
+
+def models():
+    nodes = parsed().nodes.values()
+    return sorted((n for n in nodes if n.resource_type == NodeType.Model), key=lambda node: node.name)
+
+
+def test_all_models_build_from_an_empty_lake_and_every_test_passes(empty):
+    assert empty.rows("select count(*) from gtm_core.fct_opportunity") == [(0,)]
+    assert empty.rows("select count(*) from gtm_core.dim_user") == [(1,)]
+
+
+def test_the_unit_tests_pass(empty):
+    result = empty.dbt("test", "--select", "test_type:unit")
+
+    assert result.success, describe(result)
+    assert len([r for r in result.result if r.status == NodeStatus.Pass]) >= 6
+
+
+def test_each_raw_table_has_a_base_and_a_staging_model():
+    names = {model.name for model in models()}
+
+    for table in OBJECTS:
+        assert {f"base_salesforce__{table.name}", f"stg_salesforce__{table.name}"} <= names
+
+
+def test_each_model_says_its_grain_and_each_column_what_it_holds(empty):
+    for model in models():
+        assert re.search(r"one row per", model.description, re.IGNORECASE), f"{model.name}: no grain"
+        described = {c.name for c in model.columns.values() if c.description}
+        assert described == set(model.columns), f"{model.name}: columns without a description"
+        if model.name.startswith("base_"):
+            continue  # Its columns are the source's, described there.
+        built = empty.rows(
+            "select column_name from information_schema.columns"
+            f" where table_schema = '{model.schema}' and table_name = '{model.name}'"
+        )
+        assert {name for (name,) in built} == described, f"{model.name}: yml and SQL differ"
+
+
+def test_core_and_mart_have_enforced_contracts_and_say_the_source_system():
+    for model in models():
+        if model.fqn[1] in ("core", "mart"):
+            assert model.config.contract.enforced, model.name
+            assert "source_system" in model.columns, model.name
+
+
+def data_tests(generic: bool):
+    """The tests made from a generic one by a line of yml, or those that are a file of their own."""
+    nodes = parsed().nodes.values()
+    return [n for n in nodes if n.resource_type == NodeType.Test and hasattr(n, "test_metadata") == generic]
+
+
+def test_each_model_has_a_key_that_is_tested():
+    tested = {test.attached_node for test in data_tests(generic=True) if test.test_metadata.name == "unique"}
+
+    assert {model.unique_id for model in models()} <= tested
+
+
+def test_a_test_over_several_models_says_to_which_it_belongs():
+    """Else it shows as a check of none of them."""
+    names = {model.name for model in models()}
+    for test in data_tests(generic=False):
+        if len(test.depends_on.nodes) > 1:
+            assert test.config.meta["dagster"]["ref"]["name"] in names, test.name
+
+
+@pytest.mark.parametrize("path", sorted((DBT_DIR / "models").rglob("*.sql")), ids=lambda path: path.stem)
+def test_models_avoid_what_other_engines_do_not_know(path):
+    sql = re.sub(r"--[^\n]*|\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", " ", path.read_text(), flags=re.DOTALL).lower()
+
+    found = [what for pattern, what in NOT_PORTABLE.items() if re.search(pattern, sql)]
+    assert not found

@@ -1,0 +1,39 @@
+-- What the report shows of all owners together is what the fact holds.
+{{ config(meta={'dagster': {'ref': {'name': 'rep_owner_performance'}}}) }}
+
+with
+
+reported as (
+    select
+        sum(opportunity_count) as deal_count,
+        sum(won_count) as won_count,
+        sum(lost_count) as lost_count,
+        sum(won_amount) as won_amount,
+        sum(pipeline_amount) as pipeline_amount,
+        sum(weighted_pipeline_amount) as weighted_pipeline_amount
+    from {{ ref('rep_owner_performance') }}
+),
+
+deals as (
+    select
+        count(*) as deal_count,
+        count(case when is_won then 1 end) as won_count,
+        count(case when opportunity_status = 'Lost' then 1 end) as lost_count,
+        sum(case when is_won then amount end) as won_amount,
+        sum(case when is_open_pipeline then amount end) as pipeline_amount,
+        sum(case when is_open_pipeline then weighted_amount end) as weighted_pipeline_amount
+    from {{ ref('fct_opportunity') }}
+)
+
+select
+    reported.*,
+    deals.deal_count as deal_count_of_deals
+from reported
+cross join deals
+where
+    coalesce(reported.deal_count, 0) <> deals.deal_count
+    or coalesce(reported.won_count, 0) <> deals.won_count
+    or coalesce(reported.lost_count, 0) <> deals.lost_count
+    or coalesce(reported.won_amount, 0) <> coalesce(deals.won_amount, 0)
+    or coalesce(reported.pipeline_amount, 0) <> coalesce(deals.pipeline_amount, 0)
+    or coalesce(reported.weighted_pipeline_amount, 0) <> coalesce(deals.weighted_pipeline_amount, 0)
