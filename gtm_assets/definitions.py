@@ -7,6 +7,7 @@ import json
 import dagster as dg
 
 from gtm_assets.automation import jobs
+from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.publish import published_asset
@@ -14,7 +15,7 @@ from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.salesforce.assets import raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
-from gtm_assets.transform import DbtBuild, manifest_path, transform_assets
+from gtm_assets.transform import DbtBuild, transform_assets
 from gtm_assets.warehouse import Warehouse
 
 

@@ -95,7 +95,7 @@ def _lake(settings: Settings) -> Iterator[Finding]:
 
 
 def _project() -> Iterator[Finding]:
-    from gtm_assets.transform import TransformError, manifest_path
+    from gtm_assets.dbt_runner import TransformError, manifest_path
 
     try:
         manifest_path()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -212,6 +212,16 @@ class Lake:
         raise LakeError(
             f"{table} {partition}: the lake's file {path} can't be read ({error}). {advice}"
         ) from error
+
+    def verify_all(self, except_for: Set[str] = frozenset()) -> None:
+        """Raise where a batch of the lake can't be read. Batches with the ids in ``except_for`` are not opened.
+
+        Raises:
+            LakeError: a file is not whole Parquet.
+        """
+        for batch in self.batches():
+            if batch.batch_id not in except_for:
+                self.verify(batch.path)
 
     def quarantined(self, table: RawTable) -> pl.DataFrame:
         """The records of a table in quarantine: partition, record_id, reason, record (JSON), _known_at."""

@@ -113,15 +113,7 @@ class Calendar:
             day += timedelta(days=1)
 
     def _day(self, key: str) -> date:
-        try:
-            day = date.fromisoformat(key)
-            if day.isoformat() != key:
-                # 20260105 and 2026-W02-1 are that day too, but each partition has one key.
-                raise ValueError(key)
-        except ValueError:
-            raise PartitionError(
-                f"{key!r} is not a partition: partitions are days, such as {self.first}"
-            ) from None
+        day = parse_day(key)
         if day < self.first:
             raise PartitionError(f"partition {key} is before the first, {self.first} (GTM_START_DATE)")
         if self.last is not None and day > self.last:
@@ -129,6 +121,22 @@ class Calendar:
                 f"partition {key} is after the last, {self.last} (GTM_END_DATE; `open` lets it go on)"
             )
         return day
+
+
+def parse_day(key: str) -> date:
+    """The day that a key names.
+
+    Raises:
+        PartitionError: it is not a day, written as in ``2026-09-01``.
+    """
+    try:
+        day = date.fromisoformat(key)
+        # 20260105 and 2026-W02-1 are days too, but each partition has one key.
+        if day.isoformat() == key:
+            return day
+    except ValueError:
+        pass
+    raise PartitionError(f"{key!r} is not a partition: partitions are days, such as 2026-09-01")
 
 
 def batches(keys: list[str], size: int = BATCH_SIZE) -> list[list[str]]:

@@ -7,13 +7,14 @@ and a build that a check stopped leaves the file as it was.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
+from gtm_assets.partitions import boundary, partition_of
 from gtm_assets.transform import OWNER, PUBLISHED_LAYERS
 from gtm_assets.warehouse import Warehouse
 
@@ -95,6 +96,8 @@ class Publication:
     published_at: datetime
     checks_passed: int
     checks_warned: int
+    as_of: datetime
+    """The instant that the models took for now, UTC."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +161,13 @@ def _copy(
         source.execute(
             "create table published.gtm_meta.published_partitions as"
             " select source_name, table_name, partition_key, batch_id"
-            f" from {warehouse}.gtm_meta.lake_batches order by all"
+            f" from {warehouse}.gtm_meta.lake_batches where partition_key < ? order by all",
+            [partition_of(publication.as_of)],
         )
         source.execute(
             "create table published.gtm_meta.publication as select"
-            " ?::varchar as run_id, ?::timestamptz as published_at, ?::bigint as checks_passed,"
+            " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
+            " ?::bigint as checks_passed,"
             " ?::bigint as checks_warned,"
             " min(partition_key) as first_partition, max(partition_key) as last_partition,"
             " count(distinct partition_key) as partition_count, count(*) as batch_count"
@@ -170,6 +175,7 @@ def _copy(
             [
                 publication.run_id,
                 publication.published_at,
+                publication.as_of,
                 publication.checks_passed,
                 publication.checks_warned,
             ],
@@ -194,6 +200,12 @@ def _comments(table: str, described: Table | None) -> list[str]:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def last_boundary(warehouse: duckdb.DuckDBPyConnection) -> datetime:
+    """The end of the last partition that the warehouse was built from: the models' now, UTC."""
+    (last,) = warehouse.execute("select max(partition_key) from gtm_meta.lake_batches").fetchone()
+    return boundary(date.fromisoformat(last) + timedelta(days=1))
 
 
 def descriptions(manifest: Mapping) -> dict[str, Table]:
@@ -229,13 +241,14 @@ def published_asset(
     ) -> dg.MaterializeResult:
         found = verdicts(context.instance, checks)
         refuse(found)
-        publication = Publication(
-            run_id=context.run_id,
-            published_at=datetime.now(UTC),
-            checks_passed=sum(v.outcome == "passed" for v in found),
-            checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
-        )
         with warehouse.open(f"publishing, run {context.run_id[:8]}") as connection:
+            publication = Publication(
+                run_id=context.run_id,
+                published_at=datetime.now(UTC),
+                as_of=last_boundary(connection),
+                checks_passed=sum(v.outcome == "passed" for v in found),
+                checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
+            )
             rows = publish(connection, published_path, publication, descriptions(manifest))
         return dg.MaterializeResult(
             metadata={

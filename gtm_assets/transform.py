@@ -1,14 +1,7 @@
-"""The dbt project in Dagster: its manifest, how its nodes become assets, and how they are built.
+"""The dbt project in Dagster: how its nodes become assets, and how a step builds them."""
 
-dbt runs inside the step's own process (``dbtRunner``): there is no child that could outlive a killed run and go on
-writing, nothing is imported twice, and the project is parsed only when one of its files has changed.
-"""
-
-import hashlib
-import os
-import queue
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +10,17 @@ import duckdb
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
-from filelock import FileLock
 
+from gtm_assets.dbt_runner import build_arguments, run_dbt
 from gtm_assets.lake import Lake
-from gtm_assets.settings import PROJECT_DIR, Settings
+from gtm_assets.settings import Settings
 from gtm_assets.warehouse import Warehouse
 
-DBT_DIR = PROJECT_DIR / "gtm_dbt"
-TARGET_DIR = DBT_DIR / "target"
 LAYERS = ("seeds", "staging", "intermediate", "core", "mart")
 """The groups of the dbt assets, upstream first: the folders of the project."""
 PUBLISHED_LAYERS = ("core", "mart")
 OWNER = "team:revops"
 BUILD_OP = "build_models"
-NAMED_FAILURES = 10
-"""How many failed nodes an error names; the run's events hold all."""
-
-
-class TransformError(RuntimeError):
-    """dbt could not parse or build the project. The message holds what dbt said of each node that failed."""
-
-
-# -- the manifest ---------------------------------------------------------------------------------------------
-
-
-def manifest_path() -> Path:
-    """The project's manifest, parsed anew where a file of the project has changed, came or went.
-
-    Raises:
-        TransformError: dbt can't parse the project.
-    """
-    manifest, stamp = TARGET_DIR / "manifest.json", TARGET_DIR / "manifest.stamp"
-    TARGET_DIR.mkdir(parents=True, exist_ok=True)
-    with FileLock(TARGET_DIR / "manifest.lock"):
-        state = project_state(DBT_DIR)
-        if not (manifest.exists() and stamp.exists() and stamp.read_text() == state):
-            stamp.unlink(missing_ok=True)
-            _parse()
-            stamp.write_text(state)
-    return manifest
-
-
-def project_state(folder: Path) -> str:
-    """A fingerprint of the project's files: their names, sizes and times of change."""
-    ignored = {"target", "logs"}
-    digest = hashlib.md5(usedforsecurity=False)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.relative_to(folder).parts[0] not in ignored:
-            stat = path.stat()
-            digest.update(f"{path.relative_to(folder)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _parse() -> None:
-    from dbt.cli.main import dbtRunner
-
-    result = dbtRunner().invoke(["parse", *_dbt_flags(TARGET_DIR, DBT_DIR / "logs")])
-    if not result.success:
-        raise TransformError(f"dbt can't parse {DBT_DIR}: {result.exception or 'see gtm_dbt/logs/dbt.log'}")
-
-
-def _dbt_flags(target_dir: Path, log_dir: Path) -> list[str]:
-    places = {
-        "--project-dir": DBT_DIR,
-        "--profiles-dir": DBT_DIR,
-        "--target-path": target_dir,
-        "--log-path": log_dir,
-    }
-    return [*(str(part) for pair in places.items() for part in pair), "--log-level", "none", "--no-use-colors"]
-
 
 # -- nodes as assets ------------------------------------------------------------------------------------------
 
@@ -149,17 +84,13 @@ class DbtBuild:
             current_dbt_indirect_selection_env=None,
         )
         arguments = build_arguments(selection, indirect, full_refresh)
-        flags = _dbt_flags(self._settings.dbt_target_dir / "target", self._settings.dbt_target_dir / "logs")
         with self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info):
             self._verify_new_batches(full_refresh)
-            yield from self._events(context, manifest, [*arguments, *flags])
+            yield from self._events(context, manifest, arguments)
 
     def _verify_new_batches(self, full_refresh: bool) -> None:
         """Find an unreadable batch before dbt stumbles over it. Only batches not yet consumed are opened."""
-        consumed = set() if full_refresh else self._consumed()
-        for batch in self._lake.batches():
-            if batch.batch_id not in consumed:
-                self._lake.verify(batch.path)
+        self._lake.verify_all(except_for=set() if full_refresh else self._consumed())
 
     def _consumed(self) -> set[str]:
         if not self._warehouse.path.exists():
@@ -174,98 +105,12 @@ class DbtBuild:
     def _events(
         self, context: dg.AssetExecutionContext, manifest: Mapping[str, Any], arguments: list[str]
     ) -> Iterator[Any]:
-        messages: queue.Queue[dict | None] = queue.Queue()
-        outcome: list[Any] = []
-        worker = threading.Thread(
-            target=_invoke, args=(arguments, self._settings, messages, outcome), name="dbt", daemon=True
-        )
-        worker.start()
         rows = _RowCounts(self._warehouse.path)
-        try:
-            while (message := messages.get()) is not None:
+        with closing(rows):
+            for message in run_dbt(arguments, self._settings, self._warehouse.path):
                 event = DbtCoreCliEventMessage(raw_event=message, event_history_metadata={})
                 for result in event.to_default_asset_events(manifest, Translator(), context=context):
                     yield rows.added_to(result, manifest, message)
-        finally:
-            rows.close()
-            worker.join()
-        raise_on_failure(outcome[0])
-
-
-def build_arguments(selection: Sequence[str], indirect: str | None, full_refresh: bool) -> list[str]:
-    """The arguments of ``dbt build``. Unit tests prove the code, not the data: they run with the test suite."""
-    arguments = ["build", *selection, "--exclude-resource-type", "unit_test"]
-    if indirect:
-        arguments += ["--indirect-selection", indirect]
-    if full_refresh:
-        arguments.append("--full-refresh")
-    return arguments
-
-
-def _invoke(arguments: list[str], settings: Settings, messages: queue.Queue, outcome: list[Any]) -> None:
-    """Run dbt to its end, passing on what it says of nodes; then None."""
-    from dbt.cli.main import dbtRunner
-    from google.protobuf.json_format import MessageToDict
-
-    def pass_on(event: Any) -> None:
-        if event.info.name in _RESULT_EVENTS:
-            messages.put(MessageToDict(event, preserving_proto_field_name=True))
-
-    # How the profile and the macros find this state folder.
-    os.environ["GTM_HOME"] = str(settings.home)
-    os.environ["GTM_DBT_THREADS"] = str(settings.dbt_threads)
-    try:
-        outcome.append(dbtRunner(manifest=_parsed_manifest(), callbacks=[pass_on]).invoke(arguments))
-    except BaseException as error:
-        outcome.append(error)
-    finally:
-        _let_go()
-        messages.put(None)
-
-
-def _let_go() -> None:
-    """Close the warehouse, which dbt-duckdb would keep open for the life of the process."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-    from dbt.adapters.factory import cleanup_connections, reset_adapters
-
-    cleanup_connections()
-    environment = DuckDBConnectionManager._ENV
-    if environment is not None:
-        environment.close()
-    DuckDBConnectionManager.close_all_connections()
-    reset_adapters()
-
-
-_RESULT_EVENTS = {"LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"}
-
-
-def _parsed_manifest() -> Any:
-    """The manifest as dbt's own object, from the cache that its parser left: saves parsing in every run."""
-    from dbt.contracts.graph.manifest import Manifest
-
-    manifest_path()
-    manifest = Manifest.from_msgpack((TARGET_DIR / "partial_parse.msgpack").read_bytes())
-    # What macros see as `graph`; dbt builds it while it parses.
-    manifest.build_flat_graph()
-    return manifest
-
-
-def raise_on_failure(outcome: Any) -> None:
-    """Raise what dbt's outcome holds of failures, one sentence a node.
-
-    Raises:
-        TransformError: a node failed, or dbt did not get as far as building.
-    """
-    if isinstance(outcome, BaseException):
-        raise TransformError(f"dbt broke off: {outcome}") from outcome
-    if outcome.success:
-        return
-    if outcome.exception is not None:
-        raise TransformError(f"dbt broke off: {outcome.exception}") from outcome.exception
-    failed = [r for r in outcome.result.results if r.status in ("error", "fail", "runtime error")]
-    lines = [f"{r.node.resource_type} {r.node.name}: {(r.message or str(r.status)).strip()}" for r in failed]
-    more = [f"and {len(lines) - NAMED_FAILURES:,} more"] if len(lines) > NAMED_FAILURES else []
-    raise TransformError("dbt build failed:\n" + "\n".join([*lines[:NAMED_FAILURES], *more]))
 
 
 class _RowCounts:

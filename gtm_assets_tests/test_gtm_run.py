@@ -72,6 +72,24 @@ def test_days_landed_one_by_one_and_out_of_order_give_the_same_tables(built_home
     assert differences(other, undisturbed) == []
 
 
+def test_as_of_a_day_gives_what_was_published_on_that_day_and_touches_nothing_else(built_home, tmp_path):
+    days = GtmHome(tmp_path / "gtm", (*built_home.settings, ("GTM_END_DATE", "2026-09-10")))
+    days.run().check()
+    on_the_day = tables(days.published, lambda schema: schema in MODELS)
+    home = GtmHome(days.path)
+    home.run().check()
+    warehouse, public = home.warehouse.read_bytes(), home.published.read_bytes()
+
+    # Partition 2026-09-10 ends at the boundary of 2026-09-11.
+    home.run("--as-of", "2026-09-11").check()
+
+    (built,) = (home.path / "as_of").iterdir()
+    assert differences(tables(built, lambda schema: schema in MODELS), on_the_day) == []
+    assert (home.warehouse.read_bytes(), home.published.read_bytes()) == (warehouse, public)
+    assert "nothing was known as of 2026-09-09" in home.run("--as-of", "2026-09-09").output
+    assert "has not landed" in home.run("--as-of", "2026-09-13").output
+
+
 def test_killed_at_any_moment_the_next_run_gives_the_same_tables(built_home, tmp_path):
     """`kill -9` ten times; a run that ends before its kill is compared, and the next begins from nothing."""
     wanted, chance = models(built_home), random.Random(20260909)

@@ -1,7 +1,7 @@
 """Publishing: what forbids it, and that readers see the old file or the new one, whole."""
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -9,12 +9,19 @@ import duckdb
 import pytest
 
 from gtm_assets import publish as publishing
+from gtm_assets.partitions import boundary
 from gtm_assets.publish import Publication, PublishError, Table, publish, refuse, verdicts
 from gtm_assets.warehouse import Warehouse
 
 ASSET = dg.AssetKey(["gtm_core", "dim_user"])
 CHECK = dg.AssetCheckKey(ASSET, "unique_dim_user_user_key")
-PUBLICATION = Publication("run-1", datetime(2026, 10, 1, 5, 0, tzinfo=UTC), checks_passed=3, checks_warned=1)
+PUBLICATION = Publication(
+    run_id="run-1",
+    published_at=datetime(2026, 10, 1, 5, 0, tzinfo=UTC),
+    checks_passed=3,
+    checks_warned=1,
+    as_of=boundary(date(2026, 9, 4)),
+)
 
 
 @pytest.fixture
@@ -127,6 +134,15 @@ def test_core_and_mart_are_published_with_their_descriptions_and_where_they_come
         (0,)
     ]
     assert [path.name for path in target.parent.iterdir()] == ["gtm.duckdb"]
+
+
+def test_batches_after_the_instant_are_not_among_those_it_was_built_from(source, tmp_path):
+    target = tmp_path / "gtm.duckdb"
+    earlier = dataclasses.replace(PUBLICATION, as_of=boundary(date(2026, 9, 3)))
+
+    publish(source, target, earlier, {})
+
+    assert query(target, "select last_partition, batch_count from gtm_meta.publication") == [("2026-09-02", 2)]
 
 
 def test_a_reader_keeps_reading_while_a_new_file_is_published(source, tmp_path):

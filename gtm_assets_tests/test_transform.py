@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gtm_assets.transform import TransformError, build_arguments, layer_of, project_state, raise_on_failure
+from gtm_assets.dbt_runner import TransformError, build_arguments, project_state, raise_on_failure
+from gtm_assets.transform import layer_of
 
 
 def test_the_project_is_parsed_again_when_a_file_changes_comes_or_goes(tmp_path):

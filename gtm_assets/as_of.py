@@ -1,0 +1,98 @@
+"""``gtm run --as-of D``: everything as it was known at the end of day D, in a file of its own.
+
+Built afresh from the lake: deletes and corrections that were seen later are undone. Neither the warehouse nor what
+is published is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from gtm_assets.dbt_runner import build_arguments, manifest_path, run_dbt
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day
+from gtm_assets.publish import Publication, descriptions, publish
+from gtm_assets.settings import Settings
+from gtm_assets.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class AsOfBuild:
+    """What was built."""
+
+    path: Path
+    instant: datetime
+    rows: Mapping[str, int]
+    """Rows by ``schema.table``."""
+    checks: Counter
+
+
+def instant_of(day: str, calendar: Calendar, landed: list[str]) -> datetime:
+    """The last partition boundary of a day, UTC.
+
+    Raises:
+        PartitionError: it lies before the first boundary, or after what has landed.
+    """
+    wanted = parse_day(day)
+    if not landed:
+        raise PartitionError("nothing has landed yet, so nothing was known. Run: gtm run")
+    first = calendar.first + timedelta(days=1)
+    last = date.fromisoformat(landed[-1]) + timedelta(days=1)
+    if wanted < first:
+        raise PartitionError(f"nothing was known as of {day}: the first boundary is that of {first}")
+    if wanted > last:
+        raise PartitionError(f"the lake ends at the boundary of {last}: what is known as of {day} has not landed")
+    return boundary(wanted)
+
+
+def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsOfBuild:
+    """Build core and mart as they were known at the end of ``day`` into ``GTM_HOME/as_of/<instant>.duckdb``.
+
+    Raises:
+        PartitionError: nothing was known then, or not all of it has landed.
+        TransformError: a model or an error-level test failed.
+        LakeError: a batch can't be read.
+    """
+    lake = Lake(settings.lake_dir)
+    landed = sorted({batch.partition for batch in lake.batches()})
+    instant = instant_of(day, Calendar.of(settings), landed)
+    lake.verify_all()
+    target = settings.home / "as_of" / f"{instant:%Y-%m-%dT%H%MZ}.duckdb"
+    workshop = target.with_name(f".{target.stem}")
+    shutil.rmtree(workshop, ignore_errors=True)
+    workshop.mkdir(parents=True)
+    manifest = json.loads(manifest_path().read_text())
+    # The name is that which the manifest's relations have.
+    warehouse = Warehouse(workshop / "warehouse.duckdb", workshop / "warehouse.lock")
+    checks: Counter = Counter()
+    try:
+        with warehouse.locked(f"as of {day}"):
+            for message in run_dbt(build_arguments(as_of=instant), settings, warehouse.path):
+                _tell(message, checks, say)
+        publication = Publication(
+            run_id=f"as of {day}",
+            published_at=datetime.now(UTC),
+            as_of=instant,
+            checks_passed=checks["passed"],
+            checks_warned=checks["warned"],
+        )
+        with warehouse.open(f"as of {day}") as connection:
+            rows = publish(connection, target, publication, descriptions(manifest))
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+    return AsOfBuild(target, instant, rows, checks)
+
+
+def _tell(message: Mapping[str, Any], checks: Counter, say: Callable[[str], None]) -> None:
+    node, status = message["data"]["node_info"], message["data"]["node_info"]["node_status"]
+    if node["resource_type"] == "test":
+        checks["passed" if status == "pass" else "warned"] += 1
+    elif status == "success":
+        say(f"built   {node['node_relation']['schema']}.{node['node_name']}")

@@ -1,0 +1,183 @@
+"""dbt itself: its project's manifest, and commands run in this process.
+
+There is no child process that could outlive a killed run and go on writing, nothing is imported twice, and the
+project is parsed only when one of its files has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from gtm_assets.settings import PROJECT_DIR, Settings
+
+DBT_DIR = PROJECT_DIR / "gtm_dbt"
+TARGET_DIR = DBT_DIR / "target"
+NAMED_FAILURES = 10
+"""How many failed nodes an error names; the run's events hold all."""
+_RESULT_EVENTS = {"LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"}
+
+
+class TransformError(RuntimeError):
+    """dbt could not parse or build the project. The message holds what dbt said of each node that failed."""
+
+
+def manifest_path() -> Path:
+    """The project's manifest, parsed anew where a file of the project has changed, came or went.
+
+    Raises:
+        TransformError: dbt can't parse the project.
+    """
+    manifest, stamp = TARGET_DIR / "manifest.json", TARGET_DIR / "manifest.stamp"
+    TARGET_DIR.mkdir(parents=True, exist_ok=True)
+    with FileLock(TARGET_DIR / "manifest.lock"):
+        state = project_state(DBT_DIR)
+        if not (manifest.exists() and stamp.exists() and stamp.read_text() == state):
+            stamp.unlink(missing_ok=True)
+            _parse()
+            stamp.write_text(state)
+    return manifest
+
+
+def project_state(folder: Path) -> str:
+    """A fingerprint of the project's files: their names, sizes and times of change."""
+    ignored = {"target", "logs"}
+    digest = hashlib.md5(usedforsecurity=False)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.relative_to(folder).parts[0] not in ignored:
+            stat = path.stat()
+            digest.update(f"{path.relative_to(folder)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _parse() -> None:
+    from dbt.cli.main import dbtRunner
+
+    result = dbtRunner().invoke(["parse", *_flags(TARGET_DIR, DBT_DIR / "logs")])
+    if not result.success:
+        raise TransformError(f"dbt can't parse {DBT_DIR}: {result.exception or 'see gtm_dbt/logs/dbt.log'}")
+
+
+def _flags(target_dir: Path, log_dir: Path) -> list[str]:
+    places = {
+        "--project-dir": DBT_DIR,
+        "--profiles-dir": DBT_DIR,
+        "--target-path": target_dir,
+        "--log-path": log_dir,
+    }
+    return [*(str(part) for pair in places.items() for part in pair), "--log-level", "none", "--no-use-colors"]
+
+
+def build_arguments(
+    selection: Sequence[str] = (),
+    indirect: str | None = None,
+    full_refresh: bool = False,
+    as_of: datetime | None = None,
+) -> list[str]:
+    """The arguments of ``dbt build``. Unit tests prove the code, not the data: they run with the test suite."""
+    arguments = ["build", *selection, "--exclude-resource-type", "unit_test"]
+    if indirect:
+        arguments += ["--indirect-selection", indirect]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    if as_of:
+        arguments += ["--vars", json.dumps({"as_of": as_of.isoformat(sep=" ")})]
+    return arguments
+
+
+def run_dbt(arguments: Sequence[str], settings: Settings, warehouse: Path) -> Iterator[Mapping[str, Any]]:
+    """Run a dbt command on a warehouse file; yield what dbt says of each node as it ends.
+
+    Messages are dbt's structured log events as dictionaries. The caller holds the warehouse's lock.
+
+    Raises:
+        TransformError: a node failed. What does not depend on it was built.
+    """
+    messages: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+    outcome: list[Any] = []
+    flags = _flags(settings.dbt_target_dir / "target", settings.dbt_target_dir / "logs")
+    # How the profile and the macros find the state folder and the file.
+    os.environ |= {
+        "GTM_HOME": str(settings.home),
+        "GTM_DBT_THREADS": str(settings.dbt_threads),
+        "DBT_WAREHOUSE_FILE": str(warehouse),
+    }
+    worker = threading.Thread(
+        target=_invoke, args=([*arguments, *flags], messages, outcome), name="dbt", daemon=True
+    )
+    worker.start()
+    try:
+        while (message := messages.get()) is not None:
+            yield message
+    finally:
+        worker.join()
+    raise_on_failure(outcome[0])
+
+
+def _invoke(arguments: list[str], messages: queue.Queue, outcome: list[Any]) -> None:
+    """Run dbt to its end, passing on what it says of nodes; then None."""
+    from dbt.cli.main import dbtRunner
+    from google.protobuf.json_format import MessageToDict
+
+    def pass_on(event: Any) -> None:
+        if event.info.name in _RESULT_EVENTS:
+            messages.put(MessageToDict(event, preserving_proto_field_name=True))
+
+    try:
+        outcome.append(dbtRunner(manifest=_parsed_manifest(), callbacks=[pass_on]).invoke(arguments))
+    except BaseException as error:
+        outcome.append(error)
+    finally:
+        _let_go()
+        messages.put(None)
+
+
+def _let_go() -> None:
+    """Close the warehouse, which dbt-duckdb would keep open for the life of the process."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import cleanup_connections, reset_adapters
+
+    cleanup_connections()
+    environment = DuckDBConnectionManager._ENV
+    if environment is not None:
+        environment.close()
+    DuckDBConnectionManager.close_all_connections()
+    reset_adapters()
+
+
+def _parsed_manifest() -> Any:
+    """The manifest as dbt's own object, from the cache that its parser left: saves parsing in every run."""
+    from dbt.contracts.graph.manifest import Manifest
+
+    manifest_path()
+    manifest = Manifest.from_msgpack((TARGET_DIR / "partial_parse.msgpack").read_bytes())
+    # What macros see as `graph`; dbt builds it while it parses.
+    manifest.build_flat_graph()
+    return manifest
+
+
+def raise_on_failure(outcome: Any) -> None:
+    """Raise what dbt's outcome holds of failures, one sentence a node.
+
+    Raises:
+        TransformError: a node failed, or dbt did not get as far as building.
+    """
+    if isinstance(outcome, BaseException):
+        raise TransformError(f"dbt broke off: {outcome}") from outcome
+    if outcome.success:
+        return
+    if outcome.exception is not None:
+        raise TransformError(f"dbt broke off: {outcome.exception}") from outcome.exception
+    failed = [r for r in outcome.result.results if r.status in ("error", "fail", "runtime error")]
+    lines = [f"{r.node.resource_type} {r.node.name}: {(r.message or str(r.status)).strip()}" for r in failed]
+    more = [f"and {len(lines) - NAMED_FAILURES:,} more"] if len(lines) > NAMED_FAILURES else []
+    raise TransformError("dbt build failed:\n" + "\n".join([*lines[:NAMED_FAILURES], *more]))
