@@ -1,13 +1,20 @@
 """`gtm run` from end to end, as a process: build, repeat, break, kill."""
 
+import dataclasses
 import json
 import random
 import shutil
 import time
+from datetime import date
 
 import duckdb
+import polars as pl
 import pytest
 
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar
+from gtm_assets.sources.raw_table import ColumnType
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.gtm_process import GtmHome, differences, tables
 
 pytestmark = pytest.mark.slow
@@ -195,16 +202,40 @@ def test_a_failing_check_keeps_what_was_published(home):
     assert "nothing new" in failed.output
 
 
-def test_quarantined_records_are_listed_and_the_rest_is_built(home):
-    waiting = home.path / "lake/quarantine/salesforce/opportunity/partition=2026-09-10"
-    assert not waiting.exists()
+def test_quarantined_records_are_listed_and_come_back_once_the_catalogue_is_mended(home):
+    campaign = next(table for table in OBJECTS if table.name == "campaign")
+    wrong = dataclasses.replace(
+        campaign,
+        columns=tuple(
+            dataclasses.replace(column, type=ColumnType.INTEGER) if column.name == "status" else column
+            for column in campaign.columns
+        ),
+    )
+    window = Calendar(date(2026, 9, 9), date(2026, 9, 11)).window("2026-09-11")
+    record = {"id": "701A", "name": "Fair", "status": "Planned", "is_deleted": "false"}
+    page = pl.DataFrame([{**record, "system_modstamp": "2026-09-12T01:00:00.000+0000"}])
+    Lake(home.path / "lake").land(wrong, window, [page], window.end)
 
-    listed = home.command("quarantine", "list").check()
+    listed = home.command("quarantine", "list", "salesforce.campaign").check()
+    examined = home.command("doctor")
+    retried = home.command("quarantine", "retry", "salesforce.campaign").check()
+    home.run().check()
+
+    assert "701A" in listed.output
+    assert "status is not a whole number: 'Planned'" in listed.output
+    assert examined.code == 1
+    assert "gtm quarantine retry salesforce.campaign" in examined.output
+    assert "1 records landed, 0 still wait" in retried.output
+    campaigns = tables(home.warehouse)["gtm_staging.stg_salesforce__campaign"]
+    assert [row for row in campaigns if "701A" in row]
+
+
+def test_a_table_that_is_not_there_is_told_with_those_that_are(home):
     unknown = home.command("quarantine", "list", "salesforce.nothing")
 
-    assert "No record waits" in listed.output
     assert unknown.code == 1
-    assert "salesforce.nothing is not a table" in unknown.output
+    assert "salesforce.nothing is not a table. The tables are: salesforce.account" in unknown.output
+    assert "No record waits" in home.command("quarantine", "list").check().output
 
 
 def test_doctor_finds_a_healthy_home_well_and_names_what_is_wrong(home):
