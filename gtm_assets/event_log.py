@@ -49,6 +49,13 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
         engines.move_to_end(shard)
         return engines[shard]
 
+    def has_table(self, table_name: str) -> bool:
+        """Whether the log has a table. One that is there stays, so it is looked for once, not at every event."""
+        found: set[str] = self.__dict__.setdefault("_found_tables", set())
+        if table_name not in found and super().has_table(table_name):
+            found.add(table_name)
+        return table_name in found
+
     def dispose(self) -> None:
         """Close the connections."""
         for engine in self.__dict__.pop("_engines", {}).values():

@@ -66,7 +66,11 @@ class DbtBuild:
         self._settings, self._warehouse, self._lake = settings, warehouse, lake
 
     def run(
-        self, context: dg.AssetExecutionContext, manifest: Mapping[str, Any], full_refresh: bool
+        self,
+        context: dg.AssetExecutionContext,
+        manifest: Mapping[str, Any],
+        translator: Translator,
+        full_refresh: bool,
     ) -> Iterator[Any]:
         """Build what the context selects; yield an ``Output`` per model and an ``AssetCheckResult`` per test.
 
@@ -80,13 +84,13 @@ class DbtBuild:
             select="fqn:*",
             exclude=None,
             selector=None,
-            dagster_dbt_translator=Translator(),
+            dagster_dbt_translator=translator,
             current_dbt_indirect_selection_env=None,
         )
         arguments = build_arguments(selection, indirect, full_refresh)
         with self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info):
             self._verify_new_batches(full_refresh)
-            yield from self._events(context, manifest, arguments)
+            yield from self._events(context, manifest, translator, arguments)
 
     def _verify_new_batches(self, full_refresh: bool) -> None:
         """Find an unreadable batch before dbt stumbles over it. Only batches not yet consumed are opened."""
@@ -103,13 +107,17 @@ class DbtBuild:
         return {row[0] for row in rows}
 
     def _events(
-        self, context: dg.AssetExecutionContext, manifest: Mapping[str, Any], arguments: list[str]
+        self,
+        context: dg.AssetExecutionContext,
+        manifest: Mapping[str, Any],
+        translator: Translator,
+        arguments: list[str],
     ) -> Iterator[Any]:
         rows = _RowCounts(self._warehouse.path)
         with closing(rows):
             for message in run_dbt(arguments, self._settings, self._warehouse.path):
                 event = DbtCoreCliEventMessage(raw_event=message, event_history_metadata={})
-                for result in event.to_default_asset_events(manifest, Translator(), context=context):
+                for result in event.to_default_asset_events(manifest, translator, context=context):
                     yield rows.added_to(result, manifest, message)
 
 
@@ -144,10 +152,13 @@ class TransformConfig(dg.Config):
 def transform_assets(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """All models, seeds and tests of the dbt project, built by one op."""
 
-    @dbt_assets(manifest=manifest, dagster_dbt_translator=Translator(), name=BUILD_OP)
+    # One for all events: it remembers the specs that it has made.
+    translator = Translator()
+
+    @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name=BUILD_OP)
     def transform(
         context: dg.AssetExecutionContext, config: TransformConfig, dbt_build: dg.ResourceParam[DbtBuild]
     ):
-        yield from dbt_build.run(context, manifest, config.full_refresh)
+        yield from dbt_build.run(context, manifest, translator, config.full_refresh)
 
     return transform
