@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -34,8 +35,26 @@ def explained(command: Callable) -> Callable:
         except (SettingsError, PartitionError, LakeError, WarehouseError, TransformError) as error:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
+        except Exception as error:
+            # SQLite, DuckDB and Python each say it in words of their own, at whatever they were writing.
+            if not disk_is_full(load_settings().home):
+                raise
+            problems.print(f"[red]error:[/] {_escaped(FULL_DISK.format(home=load_settings().home, error=error))}")
+            sys.exit(1)
 
     return wrapper
+
+
+FULL_DISK = (
+    "the disk of {home} is full ({error}). Free space and run again: what has landed and what is published is whole, "
+    "and the run goes on where it was."
+)
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether there is no room for even a small file beside the state folder."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free < 1 << 20
 
 
 def _escaped(value: object) -> str:
@@ -77,6 +96,8 @@ def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | No
     from gtm_assets.refresh import refresh
 
     outcome = refresh(settings, console, first, last, full_refresh)
+    if outcome.errors and disk_is_full(settings.home):
+        outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)
     sys.exit(0 if outcome.succeeded else 1)
 

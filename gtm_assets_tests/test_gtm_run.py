@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import shutil
+import subprocess
 import time
 from datetime import date
 
@@ -155,6 +156,30 @@ def test_a_warehouse_that_somebody_has_open_is_told_with_the_process(home):
     assert "is open in process" in refused.output
     assert "open the published file instead" in refused.output
     home.run().check()
+
+
+@pytest.mark.parametrize("megabytes", [3, 24])
+def test_a_full_disk_is_told_and_with_space_the_run_goes_on(built_home, tmp_path, megabytes):
+    """3 MB are full while landing, 24 MB while building."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("a small disk can be mounted by root alone")
+    home = GtmHome(disk / "gtm")
+    try:
+        full = home.run()
+        subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+        home.run().check()
+        assert differences(models(home), models(built_home)) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+    assert full.code == 1
+    assert f"the disk of {home.path} is full" in full.output
+    assert "Free space and run again" in full.output
 
 
 @pytest.mark.parametrize(
