@@ -46,8 +46,8 @@ def explained(command: Callable) -> Callable:
 
 
 FULL_DISK = (
-    "the disk of {home} is full ({error}). Free space and run again: what has landed and what is published is whole, "
-    "and the run goes on where it was."
+    "the disk of {home} is full ({error}). Free space and run again: "
+    "what has landed and what is published is whole, and the run goes on where it was."
 )
 
 
