@@ -19,9 +19,8 @@ account_versions as (
 classified as (
     select
         opportunities.*,
-        -- A won deal is closed, whatever its flag says.
         coalesce(opportunities.is_won, false) as is_won_deal,
-        coalesce(opportunities.is_closed, false) or coalesce(opportunities.is_won, false) as is_closed_deal,
+        {{ is_closed_deal('opportunities.is_closed', 'opportunities.is_won') }} as is_closed_deal,
         {{ to_reporting_date('opportunities.created_at') }} as created_date
     from opportunities
 ),
@@ -79,7 +78,7 @@ final as (
         deals.loss_reason_c as loss_reason,
         deals.is_won_deal as is_won,
         deals.is_closed_deal as is_closed,
-        not deals.is_closed_deal and coalesce(deals.forecast_category, 'Omitted') <> 'Omitted' as is_open_pipeline,
+        {{ is_open_pipeline('deals.is_closed_deal', 'deals.forecast_category') }} as is_open_pipeline,
         deals.currency_iso_code,
         -- measures, in the record's currency
         deals.amount,
@@ -87,7 +86,7 @@ final as (
         deals.arr_c,
         deals.arr_churn_c,
         deals.probability,
-        cast(deals.amount * cast(deals.probability as decimal(9, 4)) * 0.01 as decimal(18, 2)) as weighted_amount,
+        {{ weighted_amount('deals.amount', 'deals.probability') }} as weighted_amount,
         case when deals.is_closed_deal then {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} end
             as days_to_close,
         -- dates

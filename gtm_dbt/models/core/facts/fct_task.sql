@@ -32,38 +32,8 @@ account_changes as (
 ),
 
 {% if is_incremental() %}
-    built as (
-        select
-            task_id,
-            owner_user_key,
-            owner_user_id,
-            contact_key,
-            contact_id
-        from {{ this }}
-    ),
-
-    -- Own changes, a history that changed, and owners and contacts that have come or gone.
     touched as (
-        select tasks.task_id
-        from tasks
-        where
-            tasks._batch_id in ({{ unconsumed_batches('base_salesforce__task') }})
-            or tasks.account_id in (
-                select account_changes.account_id
-                from account_changes
-                where account_changes._batch_id in ({{ unconsumed_batches('dim_account_scd2') }})
-            )
-            or {{ has_late_batch('base_salesforce__task') }}
-        union
-        select built.task_id
-        from built
-        left join users on built.owner_user_id = users.user_id
-        where (users.user_id is null) <> (built.owner_user_key = {{ unknown_key() }})
-        union
-        select built.task_id
-        from built
-        left join contacts on built.contact_id = contacts.contact_id
-        where (contacts.contact_id is null) <> (built.contact_key = {{ unknown_key() }})
+        {{ touched_activities('tasks', 'task_id', 'base_salesforce__task') }}
     ),
 {% endif %}
 
@@ -71,6 +41,7 @@ classified as (
     select
         tasks.*,
         coalesce(tasks.is_closed, false) as is_completed,
+        case when tasks.is_closed then tasks.completed_at end as happened_at,
         case when tasks.is_closed then {{ to_reporting_date('tasks.completed_at') }} end as completed_date,
         -- The first three characters tell contacts, leads and deals apart: these are not shared.
         case when tasks.who_id like '003%' then tasks.who_id end as contact_id,
@@ -91,33 +62,18 @@ with_account_version as (
     left join account_versions
         on
             classified.account_id = account_versions.account_id
-            and (
-                (
-                    (classified.completed_at is null or not classified.is_completed)
-                    and account_versions.is_current
-                )
-                or (
-                    classified.is_completed
-                    and {{ version_in_force('account_versions', 'classified.completed_at') }}
-                )
-            )
+            and {{ account_version_at('account_versions', 'classified.happened_at') }}
 ),
 
 final as (
     select
         -- keys
         activities.task_id,
-        case
-            when users.user_id is null then {{ unknown_key() }}
-            else {{ surrogate_key(["'salesforce'", 'users.user_id']) }}
-        end as owner_user_key,
+        {{ key_if_found('users.user_id') }} as owner_user_key,
         activities.owner_user_id,
         coalesce(activities.account_key, {{ unknown_key() }}) as account_key,
         activities.account_id,
-        case
-            when contacts.contact_id is null then {{ unknown_key() }}
-            else {{ surrogate_key(["'salesforce'", 'contacts.contact_id']) }}
-        end as contact_key,
+        {{ key_if_found('contacts.contact_id') }} as contact_key,
         activities.contact_id,
         activities.lead_id,
         activities.who_id,

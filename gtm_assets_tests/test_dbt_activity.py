@@ -1,0 +1,191 @@
+"""Events, emails and forecasts: incremental equals full refresh, and they follow what they point to."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+
+import pytest
+
+from gtm_assets_tests.dbt_harness import CREATED, Home, account, at, contact, empty_tables, partition, user
+
+MODELS = [
+    *(f"base_salesforce__{table}" for table in ("account", "user", "contact", "event", "email_message")),
+    "int_account_versions",
+    "int_forecasting_item_versions",
+    "dim_account_scd2",
+    "fct_event",
+    "fct_email_message",
+]
+VIEWS = [f"stg_salesforce__{table}" for table in ("user", "contact", "event", "email_message")]
+ALONE = [
+    "base_salesforce__event",
+    "base_salesforce__email_message",
+    "base_salesforce__user",
+    "int_account_versions",
+    "dim_account_scd2",
+    "fct_event",
+    "fct_email_message",
+]
+DAYS = range(2, 10)
+
+
+def event(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """An event, as last modified at an instant."""
+    return {
+        "id": f"00U{number:015d}",
+        "event_subtype": "Event",
+        "duration_in_minutes": 30,
+        "created_date": CREATED,
+        "system_modstamp": modified,
+        "is_deleted": False,
+    } | changes
+
+
+def email_message(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """An email, as last modified at an instant."""
+    return {
+        "id": f"02s{number:015d}",
+        "status": "3",
+        "incoming": False,
+        "created_date": CREATED,
+        "system_modstamp": modified,
+        "is_deleted": False,
+    } | changes
+
+
+def forecast(number: int, modified: datetime, **changes: object) -> dict[str, object]:
+    """A forecast, as last modified at an instant."""
+    return {
+        "id": f"0G3{number:015d}",
+        "forecasting_item_category": "CommitOnly",
+        "forecast_amount": 100,
+        "system_modstamp": modified,
+        "_fivetran_deleted": False,
+    } | changes
+
+
+TABLES = {
+    "account": account,
+    "user": user,
+    "contact": contact,
+    "event": event,
+    "email_message": email_message,
+    "forecasting_item": forecast,
+}
+
+
+def id_of(make, number: int | None) -> str | None:
+    return None if number is None else make(number, CREATED)["id"]
+
+
+def random_record(rng: random.Random, table: str, day: int) -> dict:
+    """A version of one of few records, with few distinct instants, so that ties and references abound."""
+    modified = at(max(1, day - rng.choice([0, 0, 0, 1, 4])), rng.choice([1, 2]))
+    deleted = rng.random() < 0.15
+    if table == "account":
+        changes = {"industry": rng.choice(["a", "b", None]), "is_deleted": deleted}
+        return account(rng.randrange(6), modified, created_date=rng.choice([CREATED, at(4)]), **changes)
+    if table == "user":
+        return user(rng.randrange(4), modified, division=rng.choice("ab"), _fivetran_deleted=deleted)
+    if table == "contact":
+        return contact(rng.randrange(4), modified, title=rng.choice("ab"), is_deleted=deleted)
+    if table == "forecasting_item":
+        amount = rng.choice([1, 2])
+        return forecast(rng.randrange(6), modified, forecast_amount=amount, _fivetran_deleted=deleted)
+    owner, about = (
+        id_of(user, rng.choice([0, 1, 2, 3, 9, None])),
+        id_of(account, rng.choice([0, 1, 2, 3, 4, 9, None])),
+    )
+    happened = rng.choice([at(rng.choice(DAYS)), at(25), None])
+    if table == "email_message":
+        changes = {"created_by_id": owner, "related_to_id": about, "message_date": happened, "open_count_c": day}
+        return email_message(rng.randrange(20), modified, is_deleted=deleted, **changes)
+    return event(
+        rng.randrange(20),
+        modified,
+        owner_id=owner,
+        account_id=about,
+        who_id=id_of(contact, rng.choice([0, 1, 2, 3, 9, None])),
+        start_date_time=happened,
+        is_deleted=deleted,
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_incremental_equals_full_refresh_after_random_landings_and_builds(tmp_path, seed):
+    rng = random.Random(seed)
+    home = Home(tmp_path / "gtm")
+    empty_tables(home, *TABLES)
+    home.build(*MODELS, *VIEWS)
+    landed = []
+    for _step in range(4):
+        for table in ("event", "email_message", *rng.choices(list(TABLES), k=3)):
+            if landed and rng.random() < 0.2:
+                table, day, records = rng.choice(landed)
+            else:
+                day = rng.choice(DAYS)
+                records = [random_record(rng, table, day) for _ in range(rng.randint(1, 12))]
+                landed.append((table, day, records))
+            home.land(table, partition(day), *records)
+        home.build(*rng.choice([MODELS, rng.sample(ALONE, 1), rng.sample(ALONE, 2)]))
+    home.build(*MODELS)
+
+    full = home.twin("full")
+    full.build(*MODELS, *VIEWS)
+    for model in MODELS:
+        assert home.table(model) == full.table(model), f"{model}, seed {seed}"
+    assert full.rows("select count(*) from gtm_core.fct_event")[0][0] > 5
+    assert full.rows("select count(*) from gtm_core.fct_email_message")[0][0] > 5
+
+
+def test_events_and_emails_follow_owner_account_and_contact_when_they_come_change_and_go(tmp_path):
+    home = Home(tmp_path / "gtm")
+    empty_tables(home, *TABLES)
+    who, owner, about = id_of(contact, 1), id_of(user, 1), id_of(account, 1)
+    references = {"owner_id": owner, "account_id": about, "who_id": who}
+    home.land("event", partition(2), event(1, at(2), **references, start_date_time=at(4)))
+    home.land("event", partition(2), event(2, at(2), **references, start_date_time=at(25)))
+    sent = {"created_by_id": owner, "related_to_id": about, "message_date": at(4)}
+    home.land("email_message", partition(2), email_message(1, at(2), **sent))
+    home.build(*MODELS, *VIEWS)
+    seen = [keys(home)]
+
+    home.land("user", partition(3), user(1, at(3)))
+    home.land("contact", partition(3), contact(1, at(3)))
+    home.land("account", partition(3), account(1, at(3)))
+    home.land("account", partition(5), account(1, at(5), industry="new"))
+    home.build(*MODELS)
+    seen.append(keys(home))
+    home.land("user", partition(6), user(1, at(6), _fivetran_deleted=True))
+    home.land("event", partition(6), event(2, at(6), is_deleted=True))
+    home.build(*MODELS)
+    seen.append(keys(home))
+
+    first, second = (
+        row[0]
+        for row in home.rows(
+            "select account_key from gtm_core.dim_account_scd2 where account_id <> 'unknown' order by valid_from"
+        )
+    )
+    user_key, _, contact_key = seen[1]["event 1"]
+    assert set(seen[0].values()) == {("unknown", "unknown", "unknown"), ("unknown", "unknown", None)}
+    # What has happened is with the account as it was then, what is to come with the account as it is.
+    assert seen[1] == {
+        "event 1": (user_key, first, contact_key),
+        "event 2": (user_key, second, contact_key),
+        "email 1": (user_key, first, None),
+    }
+    assert seen[2] == {"event 1": ("unknown", first, contact_key), "email 1": ("unknown", first, None)}
+    assert "unknown" not in (user_key, contact_key)
+
+
+def keys(home: Home) -> dict[str, tuple[str, str, str | None]]:
+    rows = home.rows(
+        """
+        select 'event ' || event_id, owner_user_key, account_key, contact_key from gtm_core.fct_event
+        union all
+        select 'email ' || email_message_id, owner_user_key, account_key, null from gtm_core.fct_email_message
+        """
+    )
+    return {f"{name[:6]}{int(name[9:])}": (owner, account_, contact_) for name, owner, account_, contact_ in rows}

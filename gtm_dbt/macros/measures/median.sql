@@ -1,0 +1,12 @@
+{#- Median of a group's numbers, as a double; null where there are none. -#}
+{% macro median(number) -%}
+    {{ adapter.dispatch('median', 'gtm_dbt')(number) }}
+{%- endmacro %}
+
+{% macro default__median(number) %}
+    {{ not_supported('median') }}
+{% endmacro %}
+
+{% macro duckdb__median(number) -%}
+    cast(median({{ number }}) as double)
+{%- endmacro %}

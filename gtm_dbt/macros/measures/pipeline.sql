@@ -1,0 +1,16 @@
+{#- A won deal is closed, whatever its flag says. -#}
+{% macro is_closed_deal(is_closed, is_won) -%}
+    coalesce({{ is_closed }}, false) or coalesce({{ is_won }}, false)
+{%- endmacro %}
+
+
+{#- Pipeline: not closed, and the forecast category neither Omitted nor null. is_closed is never null. -#}
+{% macro is_open_pipeline(is_closed, forecast_category) -%}
+    not {{ is_closed }} and coalesce({{ forecast_category }}, 'Omitted') <> 'Omitted'
+{%- endmacro %}
+
+
+{#- Amount × probability / 100, to the cent per deal. -#}
+{% macro weighted_amount(amount, probability) -%}
+    cast({{ amount }} * cast({{ probability }} as decimal(9, 4)) * 0.01 as decimal(18, 2))
+{%- endmacro %}

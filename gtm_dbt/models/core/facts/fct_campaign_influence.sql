@@ -1,0 +1,57 @@
+with
+
+influences as (
+    select * from {{ ref('stg_salesforce__campaign_influence') }}
+),
+
+campaigns as (
+    select * from {{ ref('dim_campaign') }}
+),
+
+contacts as (
+    select * from {{ ref('dim_contact') }}
+),
+
+deals as (
+    select * from {{ ref('fct_opportunity') }}
+),
+
+dated as (
+    select
+        influences.*,
+        {{ to_reporting_date('influences.created_at') }} as created_date
+    from influences
+),
+
+final as (
+    select
+        -- keys
+        dated.campaign_influence_id,
+        coalesce(campaigns.campaign_key, {{ unknown_key() }}) as campaign_key,
+        dated.campaign_id,
+        dated.opportunity_id,
+        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
+        deals.account_id,
+        coalesce(deals.owner_user_key, {{ unknown_key() }}) as owner_user_key,
+        deals.owner_user_id,
+        coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
+        dated.contact_id,
+        dated.model_id,
+        {{ date_key('dated.created_date') }} as created_date_key,
+        -- what it is
+        dated.currency_iso_code,
+        -- measures, in the record's currency
+        dated.influence as influence_percent,
+        dated.revenue_share as influence_amount,
+        -- dates
+        dated.created_at,
+        dated.created_date,
+        -- provenance
+        'salesforce' as source_system
+    from dated
+    left join deals on dated.opportunity_id = deals.opportunity_id
+    left join campaigns on dated.campaign_id = campaigns.campaign_id
+    left join contacts on dated.contact_id = contacts.contact_id
+)
+
+select * from final

@@ -1,0 +1,103 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key='email_message_id',
+        post_hook=[
+            "{{ record_consumed(['base_salesforce__email_message', 'dim_account_scd2']) }}",
+            "{{ remove_deleted('email_message_id', ref('base_salesforce__email_message'), 'is_deleted') }}",
+        ]
+    )
+}}
+
+with
+
+-- The first three characters tell accounts, deals and campaigns apart: these are not shared.
+email_messages as (
+    select
+        staged.*,
+        case when staged.related_to_id like '001%' then staged.related_to_id end as account_id,
+        case when staged.related_to_id like '006%' then staged.related_to_id end as opportunity_id,
+        case when staged.related_to_id like '701%' then staged.related_to_id end as campaign_id
+    from {{ ref('stg_salesforce__email_message') }} as staged
+),
+
+users as (
+    select * from {{ ref('stg_salesforce__user') }}
+),
+
+account_versions as (
+    select * from {{ ref('dim_account_scd2') }}
+),
+
+account_changes as (
+    select * from {{ ref('int_account_versions') }}
+),
+
+{% if is_incremental() %}
+    touched as (
+        {{
+            touched_activities(
+                'email_messages', 'email_message_id', 'base_salesforce__email_message', has_contact=false
+            )
+        }}
+    ),
+{% endif %}
+
+classified as (
+    select
+        email_messages.*,
+        {{ to_reporting_date('email_messages.message_at') }} as email_date
+    from email_messages
+    {% if is_incremental() %}
+        where email_messages.email_message_id in (select touched.email_message_id from touched)
+    {% endif %}
+),
+
+-- An email belongs to the account as it was then; a draft, to the account as it is.
+with_account_version as (
+    select
+        classified.*,
+        account_versions.account_key
+    from classified
+    left join account_versions
+        on
+            classified.account_id = account_versions.account_id
+            and {{ account_version_at('account_versions', 'classified.message_at') }}
+),
+
+final as (
+    select
+        -- keys
+        activities.email_message_id,
+        {{ key_if_found('users.user_id') }} as owner_user_key,
+        activities.created_by_user_id as owner_user_id,
+        coalesce(activities.account_key, {{ unknown_key() }}) as account_key,
+        activities.account_id,
+        activities.opportunity_id,
+        activities.campaign_id,
+        activities.related_to_id,
+        activities.case_id,
+        activities.activity_task_id,
+        {{ date_key('activities.email_date') }} as email_date_key,
+        -- what it is
+        activities.message_status,
+        coalesce(activities.is_incoming, false) as is_incoming,
+        coalesce(activities.is_tracked, false) as is_tracked,
+        coalesce(activities.is_opened, false) as is_opened,
+        -- measures
+        activities.open_count_c as open_count,
+        activities.click_count_c as click_count,
+        -- dates
+        activities.message_at,
+        activities.email_date,
+        activities.first_opened_at,
+        activities.last_opened_at,
+        activities.created_at,
+        {{ to_reporting_date('activities.created_at') }} as created_date,
+        -- provenance
+        'salesforce' as source_system
+    from with_account_version as activities
+    left join users on activities.created_by_user_id = users.user_id
+)
+
+select * from final

@@ -1,0 +1,107 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key='event_id',
+        post_hook=[
+            "{{ record_consumed(['base_salesforce__event', 'dim_account_scd2']) }}",
+            "{{ remove_deleted('event_id', ref('base_salesforce__event'), 'is_deleted') }}",
+        ]
+    )
+}}
+
+with
+
+events as (
+    select * from {{ ref('stg_salesforce__event') }}
+),
+
+users as (
+    select * from {{ ref('stg_salesforce__user') }}
+),
+
+contacts as (
+    select * from {{ ref('stg_salesforce__contact') }}
+),
+
+account_versions as (
+    select * from {{ ref('dim_account_scd2') }}
+),
+
+account_changes as (
+    select * from {{ ref('int_account_versions') }}
+),
+
+{% if is_incremental() %}
+    touched as (
+        {{ touched_activities('events', 'event_id', 'base_salesforce__event') }}
+    ),
+{% endif %}
+
+classified as (
+    select
+        events.*,
+        -- An event of all day lies on a day, whatever the zone; another where its start lies.
+        case
+            when events.is_all_day_event or events.started_at is null then events.activity_date
+            else {{ to_reporting_date('events.started_at') }}
+        end as event_date,
+        -- The first three characters tell contacts, leads and deals apart: these are not shared.
+        case when events.who_id like '003%' then events.who_id end as contact_id,
+        case when events.who_id like '00Q%' then events.who_id end as lead_id,
+        case when events.what_id like '006%' then events.what_id end as opportunity_id
+    from events
+    {% if is_incremental() %}
+        where events.event_id in (select touched.event_id from touched)
+    {% endif %}
+),
+
+-- An event belongs to the account as it is at its start; one to come, to the account as it is.
+with_account_version as (
+    select
+        classified.*,
+        account_versions.account_key
+    from classified
+    left join account_versions
+        on
+            classified.account_id = account_versions.account_id
+            and {{ account_version_at('account_versions', 'classified.started_at') }}
+),
+
+final as (
+    select
+        -- keys
+        activities.event_id,
+        {{ key_if_found('users.user_id') }} as owner_user_key,
+        activities.owner_user_id,
+        coalesce(activities.account_key, {{ unknown_key() }}) as account_key,
+        activities.account_id,
+        {{ key_if_found('contacts.contact_id') }} as contact_key,
+        activities.contact_id,
+        activities.lead_id,
+        activities.who_id,
+        activities.opportunity_id,
+        activities.what_id,
+        {{ date_key('activities.event_date') }} as event_date_key,
+        -- what it is
+        activities.event_type,
+        activities.event_subtype,
+        coalesce(activities.is_all_day_event, false) as is_all_day_event,
+        -- measures
+        coalesce(
+            activities.duration_in_minutes,
+            {{ dbt.datediff('activities.started_at', 'activities.ended_at', 'minute') }}
+        ) as duration_minutes,
+        -- dates
+        activities.started_at,
+        activities.ended_at,
+        activities.event_date,
+        activities.created_at,
+        {{ to_reporting_date('activities.created_at') }} as created_date,
+        -- provenance
+        'salesforce' as source_system
+    from with_account_version as activities
+    left join users on activities.owner_user_id = users.user_id
+    left join contacts on activities.contact_id = contacts.contact_id
+)
+
+select * from final

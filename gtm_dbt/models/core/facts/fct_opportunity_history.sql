@@ -1,0 +1,226 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key='opportunity_day_key',
+        pre_hook="{{ remove_touched('opportunity_id', ref('int_opportunity_versions')) }}",
+        post_hook="{{ record_consumed(['int_opportunity_versions']) }}"
+    )
+}}
+
+with
+
+versions as (
+    select * from {{ ref('int_opportunity_versions') }}
+),
+
+users as (
+    select * from {{ ref('stg_salesforce__user') }}
+),
+
+-- From the first landed boundary to today.
+bounds as (
+    select
+        {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }} as first_day,
+        {{ to_reporting_date(as_of()) }} as last_day
+    from versions
+),
+
+{% if is_incremental() %}
+    built as (
+        select
+            opportunity_id,
+            date_day,
+            owner_user_key,
+            owner_user_id,
+            is_closed
+        from {{ this }}
+    ),
+
+    built_days as (
+        select
+            min(date_day) as first_day,
+            max(date_day) as last_day
+        from built
+    ),
+
+    -- Own changes, and owners that have come or gone.
+    touched as (
+        select versions.opportunity_id
+        from versions
+        where versions._batch_id in ({{ unconsumed_batches('int_opportunity_versions') }})
+        union
+        select built.opportunity_id
+        from built
+        left join users on built.owner_user_id = users.user_id
+        where (users.user_id is null) <> (built.owner_user_key = {{ unknown_key() }})
+    ),
+
+    -- And those that days have been added to: the open ones, the ones whose time had not come, and all of them
+    -- where the history begins earlier now.
+    candidates as (
+        select touched.opportunity_id
+        from touched
+        union
+        select built.opportunity_id
+        from built
+        inner join built_days on built.date_day = built_days.last_day
+        where not built.is_closed
+        union
+        select versions.opportunity_id
+        from versions
+        cross join built_days
+        cross join bounds
+        where
+            built_days.last_day is null
+            or bounds.first_day < built_days.first_day
+            or {{ to_reporting_date('versions.system_modstamp') }} > built_days.last_day
+            or {{ to_reporting_date('versions.created_at') }} > built_days.last_day
+    ),
+{% endif %}
+
+candidate_versions as (
+    select versions.*
+    from versions
+    {% if is_incremental() %}
+        where versions.opportunity_id in (select candidates.opportunity_id from candidates)
+    {% endif %}
+),
+
+states as (
+    {{
+        scd_type_2(
+            'candidate_versions',
+            id='opportunity_id',
+            tracked=[
+                'account_id', 'owner_user_id', 'stage_name', 'forecast_category', 'is_closed', 'is_won',
+                'currency_iso_code', 'amount', 'probability', 'close_date', 'last_activity_date',
+                'last_stage_changed_at',
+            ],
+            carried=['created_at', 'system_modstamp']
+        )
+    }}
+),
+
+dated as (
+    select
+        states.*,
+        {{ is_closed_deal('states.is_closed', 'states.is_won') }} as is_closed_deal,
+        {{ to_reporting_date('states.valid_from') }} as from_day,
+        {{ to_reporting_date('states.valid_to') }} as next_from_day
+    from states
+),
+
+-- States that some day ended with.
+end_of_day_states as (
+    select
+        *,
+        lag(is_closed_deal) over (partition by opportunity_id order by valid_from) as was_closed,
+        lead(is_deleted or not is_closed_deal) over (partition by opportunity_id order by valid_from)
+            as is_closed_no_longer
+    from dated
+    where next_from_day is null or next_from_day > from_day
+),
+
+-- Deals that were closed when they were first seen closed on the day that they say.
+first_seen_closed as (
+    select
+        *,
+        coalesce({{ to_reporting_date('last_stage_changed_at') }}, close_date, from_day) as said_day,
+        {{ to_reporting_date('system_modstamp') }} as seen_day
+    from end_of_day_states
+    where is_closed_deal and was_closed is null and not is_deleted
+),
+
+-- An open deal has a row for each day, a closed one for the day on which it closed, a deleted one none until it
+-- comes back. What was first seen closed is bounded by the day on which it was seen, or was opened again.
+stretches as (
+    select
+        end_of_day_states.*,
+        case
+            when not end_of_day_states.is_closed_deal
+                then coalesce(end_of_day_states.next_from_day - 1, bounds.last_day)
+            when first_seen_closed.opportunity_id is null then end_of_day_states.from_day
+            when first_seen_closed.said_day < first_seen_closed.from_day then first_seen_closed.from_day
+            when
+                first_seen_closed.is_closed_no_longer
+                and first_seen_closed.said_day >= first_seen_closed.next_from_day
+                then first_seen_closed.next_from_day - 1
+            else least(first_seen_closed.said_day, first_seen_closed.seen_day)
+        end as to_day
+    from end_of_day_states
+    cross join bounds
+    left join first_seen_closed
+        on
+            end_of_day_states.opportunity_id = first_seen_closed.opportunity_id
+            and end_of_day_states.valid_from = first_seen_closed.valid_from
+    where
+        not end_of_day_states.is_deleted
+        and not (end_of_day_states.is_closed_deal and coalesce(end_of_day_states.was_closed, false))
+),
+
+days as (
+    {{ date_spine('(select first_day from bounds)', '(select last_day from bounds)') }}
+),
+
+deals_by_day as (
+    select
+        stretches.*,
+        days.date_day,
+        stretches.is_closed_deal and days.date_day = stretches.to_day as is_closed_on_day,
+        stretches.is_closed_deal and days.date_day < stretches.to_day as is_not_known_on_day
+    from stretches
+    inner join days on days.date_day between stretches.from_day and stretches.to_day
+    {% if is_incremental() %}
+        cross join built_days
+        where
+            stretches.opportunity_id in (select touched.opportunity_id from touched)
+            or built_days.first_day is null
+            or days.date_day not between built_days.first_day and built_days.last_day
+    {% endif %}
+),
+
+as_on_the_day as (
+    select
+        *,
+        case when not is_not_known_on_day then stage_name end as stage_on_day,
+        case when not is_not_known_on_day then forecast_category end as forecast_category_on_day,
+        case when not is_not_known_on_day then probability end as probability_on_day
+    from deals_by_day
+),
+
+final as (
+    select
+        -- keys
+        {{ surrogate_key(['deals.opportunity_id', date_key('deals.date_day')]) }} as opportunity_day_key,
+        deals.opportunity_id,
+        {{ date_key('deals.date_day') }} as date_key,
+        deals.account_id,
+        case
+            when users.user_id is null then {{ unknown_key() }}
+            else {{ surrogate_key(["'salesforce'", 'users.user_id']) }}
+        end as owner_user_key,
+        deals.owner_user_id,
+        -- what it is
+        deals.stage_on_day as stage_name,
+        deals.forecast_category_on_day as forecast_category,
+        deals.is_closed_on_day and coalesce(deals.is_won, false) as is_won,
+        deals.is_closed_on_day as is_closed,
+        {{ is_open_pipeline('deals.is_closed_on_day', 'deals.forecast_category_on_day') }} as is_open_pipeline,
+        deals.currency_iso_code,
+        -- measures, in the record's currency
+        deals.amount,
+        deals.probability_on_day as probability,
+        {{ weighted_amount('deals.amount', 'deals.probability_on_day') }} as weighted_amount,
+        -- dates
+        deals.date_day,
+        deals.close_date,
+        deals.last_activity_date,
+        deals.created_at,
+        {{ to_reporting_date('deals.created_at') }} as created_date,
+        -- provenance
+        'salesforce' as source_system
+    from as_on_the_day as deals
+    left join users on deals.owner_user_id = users.user_id
+)
+
+select * from final

@@ -1,0 +1,39 @@
+with
+
+deals_by_day as (
+    select * from {{ ref('fct_opportunity_history') }}
+    where is_open_pipeline
+),
+
+final as (
+    select
+        -- keys
+        {{
+            surrogate_key([
+                'date_key', 'owner_user_key', "coalesce(stage_name, '')", 'forecast_category',
+            ])
+        }} as pipeline_snapshot_key,
+        date_key,
+        owner_user_key,
+        -- what it is
+        stage_name,
+        forecast_category,
+        -- measures
+        count(*) as opportunity_count,
+        {{ money('sum(amount)') }} as amount,
+        {{ money('sum(weighted_amount)') }} as weighted_amount,
+        -- dates
+        date_day,
+        -- provenance
+        source_system
+    from deals_by_day
+    group by
+        date_key,
+        date_day,
+        owner_user_key,
+        stage_name,
+        forecast_category,
+        source_system
+)
+
+select * from final

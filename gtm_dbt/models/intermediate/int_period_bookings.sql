@@ -1,0 +1,65 @@
+with
+
+deals as (
+    select * from {{ ref('fct_opportunity') }}
+),
+
+periods as (
+    select * from {{ ref('dim_forecasting_period') }}
+),
+
+teams as (
+    select * from {{ ref('int_user_teams') }}
+),
+
+own_bookings as (
+    select
+        deals.owner_user_key,
+        periods.period_key,
+        count(*) as bookings_count,
+        {{ money('sum(deals.amount)') }} as bookings_amount
+    from deals
+    inner join periods on deals.close_date between periods.start_date and periods.end_date
+    where deals.is_won
+    group by deals.owner_user_key, periods.period_key
+),
+
+-- What somebody books counts for them and for everyone above them.
+credited as (
+    select
+        owner_user_key,
+        period_key,
+        bookings_count,
+        bookings_amount,
+        bookings_count as team_bookings_count,
+        bookings_amount as team_bookings_amount
+    from own_bookings
+    union all
+    select
+        teams.manager_user_key as owner_user_key,
+        own_bookings.period_key,
+        0 as bookings_count,
+        0 as bookings_amount,
+        own_bookings.bookings_count as team_bookings_count,
+        own_bookings.bookings_amount as team_bookings_amount
+    from own_bookings
+    inner join teams on own_bookings.owner_user_key = teams.member_user_key
+    where teams.manager_user_key <> {{ no_manager_key() }}
+),
+
+final as (
+    select
+        -- keys
+        {{ surrogate_key(['owner_user_key', 'period_key']) }} as period_bookings_key,
+        owner_user_key,
+        period_key,
+        -- measures
+        cast(sum(bookings_count) as bigint) as bookings_count,
+        {{ money('sum(bookings_amount)') }} as bookings_amount,
+        cast(sum(team_bookings_count) as bigint) as team_bookings_count,
+        {{ money('sum(team_bookings_amount)') }} as team_bookings_amount
+    from credited
+    group by owner_user_key, period_key
+)
+
+select * from final

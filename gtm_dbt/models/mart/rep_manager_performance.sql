@@ -1,0 +1,101 @@
+{%- set counts = [
+    'opportunity_count', 'won_count', 'lost_count', 'open_count', 'pipeline_count', 'won_count_month_to_date',
+    'won_count_quarter_to_date', 'task_count', 'completed_task_count', 'completed_task_count_month_to_date',
+    'completed_task_count_quarter_to_date',
+] -%}
+{%- set amounts = [
+    'won_amount', 'lost_amount', 'pipeline_amount', 'weighted_pipeline_amount', 'won_amount_month_to_date',
+    'won_amount_quarter_to_date',
+] -%}
+
+with
+
+teams as (
+    select * from {{ ref('int_user_teams') }}
+),
+
+-- What a member's numbers are is said there; here they are added.
+owner_performance as (
+    select * from {{ ref('rep_owner_performance') }}
+),
+
+deals as (
+    select * from {{ ref('fct_opportunity') }}
+),
+
+users as (
+    select * from {{ ref('dim_user') }}
+),
+
+numbers_by_manager as (
+    select
+        teams.manager_user_key,
+        count(case when teams.is_direct then 1 end) as direct_report_count,
+        {% for count in counts %}
+            cast(coalesce(sum(owner_performance.{{ count }}), 0) as bigint) as {{ count }},
+        {% endfor %}
+        {% for amount in amounts %}
+            {{ money('sum(owner_performance.' ~ amount ~ ')') }} as {{ amount }},
+        {% endfor %}
+        count(*) as member_count
+    from teams
+    left join owner_performance on teams.member_user_key = owner_performance.owner_user_key
+    group by teams.manager_user_key
+),
+
+-- A mean over the team's deals, not over its members' means.
+cycles_by_manager as (
+    select
+        teams.manager_user_key,
+        avg(deals.days_to_close) as average_days_to_close
+    from teams
+    inner join deals on teams.member_user_key = deals.owner_user_key
+    where deals.is_closed
+    group by teams.manager_user_key
+),
+
+final as (
+    select
+        -- keys
+        numbers.manager_user_key,
+        users.user_id as manager_user_id,
+        -- who it is
+        case when users.user_key is null then 'No manager' else users.user_name end as manager_name,
+        users.manager_name as manager_of_manager_name,
+        users.division,
+        users.is_active,
+        numbers.direct_report_count,
+        numbers.member_count,
+        -- deals
+        numbers.opportunity_count,
+        numbers.won_count,
+        numbers.lost_count,
+        numbers.open_count,
+        numbers.pipeline_count,
+        numbers.won_amount,
+        numbers.lost_amount,
+        numbers.pipeline_amount,
+        numbers.weighted_pipeline_amount,
+        {{ win_rate('numbers.won_count', 'numbers.lost_count') }} as win_rate_by_count,
+        {{ win_rate('numbers.won_amount', 'numbers.lost_amount') }} as win_rate_by_amount,
+        cast({{ safe_divide('numbers.won_amount', 'numbers.won_count') }} as decimal(18, 2)) as average_won_amount,
+        cast(cycles_by_manager.average_days_to_close as double) as average_days_to_close,
+        numbers.won_count_month_to_date,
+        numbers.won_count_quarter_to_date,
+        numbers.won_amount_month_to_date,
+        numbers.won_amount_quarter_to_date,
+        -- activity
+        numbers.task_count,
+        numbers.completed_task_count,
+        numbers.completed_task_count_month_to_date,
+        numbers.completed_task_count_quarter_to_date,
+        -- dates
+        {{ to_reporting_date(as_of()) }} as as_of_date,
+        -- provenance
+        coalesce(users.source_system, {{ unknown_key() }}) as source_system
+    from numbers_by_manager as numbers
+    left join cycles_by_manager on numbers.manager_user_key = cycles_by_manager.manager_user_key
+    left join users on numbers.manager_user_key = users.user_key
+)
+
+select * from final

@@ -1,0 +1,125 @@
+with
+
+stays as (
+    select
+        *,
+        cast({{ dbt.date_trunc('month', 'entered_date') }} as date) as entry_month
+    from {{ ref('fct_opportunity_stage_history') }}
+    where not is_closed_stage
+),
+
+deals as (
+    select * from {{ ref('fct_opportunity') }}
+),
+
+stages as (
+    select * from {{ ref('int_opportunity_stages') }}
+),
+
+-- A deal counts once, however often it came into the stage in the month.
+entered_deals as (
+    select
+        entry_month,
+        stage_name,
+        source_system,
+        opportunity_id,
+        max(case when left_to in ('Forward', 'Won') then 1 else 0 end) as left_forward,
+        max(case when left_to = 'Lost' then 1 else 0 end) as lost
+    from stays
+    group by
+        entry_month,
+        stage_name,
+        source_system,
+        opportunity_id
+),
+
+cohorts as (
+    select
+        entered_deals.entry_month,
+        entered_deals.stage_name,
+        entered_deals.source_system,
+        count(*) as entered_count,
+        sum(entered_deals.left_forward) as left_forward_count,
+        sum(entered_deals.lost) as lost_count,
+        count(case when deals.opportunity_status = 'Won' then 1 end) as deals_won_count,
+        count(case when deals.opportunity_status = 'Lost' then 1 end) as deals_lost_count,
+        sum(case when deals.opportunity_status = 'Won' then deals.amount end) as won_amount,
+        cast(avg(case when deals.is_closed then deals.days_to_close end) as double) as average_days_to_close
+    from entered_deals
+    inner join deals on entered_deals.opportunity_id = deals.opportunity_id
+    group by
+        entered_deals.entry_month,
+        entered_deals.stage_name,
+        entered_deals.source_system
+),
+
+lengths as (
+    select
+        entry_month,
+        stage_name,
+        source_system,
+        {{ median('days_in_stage') }} as median_days_in_stage,
+        -- Exact, so that the order of the rows decides nothing.
+        {{ safe_divide('sum(cast(days_in_stage as decimal(18, 8)))', 'count(days_in_stage)') }}
+            as mean_days_in_stage
+    from stays
+    group by
+        entry_month,
+        stage_name,
+        source_system
+),
+
+rated as (
+    select
+        cohorts.*,
+        {{ safe_divide('cohorts.left_forward_count', 'cohorts.entered_count') }} as conversion_rate,
+        {{ win_rate('cohorts.deals_won_count', 'cohorts.deals_lost_count') }} as win_rate_by_count,
+        {{ safe_divide('cohorts.won_amount', 'cohorts.deals_won_count') }} as average_won_amount
+    from cohorts
+),
+
+final as (
+    select
+        -- keys
+        {{
+            surrogate_key([
+                'rated.entry_month', "coalesce(rated.stage_name, '')", 'rated.source_system',
+            ])
+        }} as sales_velocity_key,
+        rated.entry_month,
+        rated.stage_name,
+        stages.sort_order as stage_order,
+        -- what became of the stays
+        rated.entered_count,
+        cast(rated.left_forward_count as bigint) as left_forward_count,
+        cast(rated.lost_count as bigint) as lost_count,
+        lengths.median_days_in_stage,
+        lengths.mean_days_in_stage,
+        rated.conversion_rate,
+        -- what became of the deals
+        rated.deals_won_count,
+        rated.deals_lost_count,
+        rated.win_rate_by_count,
+        {{ money('rated.won_amount') }} as won_amount,
+        cast(rated.average_won_amount as decimal(18, 2)) as average_won_amount,
+        rated.average_days_to_close,
+        -- Where deals were decided and none was won, the win rate of 0 says it: nothing comes out.
+        cast(
+            rated.entered_count
+            * rated.win_rate_by_count
+            * case when rated.deals_won_count = 0 then 0 else rated.average_won_amount end
+            / nullif(rated.average_days_to_close, 0)
+            as decimal(18, 2)
+        ) as velocity_per_day,
+        -- provenance
+        rated.source_system
+    from rated
+    inner join lengths
+        on
+            rated.entry_month = lengths.entry_month
+            and coalesce(rated.stage_name, '') = coalesce(lengths.stage_name, '')
+            and rated.source_system = lengths.source_system
+    left join stages on rated.stage_name = stages.stage_name
+)
+
+select * from final

@@ -1,0 +1,49 @@
+-- By each kind of touch, campaigns add up to the deals that were touched.
+{{ config(meta={'dagster': {'ref': {'name': 'rep_campaign_attribution'}}}) }}
+
+with
+
+reported as (
+    select
+        sum(member_count) as member_count,
+        sum(influenced_amount_first_touch) as influenced_first,
+        sum(influenced_amount_last_touch) as influenced_last,
+        sum(influenced_amount_even_touch) as influenced_even,
+        sum(won_amount_first_touch) as won_first,
+        sum(won_amount_last_touch) as won_last,
+        sum(won_amount_even_touch) as won_even
+    from {{ ref('rep_campaign_attribution') }}
+),
+
+members as (
+    select count(*) as member_count from {{ ref('fct_campaign_member') }}
+),
+
+touched as (
+    select
+        coalesce(sum(amount), 0) as influenced_amount,
+        coalesce(sum(case when is_won then amount end), 0) as won_amount
+    from {{ ref('fct_opportunity') }}
+    where
+        campaign_id is not null
+        or opportunity_id in (
+            select influences.opportunity_id
+            from {{ ref('fct_campaign_influence') }} as influences
+        )
+)
+
+select
+    reported.*,
+    touched.influenced_amount,
+    touched.won_amount
+from reported
+cross join members
+cross join touched
+where
+    coalesce(reported.member_count, 0) <> members.member_count
+    or coalesce(reported.influenced_first, 0) <> touched.influenced_amount
+    or coalesce(reported.influenced_last, 0) <> touched.influenced_amount
+    or coalesce(reported.influenced_even, 0) <> touched.influenced_amount
+    or coalesce(reported.won_first, 0) <> touched.won_amount
+    or coalesce(reported.won_last, 0) <> touched.won_amount
+    or coalesce(reported.won_even, 0) <> touched.won_amount

@@ -1,0 +1,34 @@
+-- The snapshot of the last day is the pipeline as it is now, to the cent.
+{{ config(meta={'dagster': {'ref': {'name': 'fct_pipeline_snapshot'}}}) }}
+
+with
+
+snapshot as (
+    select
+        sum(opportunity_count) as deal_count,
+        sum(amount) as amount,
+        sum(weighted_amount) as weighted_amount
+    from {{ ref('fct_pipeline_snapshot') }}
+    where date_day = {{ to_reporting_date(as_of()) }}
+),
+
+deals as (
+    select
+        count(*) as deal_count,
+        sum(amount) as amount,
+        sum(weighted_amount) as weighted_amount
+    from {{ ref('fct_opportunity') }}
+    where is_open_pipeline
+)
+
+select
+    snapshot.deal_count,
+    deals.deal_count as deal_count_now,
+    snapshot.amount,
+    deals.amount as amount_now
+from snapshot
+cross join deals
+where
+    coalesce(snapshot.deal_count, 0) <> deals.deal_count
+    or coalesce(snapshot.amount, 0) <> coalesce(deals.amount, 0)
+    or coalesce(snapshot.weighted_amount, 0) <> coalesce(deals.weighted_amount, 0)

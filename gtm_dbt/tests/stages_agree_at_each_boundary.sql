@@ -1,0 +1,47 @@
+-- At each boundary that has landed, the stage by field history is the stage by the versions. Where the CRM's own
+-- records contradict each other, field history has been followed: a warning says for which deals.
+{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_opportunity_stage_history'}}}) }}
+
+with
+
+versions as (
+    select
+        opportunity_id,
+        stage_name,
+        is_deleted,
+        system_modstamp,
+        lead(system_modstamp) over (
+            partition by opportunity_id
+            order by system_modstamp, _partition, case when is_deleted then 1 else 0 end, _version_hash
+        ) as next_modstamp
+    from {{ ref('int_opportunity_versions') }}
+),
+
+boundaries as (
+    select {{ partition_boundary('cast(_partition as date) + 1') }} as boundary_at
+    from {{ ref('int_opportunity_versions') }}
+    group by 1
+),
+
+stays as (
+    select * from {{ ref('fct_opportunity_stage_history') }}
+)
+
+select
+    boundaries.boundary_at,
+    versions.opportunity_id,
+    versions.stage_name as stage_by_versions,
+    stays.stage_name as stage_by_field_history
+from boundaries
+inner join versions
+    on
+        boundaries.boundary_at > versions.system_modstamp
+        and (versions.next_modstamp is null or boundaries.boundary_at <= versions.next_modstamp)
+inner join stays
+    on
+        versions.opportunity_id = stays.opportunity_id
+        and boundaries.boundary_at > stays.entered_at
+        and (stays.left_at is null or boundaries.boundary_at <= stays.left_at)
+where
+    not versions.is_deleted
+    and versions.stage_name is distinct from stays.stage_name
