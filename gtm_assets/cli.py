@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -26,13 +28,14 @@ def explained(command: Callable) -> Callable:
     @wraps(command)
     def wrapper(*args, **kwargs):
         from gtm_assets.dbt_runner import TransformError
+        from gtm_assets.instance import ServerError
         from gtm_assets.lake import LakeError
         from gtm_assets.partitions import PartitionError
         from gtm_assets.warehouse import WarehouseError
 
         try:
             return command(*args, **kwargs)
-        except (SettingsError, PartitionError, LakeError, WarehouseError, TransformError) as error:
+        except (SettingsError, PartitionError, LakeError, WarehouseError, TransformError, ServerError) as error:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
         except Exception as error:
@@ -110,15 +113,21 @@ def dev(port: int, host: str) -> None:
     """Open the UI, with the daemon that runs schedules and sensors."""
     settings = load_settings()
     from gtm_assets.dbt_runner import manifest_path
-    from gtm_assets.instance import prepare_home
+    from gtm_assets.instance import become_server, prepare_home
 
     prepare_home(settings)
     manifest_path()
+    become_server(settings, host, port)
     console.print(f"The UI will be at http://{host}:{port}. Stop it with Ctrl-C.")
     os.chdir(PROJECT_DIR)
-    arguments = ["dev", "--workspace", "workspace.yaml", "--host", host, "--port", str(port)]
-    dagster = Path(sys.executable).with_name("dagster")
-    os.execv(dagster, [str(dagster), *arguments])
+    # Dagster's own command, in this process: most of what it imports is here already.
+    from dagster._cli.dev import dev_command
+
+    # Another package's command that it recommends is of no use here.
+    warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
+    # Ctrl-C and `kill` end it also where a script started it in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    dev_command.main(["--workspace", "workspace.yaml", "--host", host, "--port", str(port)], prog_name="gtm dev")
 
 
 @main.group()

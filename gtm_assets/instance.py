@@ -1,4 +1,4 @@
-"""Dagster's instance for one state folder: where it keeps its records, and the runs that died."""
+"""Dagster's instance for one state folder: where it keeps its records, who serves it, and the runs that died."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
-from dagster import DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
@@ -22,11 +22,17 @@ from gtm_assets.settings import Settings
 CODE_LOCATION = "gtm_assets"
 MODULE = "gtm_assets.definitions"
 PROCESS_TAG = "gtm/process"
+SERVER_RECORD = "server.process"
+"""Beside ``dagster.yaml``: the process that serves the state folder, as a process tag."""
 
 _CONFIG = """\
 # Written by gtm at each start: changes made here are lost.
 telemetry:
   enabled: false
+nux:
+  enabled: false
+python_logs:
+  python_log_level: INFO
 concurrency:
   runs:
     max_concurrent_runs: 2
@@ -41,6 +47,10 @@ event_log_storage:
   config:
     base_dir: {storage}
 """
+
+
+class ServerError(RuntimeError):
+    """The UI can't be served. The message says what is in its way."""
 
 
 def prepare_home(settings: Settings) -> None:
@@ -83,11 +93,83 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ]
     ended = []
     for run in instance.get_runs(RunsFilter(statuses=unfinished)):
-        if PROCESS_TAG in run.tags and not is_alive(run.tags[PROCESS_TAG]):
+        if _is_dead(instance, run):
             instance.report_run_failed(run, message="The process of this run is gone: it was killed.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended
+
+
+def _is_dead(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
+    # A run that is repeated from the UI inherits the tags of the first, and runs in another process.
+    if PROCESS_TAG in run.tags and run.parent_run_id is None:
+        return not is_alive(run.tags[PROCESS_TAG])
+    # The UI or a schedule started it, below the process that serves the state folder.
+    server = _server(Path(instance.root_directory))
+    if server is None or not _is_of_this_host(server):
+        return False
+    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
+        worker = entry.dagster_event.engine_event_data.metadata.get("pid")
+        if worker is not None:
+            try:
+                process = psutil.Process(int(worker.value))
+                # A younger process was only given the same id.
+                return process.create_time() > entry.timestamp or process.status() == psutil.STATUS_ZOMBIE
+            except psutil.NoSuchProcess:
+                return True
+    return False
+
+
+def become_server(settings: Settings, host: str, port: int) -> None:
+    """Note this process as the one that serves the state folder, after ending what a killed one left behind.
+
+    Raises:
+        ServerError: another process serves the folder, or the port is taken.
+    """
+    server = _server(settings.dagster_home)
+    if server is not None and _is_of_this_host(server) and is_alive(server):
+        pid = server.split("/")[1]
+        raise ServerError(f"{settings.home} is served already, by process {pid}. Stop that one first: kill {pid}")
+    _end_orphans(settings.dagster_home)
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ServerError(
+            f"the UI can't listen on {host}:{port}: {error.strerror}. "
+            f"Stop what is there, or take another port: gtm dev --port {port + 1}"
+        ) from error
+    with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance)
+    (settings.dagster_home / SERVER_RECORD).write_text(process_tag())
+
+
+def _server(dagster_home: Path) -> str | None:
+    record = dagster_home / SERVER_RECORD
+    return record.read_text() if record.exists() else None
+
+
+def _is_of_this_host(tag: str) -> bool:
+    return tag.split("/")[0] == socket.gethostname()
+
+
+def _end_orphans(dagster_home: Path) -> None:
+    """`dagster dev` that is killed leaves its web server and its daemon behind: on the port, and in our way."""
+    orphans = [process for process in psutil.process_iter() if _serves(process, dagster_home)]
+    for process in orphans:
+        process.terminate()
+    _, stubborn = psutil.wait_procs(orphans, timeout=10)
+    for process in stubborn:
+        process.kill()
+
+
+def _serves(process: psutil.Process, dagster_home: Path) -> bool:
+    try:
+        module = process.cmdline()[1:3]
+        if module not in (["-m", "dagster_webserver"], ["-m", "dagster._daemon"]):
+            return False
+        return process.environ().get("DAGSTER_HOME") == str(dagster_home)
+    except psutil.Error:
+        return False
 
 
 def job_origin(job_name: str, project_dir: Path) -> RemoteJobOrigin:
