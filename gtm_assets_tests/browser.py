@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import psutil
-from playwright.sync_api import BrowserContext, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
 
 from gtm_assets_tests.gtm_process import GTM, PROJECT, GtmHome
 
@@ -140,14 +140,17 @@ def kill(processes: list[psutil.Process]) -> None:
 class Visitor:
     """A browser on the UI. What a page asks of another machine is refused and noted."""
 
-    context: BrowserContext
+    browser: Browser
     screenshots: Path
     foreign: list[str] = field(default_factory=list)
 
-    def open(self, url: str) -> Page:
-        page = self.context.new_page()
-        page.goto(url)
-        return page
+    @contextmanager
+    def page(self) -> Iterator[Page]:
+        """An empty page of somebody who was never there: the UI remembers what its visitors unfolded."""
+        with self.browser.new_context(viewport={"width": 1500, "height": 950}) as context:
+            context.set_default_timeout(PATIENCE * 1000)
+            context.route("**/*", self.refuse_foreign)
+            yield context.new_page()
 
     def screenshot(self, page: Page, name: str) -> None:
         # A drawing of the graph goes on for a moment after its last node is there.
@@ -167,10 +170,6 @@ def visitor(screenshots: Path) -> Iterator[Visitor]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            context = browser.new_context(viewport={"width": 1500, "height": 950})
-            context.set_default_timeout(PATIENCE * 1000)
-            found = Visitor(context, screenshots)
-            context.route("**/*", found.refuse_foreign)
-            yield found
+            yield Visitor(browser, screenshots)
         finally:
             browser.close()

@@ -53,11 +53,10 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, server):
-    """A page of the UI. It may ask nobody but the server."""
-    page = browser.open(server.url)
-    yield page
-    page.close()
+def page(browser):
+    """A page for the UI. It may ask nobody but the server."""
+    with browser.page() as page:
+        yield page
     assert browser.foreign == []
 
 
