@@ -71,6 +71,11 @@ class GtmHome:
     def published(self) -> Path:
         return self.path / "published" / "gtm.duckdb"
 
+    @property
+    def seconds_file(self) -> Path:
+        """Beside the folder: how long its first run took."""
+        return self.path.with_suffix(".seconds")
+
     def lake_files(self) -> dict[str, bytes]:
         lake = self.path / "lake"
         return {str(path.relative_to(lake)): path.read_bytes() for path in sorted(lake.rglob("*.parquet"))}
