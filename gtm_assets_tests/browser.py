@@ -17,7 +17,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import psutil
-from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+import pytest
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from gtm_assets_tests.gtm_process import GTM, PROJECT, GtmHome
 
@@ -70,8 +71,9 @@ class Server:
                 start_new_session=True,
             )
         while not self._answers():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() - began < PATIENCE, self.log.read_text()
+            if self.process.poll() is not None or time.monotonic() - began > PATIENCE:
+                kill(self.family())
+                pytest.fail(f"no answer\n{self.log.read_text()}")
             time.sleep(0.2)
         self.seconds = time.monotonic() - began
         return self
@@ -113,9 +115,14 @@ class Server:
         return status
 
     def family(self) -> list[psutil.Process]:
-        """The processes of the server that live, itself first."""
-        leader = psutil.Process(self.process.pid)
-        return [leader, *leader.children(recursive=True)]
+        """The processes of the server that live: all of its process group, those without a parent too."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            return False
 
     def stop(self) -> list[psutil.Process]:
         """Stop it as Ctrl-C does. Returns what would not end by itself; that is killed."""
@@ -147,7 +154,7 @@ class Visitor:
     @contextmanager
     def page(self) -> Iterator[Page]:
         """An empty page of somebody who was never there: the UI remembers what its visitors unfolded."""
-        with self.browser.new_context(viewport={"width": 1500, "height": 950}) as context:
+        with self.browser.new_context(viewport={"width": 1500, "height": 950}, timezone_id="UTC") as context:
             context.set_default_timeout(PATIENCE * 1000)
             context.route("**/*", self.refuse_foreign)
             yield context.new_page()
@@ -167,6 +174,7 @@ class Visitor:
 
 @contextmanager
 def visitor(screenshots: Path) -> Iterator[Visitor]:
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
