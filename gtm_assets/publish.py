@@ -84,9 +84,8 @@ def refuse(found: Sequence[Verdict]) -> None:
     lines = [f"{v.check.asset_key.to_user_string()}: {v.check.name} {v.outcome}" for v in bad]
     raise PublishError(
         f"not published: {len(bad)} blocking checks failed or did not run for this build. "
-        "The file published before stays.\n"
-        + "\n".join(lines)
-        + "\nMend the data or the model, then run: gtm run. A check that is missing may be new: "
+        "The file published before stays.\n" + "\n".join(lines) + "\n"
+        "Mend the data or the model, then run: gtm run. A check that is missing may be new: "
         "in the UI press Reload definitions first."
     )
 
