@@ -77,6 +77,24 @@ def test_a_run_whose_process_is_gone_is_ended_and_others_are_left(instance):
         assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTED
 
 
+def test_a_run_repeated_from_the_ui_is_not_taken_for_the_dead_one_whose_tags_it_inherits(instance):
+    gone = process_tag().rsplit("/", 1)[0] + "/1"
+    assert not is_alive(gone)
+    job = dg.define_asset_job("job", selection=[something])
+    definition = dg.Definitions(assets=[something], jobs=[job]).resolve_job_def("job")
+    dead = instance.create_run_for_job(definition, tags={PROCESS_TAG: gone}, status=DagsterRunStatus.STARTED)
+    repeated = instance.create_run_for_job(
+        definition,
+        tags={PROCESS_TAG: gone},
+        status=DagsterRunStatus.STARTED,
+        parent_run_id=dead.run_id,
+        root_run_id=dead.run_id,
+    )
+
+    assert end_dead_runs(instance) == [dead.run_id]
+    assert instance.get_run_by_id(repeated.run_id).status == DagsterRunStatus.STARTED
+
+
 def test_a_process_id_that_was_given_again_is_not_the_process():
     host, pid, started = process_tag().split("/")
 

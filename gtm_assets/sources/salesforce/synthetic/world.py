@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class World:
         """The world of a seed and a scale."""
         self.seed = seed
         self.scale = scale
-        self._kept: dict[Hashable, object] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._lead_dice = self.dice("lead")
         self.arrivals = {table: self._arrivals(table) for table in VOLUMES}
 
@@ -66,7 +66,7 @@ class World:
         """What ``make`` gives, made once. Only pure values may be kept."""
         if key not in self._kept:
             self._kept[key] = make()
-        return self._kept[key]  # type: ignore[return-value]
+        return self._kept[key]
 
     @staticmethod
     def horizon(day: int) -> int:
