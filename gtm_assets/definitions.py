@@ -7,6 +7,9 @@ import json
 import dagster as dg
 
 from gtm_assets.automation import jobs
+from gtm_assets.checks.built import built_checks
+from gtm_assets.checks.drift import columns_read
+from gtm_assets.checks.raw import Limits
 from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
@@ -25,12 +28,16 @@ def definitions(settings: Settings) -> dg.Definitions:
     lake, warehouse = Lake(settings.lake_dir), Warehouse.of(settings)
     manifest = json.loads(manifest_path().read_text())
 
-    raw = [raw_asset(table, calendar) for table in OBJECTS]
+    read = columns_read(manifest)
+    limits = Limits(settings.volume_tolerance, settings.quarantine_limit)
+    raw = [raw_asset(table, calendar, read[table.source, table.name], limits) for table in OBJECTS]
     built = transform_assets(manifest)
-    checks = {spec.key: spec.blocking for assets in [*raw, built] for spec in assets.check_specs}
+    proof = built_checks(settings)
+    checks = {spec.key: spec.blocking for made in [*raw, built, proof] for spec in made.check_specs}
 
     return dg.Definitions(
         assets=[*raw, built, published_asset(built, checks, manifest)],
+        asset_checks=[proof],
         jobs=[jobs.extract, jobs.transform, jobs.refresh],
         resources={
             "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),

@@ -206,6 +206,8 @@ def _cause(error) -> str:
         innermost = innermost.cause
         if own:
             break
+    if innermost.cls_name == "DagsterAssetCheckFailedError":
+        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
     if innermost.cls_name in _OWN_ERRORS:
         return innermost.message.split(": ", 1)[-1].strip()
     return error.to_string()

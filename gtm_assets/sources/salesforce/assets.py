@@ -1,9 +1,11 @@
 """The raw assets: one per Salesforce object, each landed by one op, one daily partition at a time."""
 
 import warnings
+from collections.abc import Collection
 
 import dagster as dg
 
+from gtm_assets.checks import raw as raw_checks
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar
 from gtm_assets.sources.raw_table import RawTable
@@ -12,7 +14,6 @@ from gtm_assets.sources.salesforce.org import SalesforceOrg
 
 OWNER = "team:revops"
 GROUP = "salesforce_raw"
-QUARANTINE_CHECK = "nothing_in_quarantine"
 
 
 def asset_key(table: RawTable) -> dg.AssetKey:
@@ -20,8 +21,13 @@ def asset_key(table: RawTable) -> dg.AssetKey:
     return dg.AssetKey([table.source, table.name])
 
 
-def raw_asset(table: SalesforceObject, calendar: Calendar) -> dg.AssetsDefinition:
-    """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31."""
+def raw_asset(
+    table: SalesforceObject, calendar: Calendar, read: Collection[str], limits: raw_checks.Limits
+) -> dg.AssetsDefinition:
+    """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31.
+
+    ``read`` are the columns that models read, ``limits`` those of its checks.
+    """
     key = asset_key(table)
     with warnings.catch_warnings():
         # Backfill policies are the documented way to land a range in one run; Dagster still calls them beta.
@@ -41,26 +47,25 @@ def raw_asset(table: SalesforceObject, calendar: Calendar) -> dg.AssetsDefinitio
                 "deletes": table.deletes.value,
                 "dagster/column_schema": _schema(table),
             },
-            check_specs=[
-                dg.AssetCheckSpec(
-                    QUARANTINE_CHECK,
-                    asset=key,
-                    description="No record waits in quarantine. It only warns: the records that fit have landed.",
-                )
-            ],
+            check_specs=raw_checks.specs(key),
         )
 
     @as_asset
     def ingest(
         context: dg.AssetExecutionContext, org: dg.ResourceParam[SalesforceOrg], lake: dg.ResourceParam[Lake]
     ) -> dg.MaterializeResult:
+        landings = []
         for partition in context.partition_keys:
             window = calendar.window(partition)
             landing = lake.land(table, window, org.changes(table, window), org.known_at(window))
+            landings.append(landing)
             context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
             if landing.problems:
                 context.log.warning(landing.describe_problems())
-        return dg.MaterializeResult(check_results=[quarantine_result(lake, table)])
+        found = raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat())
+        return dg.MaterializeResult(
+            check_results=[finding.result(dg.AssetCheckKey(key, name)) for name, finding in found]
+        )
 
     return ingest
 
@@ -86,30 +91,6 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
     if landing.problems:
         metadata["problems"] = dg.MetadataValue.md(landing.describe_problems())
     return metadata
-
-
-def quarantine_result(lake: Lake, table: RawTable) -> dg.AssetCheckResult:
-    """The check on a table's quarantine, with the first of the waiting records."""
-    waiting = lake.quarantined(table)
-    rows = waiting.head(10).select("partition", "record_id", "reason")
-    return dg.AssetCheckResult(
-        check_name=QUARANTINE_CHECK,
-        passed=waiting.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
-        description=(
-            "No record waits."
-            if waiting.is_empty()
-            else f"{waiting.height:,} records of {table.qualified_name} wait in quarantine. "
-            f"See them: gtm quarantine list {table.qualified_name}"
-        ),
-        metadata={
-            "records": waiting.height,
-            "first": dg.MetadataValue.table(
-                [dg.TableRecord({k: v or "" for k, v in row.items()}) for row in rows.iter_rows(named=True)],
-                schema=dg.TableSchema([dg.TableColumn(name, "string") for name in rows.columns]),
-            ),
-        },
-    )
 
 
 def _schema(table: RawTable) -> dg.TableSchema:
