@@ -67,7 +67,7 @@ def nodes(server) -> dict[str, dict]:
 
 
 def expected_groups() -> dict[str, str]:
-    """The group of each asset: of the catalogue's tables, the dbt project's nodes, the published file, dashboards."""
+    """The group of each asset: of the catalogue's tables, dbt's nodes, the published file and the dashboards."""
     manifest = json.loads(manifest_path().read_text())
     built = {
         f"{node['schema']}/{node['alias']}": layer_of(node)
