@@ -219,7 +219,7 @@ def test_before_anything_is_published_it_says_what_to_do(tmp_path):
 
 
 def test_nothing_else_imports_metricflow():
-    """It takes a second to import, and only questions to metrics need it."""
+    """Only questions to metrics need it."""
     program = "import sys, gtm_assets.cli, gtm_assets.definitions, dbt.cli.main; print(*sys.modules)"
     imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
