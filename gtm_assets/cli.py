@@ -203,6 +203,17 @@ def retry(table: str) -> None:
         console.print("Build them into the warehouse: gtm run")
 
 
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@explained
+def metrics(arguments: tuple[str, ...]) -> None:
+    """Ask the published file for metrics, with MetricFlow: gtm metrics query --help."""
+    settings = load_settings()
+    from gtm_assets.metrics import ask
+
+    ask(settings, arguments or ("--help",))
+
+
 @main.command()
 def doctor() -> None:
     """Read the settings, try what they name, and say what is wrong and how to mend it."""

@@ -11,14 +11,16 @@ from gtm_assets.checks.built import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.raw import Limits
 from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.exposures import dashboards
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.salesforce.assets import raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
-from gtm_assets.transform import DbtBuild, transform_assets
+from gtm_assets.transform import DbtBuild, Translator, transform_assets
 from gtm_assets.warehouse import Warehouse
 
 
@@ -36,7 +38,12 @@ def definitions(settings: Settings) -> dg.Definitions:
     checks = {spec.key: spec.blocking for made in [*raw, built, proof] for spec in made.check_specs}
 
     return dg.Definitions(
-        assets=[*raw, built, published_asset(built, checks, manifest)],
+        assets=[
+            *raw,
+            built,
+            published_asset(built, checks, manifest),
+            *dashboards(manifest, Translator(), PUBLISHED),
+        ],
         asset_checks=[proof],
         jobs=[jobs.extract, jobs.transform, jobs.refresh],
         resources={

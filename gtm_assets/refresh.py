@@ -110,7 +110,7 @@ class _Refresh:
     def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, console: Console) -> None:
         self.instance, self.console = instance, console
         graph = defs.resolve_asset_graph()
-        self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.toposorted_asset_keys}
+        self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.materializable_asset_keys}
         self.built = [key for key in self.layers if self.layers[key] != "raw"]
         self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
 
