@@ -258,6 +258,7 @@ def published_asset(
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(published_path)),
+                "as_of": dg.MetadataValue.timestamp(publication.as_of),
                 "rows": dg.MetadataValue.json(rows),
                 "bytes": published_path.stat().st_size,
                 "checks_passed": publication.checks_passed,
