@@ -16,6 +16,10 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
+rates as (
+    select * from {{ ref('int_currency_rates') }}
+),
+
 classified as (
     select
         opportunities.*,
@@ -53,6 +57,17 @@ with_account_version as (
             )
 ),
 
+-- By the rate of the close date, also while the deal is open.
+converted as (
+    select
+        with_account_version.*,
+        {{ converted('with_account_version.amount', 'with_account_version.currency_iso_code', 'rates.rate') }}
+            as amount_converted
+    from with_account_version
+    left join rates
+        on {{ rate_in_force('rates', 'with_account_version.currency_iso_code', 'with_account_version.close_date') }}
+),
+
 final as (
     select
         -- keys
@@ -85,8 +100,12 @@ final as (
         deals.expected_revenue,
         deals.arr_c,
         deals.arr_churn_c,
-        deals.probability,
         {{ weighted_amount('deals.amount', 'deals.probability') }} as weighted_amount,
+        -- measures, in the reporting currency
+        deals.amount_converted,
+        {{ weighted_amount('deals.amount_converted', 'deals.probability') }} as weighted_amount_converted,
+        -- measures
+        deals.probability,
         case when deals.is_closed_deal then {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} end
             as days_to_close,
         -- dates
@@ -97,7 +116,7 @@ final as (
         deals.last_stage_changed_at,
         -- provenance
         'salesforce' as source_system
-    from with_account_version as deals
+    from converted as deals
     left join users on deals.owner_user_id = users.user_id
     left join contacts on deals.contact_id = contacts.contact_id
 )
