@@ -10,7 +10,7 @@ funnel_steps as (
 
 final as (
     select
-        deal_steps.entered_month as month,
+        deal_steps.entered_month as month,  -- noqa: RF04
         funnel_steps.kpi_name,
         funnel_steps.funnel_step,
         count(*) as deals_count,

@@ -65,7 +65,12 @@ converted as (
             as amount_converted
     from with_account_version
     left join rates
-        on {{ rate_in_force('rates', 'with_account_version.currency_iso_code', 'with_account_version.close_date') }}
+        on
+            {{
+                rate_in_force(
+                    'rates', 'with_account_version.currency_iso_code', 'with_account_version.close_date'
+                )
+            }}
 ),
 
 final as (
