@@ -16,6 +16,10 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
+record_types as (
+    select * from {{ ref('stg_salesforce__record_type') }}
+),
+
 rates as (
     select * from {{ ref('int_currency_rates') }}
 ),
@@ -90,6 +94,7 @@ final as (
         -- what it is
         deals.opportunity_name,
         deals.opportunity_type,
+        record_types.record_type_name,
         deals.opportunity_status,
         deals.stage_name,
         deals.forecast_category,
@@ -124,6 +129,7 @@ final as (
     from converted as deals
     left join users on deals.owner_user_id = users.user_id
     left join contacts on deals.contact_id = contacts.contact_id
+    left join record_types on deals.record_type_id = record_types.record_type_id
 )
 
 select * from final
