@@ -26,7 +26,7 @@ def two_currencies(tmp_path_factory) -> Home:
         opportunity(3, at(2), amount=7, currency_iso_code="USD", close_date=date(2026, 1, 2), **won),
         opportunity(4, at(2), amount=50, currency_iso_code="EUR", probability=50.0, close_date=date(2026, 3, 1)),
     )
-    home.dbt("seed")
+    assert home.dbt("seed").success
     return home
 
 
