@@ -145,9 +145,11 @@ select
     count(*) as opportunity_count,
     count(*) filter (is_won) as won_count,
     count(*) filter (is_closed and not is_won) as lost_count,
-    sum(amount) filter (is_won) as won_amount,
-    sum(amount) filter (is_closed and not is_won) as lost_amount,
-    sum(amount) filter (not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted') as pipeline_amount
+    sum(amount_converted) filter (is_won) as won_amount,
+    sum(amount_converted) filter (is_closed and not is_won) as lost_amount,
+    sum(amount_converted) filter (
+        not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted'
+    ) as pipeline_amount
 from gtm_core.fct_opportunity
 group by all
 """,
@@ -197,7 +199,13 @@ group by all
         "rep_quota_attainment",
         "period_key",
         ("quota_amount",),
-        "select period_key, sum(quota_amount) as quota_amount from gtm_core.fct_forecasting_quota group by all",
+        """
+select
+    period_key,
+    sum(quota_amount_converted) as quota_amount
+from gtm_core.fct_forecasting_quota
+group by all
+""",
     ),
     ReportTie(
         "rep_sales_velocity",
