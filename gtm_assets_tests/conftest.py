@@ -1,10 +1,20 @@
-"""Shared fixtures. Tests marked `slow` start processes or whole builds and run last."""
+"""Shared fixtures. Tests marked `slow` start processes or whole builds and run last.
 
+Property tests draw the same examples in each run. To look further, with others in each:
+`HYPOTHESIS_PROFILE=explore pytest gtm_assets_tests/test_dbt_incremental.py`.
+"""
+
+import os
 import time
 
 import pytest
+from hypothesis import settings
 
 from gtm_assets_tests.gtm_process import GtmHome
+
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", derandomize=False, deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def pytest_collection_modifyitems(items):
