@@ -50,12 +50,12 @@ def days() -> st.SearchStrategy[Day]:
     children = [name for name in incremental_models() if not name.startswith("base_")]
     # Tables with a model among these are drawn more often.
     landing = st.tuples(
-        st.sampled_from([*TABLES, *[table for table in TABLES if is_read(table, children)] * 4]),
+        st.sampled_from([*TABLES, *[table for table in TABLES if is_read(table, children)] * 8]),
         st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1, 4]),
         st.integers(0, 8),
     )
-    models = st.lists(st.sampled_from([*incremental_models(), *children]), min_size=1, max_size=4, unique=True)
-    return st.builds(Day, st.lists(landing, min_size=3, max_size=8), models)
+    models = st.lists(st.sampled_from([*incremental_models(), *children * 2]), min_size=2, max_size=5, unique=True)
+    return st.builds(Day, st.lists(landing, min_size=4, max_size=10), models)
 
 
 def is_read(table: str, models: list[str]) -> bool:
