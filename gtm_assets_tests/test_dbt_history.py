@@ -249,8 +249,13 @@ def story(id_: str, versions, built, expected) -> str:
     for version in versions[id_]:
         told = {k: v for k, v in version.items() if v is not None and (k, v) not in plain.items()}
         lines.append(f"  {told}")
+    same = [
+        column
+        for column in (*built[id_], *expected[id_])[0]
+        if [row[column] for row in built[id_]] == [row[column] for row in expected[id_]]
+    ]
     for name, rows in (("built", built[id_]), ("expected", expected[id_])):
-        lines += [f"{name}:", *(f"  {dict(sorted(row.items()))}" for row in rows)]
+        lines += [f"{name}:", *(f"  { {k: v for k, v in row.items() if k not in same} }" for row in rows)]
     return "\n".join(lines)
 
 
