@@ -106,7 +106,7 @@ def test_shuffled_and_repeated_partitions_give_equal_tables_in_every_incremental
     chance = random.Random(0)
     models = incremental_models()
     in_order, shuffled = (ChangeLog(Home(tmp_path / name), "order") for name in ("in-order", "shuffled"))
-    landings = [(table, day, in_order.draw(table, day, 4)) for day in range(2, 8) for table in TABLES]
+    landings = [(table, day, in_order.draw(table, day, 10)) for day in range(2, 8) for table in TABLES]
     for landing in landings:
         in_order.land(*landing)
     in_order.build(*with_ancestors(*models))
