@@ -102,6 +102,12 @@ class Home:
             raise BuildError(describe(result))
         return result
 
+    def seed(self) -> Home:
+        """Load the seeds, on which some tables stand; gives the home itself."""
+        result = self.dbt("seed")
+        assert result.success, describe(result)
+        return self
+
     def rows(self, query: str) -> list[tuple]:
         """The rows of a query on the warehouse."""
         with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:

@@ -66,7 +66,7 @@ def is_read(table: str, models: list[str]) -> bool:
 
 
 def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_path):
-    home = Home(tmp_path / "gtm")
+    home = Home(tmp_path / "gtm").seed()
     log = ChangeLog(home, "a month")
     compared = [*incremental_models(), *MORE]
     models = with_ancestors(*compared)
@@ -90,12 +90,12 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
             then[known_at] = home.tables(*compared)
     assert builds >= 25
 
-    full = home.twin("full")
+    full = home.twin("full").seed()
     full.build(*models)
     assert_equal(log, home, full.tables(*compared))
     *earlier, _ = then.items()
     for instant, tables in earlier:
-        built = home.twin(f"as-of-{instant:%d}")
+        built = home.twin(f"as-of-{instant:%d}").seed()
         built.build(*models, variables={"as_of": str(instant)})
         assert_equal(log, built, tables)
     assert all(all(tables.values()) for tables in then.values())

@@ -29,14 +29,8 @@ def change(number: int, made: datetime, **values: object) -> dict[str, object]:
     } | values
 
 
-def seeded(home: Home) -> Home:
-    """The home, with the seed that converts its deals' amounts."""
-    assert home.dbt("seed", "--select", "currency_rates").success
-    return home
-
-
 def test_a_deal_that_does_not_change_has_each_day_until_it_closes(tmp_path):
-    home = seeded(Home(tmp_path / "gtm"))
+    home = Home(tmp_path / "gtm").seed()
     empty_tables(home, *LANDED)
     home.land("opportunity", partition(2), opportunity(1, at(2)), opportunity(2, at(2)))
     home.build(*MODELS, *VIEWS)
@@ -57,7 +51,7 @@ def test_a_deal_that_does_not_change_has_each_day_until_it_closes(tmp_path):
 
 
 def test_a_day_loses_what_a_late_version_takes_from_it(tmp_path):
-    home = seeded(Home(tmp_path / "gtm"))
+    home = Home(tmp_path / "gtm").seed()
     empty_tables(home, *LANDED)
     home.land("opportunity", partition(2), opportunity(1, at(2)))
     home.land("opportunity", partition(9), opportunity(2, at(9)))
@@ -73,7 +67,7 @@ def test_a_day_loses_what_a_late_version_takes_from_it(tmp_path):
 
 
 def test_stages_that_disagree_are_told_for_each_boundary(tmp_path):
-    home = seeded(Home(tmp_path / "gtm"))
+    home = Home(tmp_path / "gtm").seed()
     models = ["fct_opportunity_stage_history", "stages_agree_at_each_boundary"]
     made, created = at(3), datetime(2026, 1, 2, 20, tzinfo=UTC)
     for day, stage in ((2, "A"), (3, "B")):
