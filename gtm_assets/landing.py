@@ -53,7 +53,9 @@ def check_landing(settings: Settings) -> None:
     path = settings.landing_database
     assert path is not None
     if not path.is_file():
-        raise LandingError(f"there is no landing at {path}. Set GTM_LANDING_DATABASE to the DuckDB file of your loader")
+        raise LandingError(
+            f"there is no landing at {path}. Set GTM_LANDING_DATABASE to the DuckDB file of your loader"
+        )
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             schemas = {row[0] for row in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
@@ -84,7 +86,8 @@ def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
         " missing_columns, unknown_columns from gtm_meta.landed_tables order by all"
     ).fetchall()
     return [
-        LandedTable(*row[:6], _names(row[6]), _names(row[7]), tuple(misfits.get((row[0], row[1]), ()))) for row in rows
+        LandedTable(*row[:6], _names(row[6]), _names(row[7]), tuple(misfits.get((row[0], row[1]), ())))
+        for row in rows
     ]
 
 

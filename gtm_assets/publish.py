@@ -175,7 +175,8 @@ def _copy(
         source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
-            " case when exists (from published.gtm_meta.landed_tables) then 'landing' else 'lake' end as read_from,"
+            " case when exists (from published.gtm_meta.landed_tables) then 'landing' else 'lake' end"
+            " as read_from,"
             " ?::bigint as checks_passed,"
             " ?::bigint as checks_warned,"
             " min(partition_key) as first_partition, max(partition_key) as last_partition,"
@@ -212,7 +213,7 @@ def _literal(text: str) -> str:
 
 
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
-    """The models' now, UTC: the end of the last partition that they were built from, or of a landing's last load."""
+    """The models' now, UTC: the end of the last partition that they were built from, or a landing's last load."""
     landed = landed_tables(warehouse)
     if landed:
         return max(table.newest_synced_at for table in landed if table.newest_synced_at)

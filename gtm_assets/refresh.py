@@ -98,7 +98,7 @@ def refresh(
     if settings.is_landed:
         if first or last:
             raise PartitionError(
-                "--from and --to name partitions to land, and with GTM_SALESFORCE_SOURCE=landed another loader lands"
+                "--from and --to name partitions to land: with GTM_SALESFORCE_SOURCE=landed another loader lands"
             )
         check_landing(settings)
         keys = []

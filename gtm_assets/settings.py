@@ -37,12 +37,11 @@ class Settings(BaseSettings):
     )
     salesforce_source: Literal["synthetic", "landed"] = Field(
         default="synthetic",
-        description="Where Salesforce records come from: made up (`synthetic`), or tables that another loader fills"
-        " (`landed`).",
+        description="Where Salesforce records come from: made up (`synthetic`), or another loader's tables (`landed`).",
     )
     landing_database: Path | None = Field(
         default=None,
-        description="DuckDB file whose schema `gtm_raw` holds the landed tables; only read, and only where `landed`.",
+        description="DuckDB file whose schema `gtm_raw` holds the landed tables. Read where `landed`, never written.",
     )
     start_date: date = Field(
         default=date(2026, 9, 1),
@@ -114,8 +113,8 @@ class Settings(BaseSettings):
     def _landing_is_named(self) -> Settings:
         if self.is_landed and self.landing_database is None:
             raise ValueError(
-                "GTM_SALESFORCE_SOURCE=landed needs GTM_LANDING_DATABASE: the path of the DuckDB file whose schema "
-                "gtm_raw holds the tables"
+                "GTM_SALESFORCE_SOURCE=landed needs GTM_LANDING_DATABASE: the path of the DuckDB file "
+                "whose schema gtm_raw holds the tables"
             )
         return self
 

@@ -13,8 +13,8 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.checks.finding import Finding, rows_of
 from gtm_assets.dbt_runner import build_arguments, run_dbt
-from gtm_assets.landing import LandedTable, check_landing, landed_tables
 from gtm_assets.lake import Lake
+from gtm_assets.landing import LandedTable, check_landing, landed_tables
 from gtm_assets.settings import Settings
 from gtm_assets.warehouse import Warehouse
 
@@ -138,8 +138,8 @@ def observation(table: LandedTable) -> dg.AssetObservation:
         metadata |= {
             "dagster/row_count": table.row_count,
             "history_mode": table.has_history,
-            "columns_not_in_catalogue": table.unknown_columns,
-            "columns_not_in_landing": table.missing_columns,
+            "columns_not_in_catalogue": ", ".join(table.unknown_columns),
+            "columns_not_in_landing": ", ".join(table.missing_columns),
         }
     if table.newest_synced_at:
         metadata["dagster/last_updated_timestamp"] = dg.MetadataValue.timestamp(table.newest_synced_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def land_current(
             )
             name = table.api_name if named is api_style else table.name
             connection.execute(
-                f'create table gtm_raw."{name}" as select {columns}, _known_at - interval 1 second as _fivetran_synced'
+                f'create table gtm_raw."{name}" as'
+                f" select {columns}, _known_at - interval 1 second as _fivetran_synced"
                 f" from ({_versions(lake, table)}) where _recency = 1"
             )
     return path
@@ -97,3 +99,20 @@ class _writer:
 
     def __exit__(self, *_) -> None:
         self._connection.close()
+
+
+SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fivetran_landing"
+"""Tables that Fivetran landed from real organisations, values scrambled: where this machine has them."""
+
+
+def land_sample(path: Path) -> Path:
+    """The sample in the types that Fivetran gave it."""
+    types = json.loads((SAMPLE / "_schema.json").read_text())
+    with _writer(path) as connection:
+        for file in sorted(SAMPLE.glob("*.csv")):
+            columns = ", ".join(f"'{name}': '{type_}'" for name, type_ in types[file.stem])
+            connection.execute(
+                f'create table gtm_raw."{file.stem}" as'
+                f" from read_csv('{file}', header = true, types = {{{columns}}}, nullstr = '')"
+            )
+    return path

@@ -7,6 +7,11 @@
     {%- set tables = [] -%}
     {%- set misfits = [] -%}
     {%- if is_landed() -%}
+        {%- if var('as_of', none) is not none -%}
+            {%- do exceptions.raise_compiler_error(
+                'as_of needs the lake, which keeps when each version was seen. A landing does not'
+            ) -%}
+        {%- endif -%}
         {%- for node in graph.sources.values() if is_landed(node.source_name) -%}
             {%- set landed = landed_table(node.source_name, node.name) -%}
             {%- do tables.append([node, landed]) -%}
