@@ -37,6 +37,8 @@ class Outcome:
     checks: Counter = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """Checks that warned or failed, a sentence each."""
+    missing: list[str] = field(default_factory=list)
+    """Raw tables that the landing lacks."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
 
@@ -64,6 +66,8 @@ class Outcome:
             console.print(f"           {escape(trouble)}")
         if settings.is_landed:
             console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
+            if self.missing:
+                console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
         console.print(f"seconds    {seconds:,.0f}")
         for error in self.errors:
             console.print(f"[red]error[/]      {escape(error)}")
@@ -206,7 +210,7 @@ class _Refresh:
             return
         name = ".".join(key.path)
         if not metadata["in_landing"].value:
-            self.outcome.troubles.append(f"missing: {name} is not in the landing and counts as empty.")
+            self.outcome.missing.append(name)
             return
         rows = metadata["dagster/row_count"].value
         self.outcome.rows[key] = rows
@@ -214,8 +218,8 @@ class _Refresh:
         until = f"{datetime.fromtimestamp(synced.value, UTC):%Y-%m-%d %H:%M} UTC" if synced else "an unknown time"
         self.console.print(f"landed  {name}: {rows:,} rows, loaded until {until}")
         if "problems" in metadata:
-            self.outcome.checks["warned"] += 1
-            self.outcome.troubles.append(f"warned: {metadata['problems'].value.removeprefix('- ')}")
+            problems = metadata["problems"].value.splitlines()
+            self.outcome.troubles += [f"warned: {problem.removeprefix('- ')}." for problem in problems]
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
         if evaluation.passed:

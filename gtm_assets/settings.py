@@ -37,11 +37,11 @@ class Settings(BaseSettings):
     )
     salesforce_source: Literal["synthetic", "landed"] = Field(
         default="synthetic",
-        description="Where Salesforce records come from: made up (`synthetic`), or another loader's tables (`landed`).",
+        description="Where Salesforce records come from: `synthetic`, or `landed` by another loader.",
     )
     landing_database: Path | None = Field(
         default=None,
-        description="DuckDB file whose schema `gtm_raw` holds the landed tables. Read where `landed`, never written.",
+        description="DuckDB file whose schema `gtm_raw` holds the landed tables; it is only read.",
     )
     start_date: date = Field(
         default=date(2026, 9, 1),

@@ -6,10 +6,10 @@
     files: the files to read where the caller has chosen them.
 -#}
 {% macro lake_versions(source_name, table_name, files=none) %}
-    {%- set _ = source(source_name, table_name) -%}
+    {%- set relation = source(source_name, table_name) -%}
     {%- if execute and is_landed(source_name) -%}
         select {{ raw_columns(source_name, table_name) | map(attribute='name') | join(', ') }}
-        from ({{ landed_versions(source_name, table_name) }}) as landed_versions
+        from {{ relation }} as landed_versions
     {%- elif execute -%}
         {%- set columns = raw_columns(source_name, table_name) -%}
         {%- set files = files_to_read(source_name, table_name) if files is none else files -%}
