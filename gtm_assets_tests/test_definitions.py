@@ -124,7 +124,8 @@ def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(l
         assert node.is_external and not node.is_executable
         assert node.partitions_def is None
         assert node.child_keys == ours.child_keys
-        assert (node.group_name, node.tags, node.description) == (ours.group_name, ours.tags, ours.description)
+        assert (node.group_name, node.description) == (ours.group_name, ours.description)
+        assert (node.tags["layer"], node.kinds) == ("raw", {"salesforce", "fivetran"})
     assert all(node.partitions_def is None for node in found.asset_nodes)
 
 

@@ -49,11 +49,19 @@
 {% endmacro %}
 
 
-{#- Whether a landed name stands for one of the catalogue's: by Fivetran's rule or API-style, in any case. -#}
-{% macro stands_for(landed_name, name, api_name) %}
-    {%- do return(
-        landed_name | lower in [name, api_name | lower] or fivetran_name(landed_name) == name
-    ) -%}
+{#-
+    Of landed names, by each name that they may stand for: in lower case as they are (which API-style names are
+    looked up by), and as Fivetran would call them. A name that is there as it is goes before one that is made.
+-#}
+{% macro landed_names(names) %}
+    {%- set found = {} -%}
+    {%- for name in names -%}
+        {%- do found.update({fivetran_name(name): name}) -%}
+    {%- endfor -%}
+    {%- for name in names -%}
+        {%- do found.update({name | lower: name}) -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
 {% endmacro %}
 
 
@@ -65,49 +73,55 @@
 {% macro landed_table(source_name, table_name) %}
     {%- set node = raw_table(source_name, table_name) -%}
     {%- set database = landing_database() -%}
-    {%- set query -%}
-        select table_name, column_name, data_type
-        from information_schema.columns
+    {%- set tables_query -%}
+        select table_name
+        from information_schema.tables
         where lower(table_catalog) = '{{ database | lower }}' and lower(table_schema) = 'gtm_raw'
-        order by table_name, ordinal_position
+        order by table_name
     {%- endset -%}
-    {%- set found = namespace(table=none) -%}
-    {%- set landed = [] -%}
-    {%- for row in run_query(query).rows -%}
-        {%- if stands_for(row[0], table_name, node.config.meta.api_name) -%}
-            {%- set found.table = row[0] -%}
-            {%- do landed.append({'name': row[1], 'data_type': row[2] | lower}) -%}
-        {%- endif -%}
-    {%- endfor -%}
+    {%- set tables = landed_names(run_query(tables_query).columns[0].values()) -%}
+    {%- set landed_name = tables.get(table_name, tables.get(node.config.meta.api_name | lower)) -%}
+    {%- set landed = {} -%}
+    {%- if landed_name is not none -%}
+        {%- set columns_query -%}
+            select column_name, data_type
+            from information_schema.columns
+            where
+                lower(table_catalog) = '{{ database | lower }}'
+                and lower(table_schema) = 'gtm_raw'
+                and table_name = '{{ landed_name | replace("'", "''") }}'
+            order by ordinal_position
+        {%- endset -%}
+        {%- for row in run_query(columns_query).rows -%}
+            {%- do landed.update({row[0]: row[1] | lower}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- set names = landed_names(landed.keys()) -%}
     {%- set columns = {} -%}
     {%- set missing = [] -%}
-    {%- set known = ['is_deleted', '_fivetran_deleted', '_fivetran_active', '_fivetran_start', '_fivetran_end'] -%}
-    {%- set wanted = [] -%}
+    {%- set marks = ['is_deleted', '_fivetran_deleted', '_fivetran_active', '_fivetran_start', '_fivetran_end'] -%}
+    {%- set wanted = {'_fivetran_synced': '_fivetran_synced'} -%}
+    {%- for mark in marks -%}
+        {%- do wanted.update({mark: 'isdeleted' if mark == 'is_deleted' else mark}) -%}
+    {%- endfor -%}
     {%- for column in source_columns(source_name, table_name) -%}
-        {%- do wanted.append([column.name, (column.config or {}).get('meta', {}).get('api_name', column.name)]) -%}
+        {%- do wanted.update({column.name: (column.config or {}).get('meta', {}).get('api_name', column.name) | lower}) -%}
     {%- endfor -%}
-    {%- for name in known + ['_fivetran_synced'] if name not in wanted | map('first') -%}
-        {%- do wanted.append([name, 'IsDeleted' if name == 'is_deleted' else name]) -%}
-    {%- endfor -%}
-    {%- for name, api_name in wanted -%}
-        {%- set candidates = [] -%}
-        {%- for column in landed if stands_for(column.name, name, api_name) -%}
-            {%- do candidates.append(column) -%}
-        {%- endfor -%}
-        {%- set exact = candidates | selectattr('name', 'equalto', name) | list -%}
-        {%- if candidates -%}
-            {%- do columns.update({name: (exact or candidates)[0]}) -%}
-        {%- elif name not in known -%}
+    {%- for name, api_name in wanted.items() -%}
+        {%- set own = names.get(name, names.get(api_name)) -%}
+        {%- if own is not none -%}
+            {%- do columns.update({name: {'name': own, 'data_type': landed[own]}}) -%}
+        {%- elif name not in marks -%}
             {%- do missing.append(name) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- set used = columns.values() | map(attribute='name') | list -%}
     {%- set relation = none -%}
-    {%- if found.table is not none -%}
-        {%- set relation = api.Relation.create(database=database, schema='gtm_raw', identifier=found.table) -%}
+    {%- if landed_name is not none -%}
+        {%- set relation = api.Relation.create(database=database, schema='gtm_raw', identifier=landed_name) -%}
         {%- if 'id' not in columns -%}
             {%- do exceptions.raise_compiler_error(
-                'the landed table ' ~ found.table ~ ' has no column id or Id: its records can not be told apart.'
+                'the landed table ' ~ landed_name ~ ' has no column id or Id: its records can not be told apart.'
                 ~ ' Land it, or take the table away: a table that is missing counts as empty'
             ) -%}
         {%- endif -%}
@@ -116,7 +130,7 @@
         'relation': relation,
         'columns': columns,
         'missing': missing,
-        'unknown': landed | map(attribute='name') | reject('in', used) | list,
+        'unknown': landed.keys() | reject('in', used) | list,
         'has_history': '_fivetran_active' in columns and '_fivetran_start' in columns,
     }) -%}
 {% endmacro %}
