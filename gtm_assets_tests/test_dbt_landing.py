@@ -440,7 +440,19 @@ def test_the_contract_holds_beside_what_is_passed_through(tmp_path):
     assert "dim_account: error" in describe(result) and "contract" in describe(result)
 
 
-def test_source_tests_and_freshness_read_the_landing_and_skip_missing_tables_with_a_warning(tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"acount": ["tier_c"]}, "names acount, of which"),
+        ({"account": ["industry"]}, "names account.industry, which"),
+    ],
+)
+def test_what_can_not_be_passed_through_is_refused_by_name(tmp_path, given, complaint):
+    with pytest.raises(BuildError, match=complaint):
+        Home(tmp_path / "gtm").build("base_salesforce__account", variables={"pass_through_columns": given})
+
+
+def test_source_tests_and_freshness_read_the_landing_and_a_missing_table_fails_none(tmp_path):
     home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", ACCOUNT))
 
     result = home.dbt("source", "freshness")
@@ -449,6 +461,11 @@ def test_source_tests_and_freshness_read_the_landing_and_skip_missing_tables_wit
     assert str(found["account"].max_loaded_at)[:19] == "2026-01-05 12:00:00"
     assert found["account"].status == "error"
     assert found["contact"].status == "pass"
+    # As a source test would read them.
+    counts = "select (select count(*) from {{ source('salesforce', 'account') }} where id = '001a'),"
+    shown = home.dbt("show", "--inline", counts + " (select count(id) from {{ source('salesforce', 'contact') }})")
+    assert shown.success, shown.exception
+    assert tuple(shown.result.results[0].agate_table.rows[0]) == (1, 0)
 
 
 def test_the_landing_is_not_written_and_free_when_the_build_has_ended(tmp_path):

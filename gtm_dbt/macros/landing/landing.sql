@@ -192,7 +192,7 @@
             {%- for column in columns %}
                 {%- if column.name == delete_mark %}
                 true
-                {%- elif column.name == cursor %}
+                {%- elif column.name == cursor and cursor != 'created_date' %}
                 coalesce(
                     {{ landed_value(landed, '_fivetran_end', 'timestamp with time zone') }},
                     {{ landed_cursor(landed, cursor, synced) }}

@@ -19,6 +19,7 @@
         {%- endfor -%}
         {%- do refuse_unreadable(misfits) -%}
         {%- do refuse_empty_landing(tables) -%}
+        {%- do warn_of_missing(tables) -%}
     {%- endif -%}
     create or replace table {{ meta_table('landed_tables') }} (
         source_name varchar not null,
@@ -138,6 +139,20 @@
         {%- do exceptions.raise_compiler_error(
             'the landing holds values that can not be read, and as nulls they would be lost. Nothing was built. '
             ~ 'Mend them in the landing, or the column in the catalogue:\n' ~ lines | join('\n')
+        ) -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro warn_of_missing(tables) %}
+    {%- set missing = [] -%}
+    {%- for node, landed in tables if landed.relation is none -%}
+        {%- do missing.append(node.name) -%}
+    {%- endfor -%}
+    {%- if missing -%}
+        {%- do exceptions.warn(
+            'not in the landing, and counted as empty: ' ~ missing | sort | join(', ')
+            ~ '. What is tested of these sources, and their freshness, says nothing'
         ) -%}
     {%- endif -%}
 {% endmacro %}

@@ -19,6 +19,25 @@
 {% endmacro %}
 
 
+{#- Before the first model: what the var names must be objects, and columns that the catalogue does not have. -#}
+{% macro check_pass_through() %}
+    {%- for object in var('pass_through_columns', none) or {} -%}
+        {%- if object not in pass_through_targets().values() -%}
+            {%- do exceptions.raise_compiler_error(
+                'pass_through_columns names ' ~ object ~ ', of which no table of core is made. Those are: '
+                ~ pass_through_targets().values() | sort | join(', ')
+            ) -%}
+        {%- endif -%}
+        {%- for column in pass_through_columns('salesforce', object) if column.name in raw_table('salesforce', object).columns -%}
+            {%- do exceptions.raise_compiler_error(
+                'pass_through_columns names ' ~ object ~ '.' ~ column.name
+                ~ ', which is in the catalogue: select it in staging and core'
+            ) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
 {#- Which table of core an object of Salesforce becomes: there its columns are passed through. -#}
 {% macro pass_through_targets() %}
     {%- do return({
