@@ -129,6 +129,17 @@ def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(l
     assert all(node.partitions_def is None for node in found.asset_nodes)
 
 
+def test_in_landing_mode_what_compares_with_the_lake_is_left_out(landed, graph):
+    left_out = {check for check in graph.asset_check_keys} - {
+        check for check in landed.resolve_asset_graph().asset_check_keys
+    }
+
+    assert {check.name for check in left_out if check.asset_key.path[0] != "salesforce"} == {
+        "reconciles_with_source"
+    }
+    assert {check.asset_key.path[0] for check in left_out} == {"salesforce", "gtm_core"}
+
+
 def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
     assert [job.name for job in landed.jobs] == ["transform"]
     executable = landed.resolve_job_def("transform").asset_layer.executable_asset_keys
