@@ -472,8 +472,18 @@ def test_the_landing_is_not_written_and_free_when_the_build_has_ended(tmp_path):
     path = landing(tmp_path / "landing.duckdb", ACCOUNT)
     before = path.read_bytes()
     home = Home(tmp_path / "gtm", landing=path)
+    # Who else reads it would keep out a build that opens it for writing.
+    reads = (
+        f"import duckdb; held = duckdb.connect({str(path)!r}, read_only=True); print('open', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", reads], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout.readline() == "open\n"
 
-    home.build("+dim_account")
+        home.build("+dim_account")
+
+        reader.communicate("\n", timeout=60)
 
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.glob("landing*")] == ["landing.duckdb"]
