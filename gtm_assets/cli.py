@@ -30,12 +30,21 @@ def explained(command: Callable) -> Callable:
         from gtm_assets.dbt_runner import TransformError
         from gtm_assets.instance import ServerError
         from gtm_assets.lake import LakeError
+        from gtm_assets.landing import LandingError
         from gtm_assets.partitions import PartitionError
         from gtm_assets.warehouse import WarehouseError
 
         try:
             return command(*args, **kwargs)
-        except (SettingsError, PartitionError, LakeError, WarehouseError, TransformError, ServerError) as error:
+        except (
+            SettingsError,
+            PartitionError,
+            LakeError,
+            LandingError,
+            WarehouseError,
+            TransformError,
+            ServerError,
+        ) as error:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
         except Exception as error:

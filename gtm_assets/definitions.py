@@ -17,7 +17,7 @@ from gtm_assets.partitions import Calendar
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.salesforce.assets import raw_asset
+from gtm_assets.sources.salesforce.assets import landed_asset, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.transform import DbtBuild, Translator, transform_assets
@@ -26,26 +26,29 @@ from gtm_assets.warehouse import Warehouse
 
 def definitions(settings: Settings) -> dg.Definitions:
     """The code location for these settings."""
-    calendar = Calendar.of(settings)
     lake, warehouse = Lake(settings.lake_dir), Warehouse.of(settings)
     manifest = json.loads(manifest_path().read_text())
 
-    read = columns_read(manifest)
-    limits = Limits(settings.volume_tolerance, settings.quarantine_limit)
-    raw = [raw_asset(table, calendar, read[table.source, table.name], limits) for table in OBJECTS]
+    if settings.is_landed:
+        extracted, landed = [], [landed_asset(table) for table in OBJECTS]
+    else:
+        calendar, read = Calendar.of(settings), columns_read(manifest)
+        limits, landed = Limits(settings.volume_tolerance, settings.quarantine_limit), []
+        extracted = [raw_asset(table, calendar, read[table.source, table.name], limits) for table in OBJECTS]
     built = transform_assets(manifest)
     proof = built_checks(settings)
-    checks = {spec.key: spec.blocking for made in [*raw, built, proof] for spec in made.check_specs}
+    checks = {spec.key: spec.blocking for made in [*extracted, built, proof] for spec in made.check_specs}
 
     return dg.Definitions(
         assets=[
-            *raw,
+            *extracted,
+            *landed,
             built,
             published_asset(built, checks, manifest),
             *dashboards(manifest, Translator(), PUBLISHED),
         ],
         asset_checks=[proof],
-        jobs=[jobs.extract, jobs.transform, jobs.refresh],
+        jobs=[jobs.transform] if settings.is_landed else [jobs.extract, jobs.transform, jobs.refresh],
         resources={
             "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,

@@ -15,6 +15,7 @@ import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
 from gtm_assets import exposures
+from gtm_assets.landing import landed_tables
 from gtm_assets.partitions import boundary, partition_of
 from gtm_assets.transform import PUBLISHED_LAYERS
 from gtm_assets.warehouse import Warehouse
@@ -169,8 +170,14 @@ def _copy(
             [partition_of(publication.as_of)],
         )
         source.execute(
+            "create table published.gtm_meta.landed_tables as"
+            f" from {warehouse}.gtm_meta.landed_tables order by all"
+        )
+        source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
+            " case when exists (from published.gtm_meta.landed_tables) then 'landing' else 'lake' end"
+            " as read_from,"
             " ?::bigint as checks_passed,"
             " ?::bigint as checks_warned,"
             " min(partition_key) as first_partition, max(partition_key) as last_partition,"
@@ -206,8 +213,11 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def last_boundary(warehouse: duckdb.DuckDBPyConnection) -> datetime:
-    """The end of the last partition that the warehouse was built from: the models' now, UTC."""
+def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
+    """The models' now, UTC: the end of the last partition that they were built from, or a landing's last load."""
+    landed = landed_tables(warehouse)
+    if landed:
+        return max(table.newest_synced_at for table in landed if table.newest_synced_at)
     (last,) = warehouse.execute("select max(partition_key) from gtm_meta.lake_batches").fetchone()
     return boundary(date.fromisoformat(last) + timedelta(days=1))
 
@@ -251,7 +261,7 @@ def published_asset(
             publication = Publication(
                 run_id=context.run_id,
                 published_at=datetime.now(UTC),
-                as_of=last_boundary(connection),
+                as_of=known_as_of(connection),
                 checks_passed=sum(v.outcome == "passed" for v in found),
                 checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
             )

@@ -17,7 +17,8 @@ from rich.table import Table
 from gtm_assets.automation import jobs
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
-from gtm_assets.partitions import Calendar
+from gtm_assets.landing import check_landing
+from gtm_assets.partitions import Calendar, PartitionError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runs import Extraction, execute, extractions, missing
 from gtm_assets.settings import Settings
@@ -36,6 +37,8 @@ class Outcome:
     checks: Counter = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """Checks that warned or failed, a sentence each."""
+    missing: list[str] = field(default_factory=list)
+    """Raw tables that the landing lacks."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
 
@@ -54,13 +57,17 @@ class Outcome:
             rows[self.layers[key]] += count
         for layer in ("raw", *LAYERS):
             if tables[layer]:
-                unit = "new versions" if layer == "raw" else "rows"
+                unit = "new versions" if layer == "raw" and not settings.is_landed else "rows"
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} {unit}")
         console.print(table)
         passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
         console.print(f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed")
         for trouble in self.troubles:
             console.print(f"           {escape(trouble)}")
+        if settings.is_landed:
+            console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
+            if self.missing:
+                console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
         console.print(f"seconds    {seconds:,.0f}")
         for error in self.errors:
             console.print(f"[red]error[/]      {escape(error)}")
@@ -88,15 +95,28 @@ def refresh(
 
     Raises:
         PartitionError: the range is not one that can be landed.
+        LandingError: in landing mode, the landing can't be read.
         TransformError: dbt can't parse the project.
     """
-    calendar, lake = Calendar.of(settings), Lake(settings.lake_dir)
-    keys = calendar.range(first, last, datetime.now(UTC))
+    lake = Lake(settings.lake_dir)
+    if settings.is_landed:
+        if first or last:
+            raise PartitionError(
+                "--from and --to name partitions to land: with GTM_SALESFORCE_SOURCE=landed another loader lands"
+            )
+        check_landing(settings)
+        keys = []
+    else:
+        keys = Calendar.of(settings).range(first, last, datetime.now(UTC))
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
         wanted = dict.fromkeys(OBJECTS, keys) if first or last else missing(lake, OBJECTS, keys)
+        if settings.is_landed:
+            console.print(f"Reading the landing {settings.landing_database}.")
+        elif not any(wanted.values()):
+            console.print("All partitions that are over have landed.")
         # Here, because the code location parses the dbt project when that has changed.
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
@@ -128,7 +148,6 @@ class _Refresh:
             self.landing = self.progress.add_task("landing partitions", total=partitions)
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
-                self.console.print("All partitions that are over have landed.")
                 self._follow(jobs.transform.name, full_refresh=full_refresh)
             for extraction in plan:
                 is_last = extraction is plan[-1]
@@ -152,6 +171,8 @@ class _Refresh:
                 case Event.STEP_SUCCESS if event.step_key and landed:
                     self._landed(landed)
                     landed.clear()
+                case Event.ASSET_OBSERVATION:
+                    self._observed(event.asset_observation_data.asset_observation)
                 case Event.ASSET_CHECK_EVALUATION:
                     self._checked(event.asset_check_evaluation_data)
                 case Event.STEP_FAILURE:
@@ -183,6 +204,23 @@ class _Refresh:
                 f"landed  {'.'.join(key.path)}: {rows:,} new versions in {landed[key, 'partitions']} partitions"
             )
 
+    def _observed(self, observation: dg.AssetObservation) -> None:
+        key, metadata = observation.asset_key, observation.metadata
+        if self.layers.get(key) != "raw":
+            return
+        name = ".".join(key.path)
+        if not metadata["in_landing"].value:
+            self.outcome.missing.append(name)
+            return
+        rows = metadata["dagster/row_count"].value
+        self.outcome.rows[key] = rows
+        synced = metadata.get("dagster/last_updated_timestamp")
+        until = f"{datetime.fromtimestamp(synced.value, UTC):%Y-%m-%d %H:%M} UTC" if synced else "an unknown time"
+        self.console.print(f"landed  {name}: {rows:,} rows, loaded until {until}")
+        if "problems" in metadata:
+            problems = metadata["problems"].value.splitlines()
+            self.outcome.troubles += [f"warned: {problem.removeprefix('- ')}." for problem in problems]
+
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
         if evaluation.passed:
             self.outcome.checks["passed"] += 1
@@ -213,4 +251,4 @@ def _cause(error) -> str:
     return error.to_string()
 
 
-_OWN_ERRORS = {"LakeError", "TransformError", "PublishError", "WarehouseError", "PartitionError"}
+_OWN_ERRORS = {"LakeError", "LandingError", "TransformError", "PublishError", "WarehouseError", "PartitionError"}

@@ -35,8 +35,13 @@ class Settings(BaseSettings):
         default=Path(".gtm"),
         description="State folder: lake, warehouse, published file, Dagster's records. Relative to the project.",
     )
-    salesforce_source: Literal["synthetic"] = Field(
-        default="synthetic", description="Where Salesforce records come from."
+    salesforce_source: Literal["synthetic", "landed"] = Field(
+        default="synthetic",
+        description="Where Salesforce records come from: `synthetic`, or `landed` by another loader.",
+    )
+    landing_database: Path | None = Field(
+        default=None,
+        description="DuckDB file whose schema `gtm_raw` holds the landed tables; it is only read.",
     )
     start_date: date = Field(
         default=date(2026, 9, 1),
@@ -88,10 +93,10 @@ class Settings(BaseSettings):
         default=30, ge=1, description="Minutes after that deadline when it has missed its day (critical)."
     )
 
-    @field_validator("home")
+    @field_validator("home", "landing_database")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return (PROJECT_DIR / value.expanduser()).resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value and (PROJECT_DIR / value.expanduser()).resolve()
 
     @field_validator("end_date", mode="before")
     @classmethod
@@ -103,6 +108,20 @@ class Settings(BaseSettings):
         if self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"GTM_END_DATE {self.end_date} is before GTM_START_DATE {self.start_date}")
         return self
+
+    @model_validator(mode="after")
+    def _landing_is_named(self) -> Settings:
+        if self.is_landed and self.landing_database is None:
+            raise ValueError(
+                "GTM_SALESFORCE_SOURCE=landed needs GTM_LANDING_DATABASE: the path of the DuckDB file "
+                "whose schema gtm_raw holds the tables"
+            )
+        return self
+
+    @property
+    def is_landed(self) -> bool:
+        """Whether raw tables are those of a landing that another loader fills, and not the lake's."""
+        return self.salesforce_source == "landed"
 
     @property
     def last_partition(self) -> date | None:

@@ -102,3 +102,43 @@ def test_the_jobs_cover_the_graph(defs, graph):
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
     assert jobs.extract.description and jobs.transform.description and jobs.refresh.description
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory) -> dg.Definitions:
+    settings = {
+        "GTM_HOME": str(tmp_path_factory.mktemp("landed")),
+        "GTM_SALESFORCE_SOURCE": "landed",
+        "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb",
+    }
+    return definitions(load_settings(settings))
+
+
+def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(landed, graph):
+    dg.Definitions.validate_loadable(landed)
+    found = landed.resolve_asset_graph()
+
+    assert set(found.toposorted_asset_keys) == set(graph.toposorted_asset_keys)
+    for table in OBJECTS:
+        node, ours = (g.get(dg.AssetKey(["salesforce", table.name])) for g in (found, graph))
+        assert node.is_external and not node.is_executable
+        assert node.partitions_def is None
+        assert node.child_keys == ours.child_keys
+        assert (node.group_name, node.description) == (ours.group_name, ours.description)
+        assert (node.tags["layer"], node.kinds) == ("raw", {"salesforce", "fivetran"})
+    assert all(node.partitions_def is None for node in found.asset_nodes)
+
+
+def test_in_landing_mode_what_compares_with_the_lake_is_left_out(landed, graph):
+    left_out = set(graph.asset_check_keys) - set(landed.resolve_asset_graph().asset_check_keys)
+
+    of_core = {check.name for check in left_out if check.asset_key.path[0] != "salesforce"}
+    assert of_core == {"reconciles_with_source"}
+    assert {check.asset_key.path[0] for check in left_out} == {"salesforce", "gtm_core"}
+
+
+def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
+    assert [job.name for job in landed.jobs] == ["transform"]
+    executable = landed.resolve_job_def("transform").asset_layer.executable_asset_keys
+    assert PUBLISHED in executable
+    assert not any(key.path[0] == "salesforce" for key in executable)
