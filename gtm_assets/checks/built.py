@@ -47,7 +47,7 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 _DESCRIPTIONS = {
     SCD_INTEGRITY: "The history has no gap and no overlap, one current version per record, and unique keys.",
-    WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records in the lake.",
+    WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records.",
     WITH_CORE: "Counts and sums of the report are those of core.",
 }
 
@@ -58,10 +58,10 @@ def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():
         checks[_key("core", table, SCD_INTEGRITY)] = partial(_scd, f"gtm_core.{table}", record_id)
-    # They compare with the lake's files, which a landing does not have.
-    for tie in () if settings.is_landed else reconciliation.SOURCE_TIES:
+    newest = reconciliation.newest_landed if settings.is_landed else reconciliation.newest_in_lake
+    for tie in reconciliation.SOURCE_TIES:
         checks[_key("core", tie.core, WITH_SOURCE)] = partial(
-            _with_source, tie, tables[tie.raw], timezone, allowance
+            _with_source, tie, tables[tie.raw], newest, timezone, allowance
         )
     for report in reconciliation.REPORT_TIES:
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)
@@ -76,8 +76,8 @@ def _scd(table, record_id, warehouse, before) -> Finding:
     return scd.scd_integrity(warehouse, table, record_id, before)
 
 
-def _with_source(tie, table, timezone, allowance, warehouse, _before) -> Finding:
-    return reconciliation.reconcile_with_source(warehouse, tie, table, timezone, allowance)
+def _with_source(tie, table, newest, timezone, allowance, warehouse, _before) -> Finding:
+    return reconciliation.reconcile_with_source(warehouse, tie, table, newest, timezone, allowance)
 
 
 def _with_core(tie, allowance, warehouse, _before) -> Finding:
