@@ -129,12 +129,10 @@ def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(l
     assert all(node.partitions_def is None for node in found.asset_nodes)
 
 
-def test_in_landing_mode_what_compares_with_the_lake_is_left_out(landed, graph):
+def test_in_landing_mode_all_that_is_built_is_checked_and_nothing_of_a_landing(landed, graph):
     left_out = set(graph.asset_check_keys) - set(landed.resolve_asset_graph().asset_check_keys)
 
-    of_core = {check.name for check in left_out if check.asset_key.path[0] != "salesforce"}
-    assert of_core == {"reconciles_with_source"}
-    assert {check.asset_key.path[0] for check in left_out} == {"salesforce", "gtm_core"}
+    assert {check.asset_key.path[0] for check in left_out} == {"salesforce"}
 
 
 def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
