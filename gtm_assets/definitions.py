@@ -6,7 +6,7 @@ import json
 
 import dagster as dg
 
-from gtm_assets.automation import jobs
+from gtm_assets.automation import jobs, schedules, sensors
 from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
@@ -25,13 +25,15 @@ def definitions(settings: Settings) -> dg.Definitions:
     lake, warehouse = Lake(settings.lake_dir), Warehouse.of(settings)
     manifest = json.loads(manifest_path().read_text())
 
-    raw = [raw_asset(table, calendar) for table in OBJECTS]
+    raw = [raw_asset(table, calendar, settings.hard_delete_limit, settings.retry_seconds) for table in OBJECTS]
     built = transform_assets(manifest)
     checks = {spec.key: spec.blocking for assets in [*raw, built] for spec in assets.check_specs}
 
     return dg.Definitions(
-        assets=[*raw, built, published_asset(built, checks, manifest)],
-        jobs=[jobs.extract, jobs.transform, jobs.refresh],
+        assets=[*raw, built, published_asset(built, checks, manifest, settings.retry_seconds)],
+        jobs=[jobs.extract, jobs.transform, jobs.refresh, jobs.full_refresh],
+        schedules=schedules.all_schedules(settings),
+        sensors=sensors.all_sensors(settings, calendar, lake, checks),
         resources={
             "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,

@@ -239,8 +239,12 @@ class Lake:
         """Keys of the partitions of a table that have landed, oldest first."""
         return sorted({batch.partition for batch in self.batches(table)})
 
+    def has_landed(self, table: RawTable, partition: str) -> bool:
+        """Whether a partition of a table has landed."""
+        return any(self.partition_dir(table, partition).glob("*.parquet"))
+
     def owed(self, table: RawTable) -> list[str]:
-        """Keys of the partitions that landed empty because the source didn't let us read the table, oldest first."""
+        """Keys of the partitions that landed empty because the table could not be read, oldest first."""
         marks = (self.root / table.source / table.name).glob(f"{_PARTITION_DIR.format('*')}/{_OWED}")
         return sorted(_partition_in(path) for path in marks)
 
@@ -579,7 +583,9 @@ class _SnapshotLanding(_Landing):
                 from read_parquet($paths, union_by_name = true, hive_partitioning = false, filename = true)
             ),
             versions as (
-                select id, hash, any_value(cursor) as cursor, bool_or(deleted) as deleted, min(partition) as partition
+                select
+                    id, hash, min(partition) as partition,
+                    any_value(cursor) as cursor, bool_or(deleted) as deleted
                 from landed group by id, hash
             ),
             ranked as (
@@ -695,8 +701,9 @@ class _SnapshotLanding(_Landing):
         if gone <= allowed and (gone < live or gone == 0 or self.limit == 1):
             return
         raise LakeError(
-            f"{name}: the full extraction lacks {gone:,} of {live:,} live records, more than GTM_HARD_DELETE_LIMIT "
-            f"({self.limit:.0%}) allows. Nothing was landed. See whether the source still lets us read all records. "
+            f"{name}: the full extraction lacks {gone:,} of {live:,} live records, more than "
+            f"GTM_HARD_DELETE_LIMIT ({self.limit:.0%}) allows. Nothing was landed. "
+            f"See whether the source still lets us read all records. "
             f"If they were deleted: GTM_HARD_DELETE_LIMIT=1 gtm run --full-extraction"
         )
 

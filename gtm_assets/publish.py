@@ -4,22 +4,29 @@ People and BI tools read ``GTM_HOME/published/gtm.duckdb``, at any time. A build
 and a build that a check stopped leaves the file as it was.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
+from gtm_assets import clock
+from gtm_assets.automation.retries import retried
 from gtm_assets.partitions import boundary, partition_of
+from gtm_assets.settings import RETRY_SECONDS
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK
 from gtm_assets.transform import OWNER, PUBLISHED_LAYERS
 from gtm_assets.warehouse import Warehouse
 
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
+BATCHES = "batches"
+"""Metadata of the published file: the digest of all batches that it was built from."""
 
 
 class PublishError(RuntimeError):
@@ -100,6 +107,8 @@ class Publication:
     checks_warned: int
     as_of: datetime
     """The instant that the models took for now, UTC."""
+    unreadable: Sequence[tuple[str, str, str]] = ()
+    """Source, table and reason of each table that the source doesn't let us read: it may lack records."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,12 @@ def _copy(
             [partition_of(publication.as_of)],
         )
         source.execute(
+            "create table published.gtm_meta.unreadable_tables"
+            " (source_name varchar, table_name varchar, reason varchar)"
+        )
+        for row in publication.unreadable:
+            source.execute("insert into published.gtm_meta.unreadable_tables values (?, ?, ?)", row)
+        source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
             " ?::bigint as checks_passed,"
@@ -204,6 +219,25 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def batches_digest(batches: Iterable[tuple[str, str]]) -> str:
+    """A digest of batches, each given by ``source.table`` and its id, whatever their order."""
+    return hashlib.md5("\n".join(sorted(f"{table} {batch}" for table, batch in batches)).encode()).hexdigest()
+
+
+def unreadable_tables(
+    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+) -> list[tuple[str, str, str]]:
+    """Source, table and reason of each table whose latest check says that it can't be read."""
+    keys = [key for key in checks if key.name == READABLE_CHECK]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    evaluations = [record.evaluation for record in latest.values() if record and record.evaluation]
+    return sorted(
+        (*evaluation.asset_key.path, str(evaluation.metadata["reason"].value))
+        for evaluation in evaluations
+        if not evaluation.passed
+    )
+
+
 def last_boundary(warehouse: duckdb.DuckDBPyConnection) -> datetime:
     """The end of the last partition that the warehouse was built from: the models' now, UTC."""
     (last,) = warehouse.execute("select max(partition_key) from gtm_meta.lake_batches").fetchone()
@@ -222,7 +256,10 @@ def descriptions(manifest: Mapping) -> dict[str, Table]:
 
 
 def published_asset(
-    built: dg.AssetsDefinition, checks: Mapping[dg.AssetCheckKey, bool], manifest: Mapping
+    built: dg.AssetsDefinition,
+    checks: Mapping[dg.AssetCheckKey, bool],
+    manifest: Mapping,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream, each with whether it is blocking."""
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
@@ -243,13 +280,20 @@ def published_asset(
     ) -> dg.MaterializeResult:
         found = verdicts(context.instance, checks)
         refuse(found)
-        with warehouse.open(f"publishing, run {context.run_id[:8]}") as connection:
+        with (
+            retried(context, retry_seconds),
+            warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
+        ):
+            listed = connection.execute(
+                "select source_name || '.' || table_name, batch_id from gtm_meta.lake_batches"
+            ).fetchall()
             publication = Publication(
                 run_id=context.run_id,
-                published_at=datetime.now(UTC),
+                published_at=clock.now(),
                 as_of=last_boundary(connection),
                 checks_passed=sum(v.outcome == "passed" for v in found),
                 checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
+                unreadable=unreadable_tables(context.instance, checks),
             )
             rows = publish(connection, published_path, publication, descriptions(manifest))
         return dg.MaterializeResult(
@@ -259,6 +303,7 @@ def published_asset(
                 "bytes": published_path.stat().st_size,
                 "checks_passed": publication.checks_passed,
                 "checks_warned": publication.checks_warned,
+                BATCHES: batches_digest(listed),
             }
         )
 

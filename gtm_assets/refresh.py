@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterEventType as Event
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gtm_assets import clock
 from gtm_assets.automation import jobs
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
@@ -80,18 +80,25 @@ def _one_liner(settings: Settings) -> str:
 
 
 def refresh(
-    settings: Settings, console: Console, first: str | None, last: str | None, full_refresh: bool
+    settings: Settings,
+    console: Console,
+    first: str | None,
+    last: str | None,
+    full_refresh: bool = False,
+    full_extraction: bool = False,
 ) -> Outcome:
     """Land what is wanted, build, prove and publish.
 
-    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet.
+    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet. ``full_refresh``
+    rebuilds every model; ``full_extraction`` does so too, and takes all records of every table for the last
+    partition.
 
     Raises:
         PartitionError: the range is not one that can be landed.
         TransformError: dbt can't parse the project.
     """
     calendar, lake = Calendar.of(settings), Lake(settings.lake_dir)
-    keys = calendar.range(first, last, datetime.now(UTC))
+    keys = calendar.range(first, last, clock.now())
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
@@ -101,7 +108,12 @@ def refresh(
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
-        return _Refresh(instance, defs, console).run(extractions(wanted), full_refresh)
+        refresh = _Refresh(instance, defs, console)
+        if full_extraction:
+            before = {table: [key for key in wanted[table] if key != keys[-1]] for table in OBJECTS}
+            plan = [*extractions(before), Extraction(OBJECTS, (keys[-1],))]
+            return refresh.run(plan, jobs.full_refresh, jobs.EXTRACT_ALL | jobs.REBUILD)
+        return refresh.run(extractions(wanted), jobs.refresh, jobs.REBUILD if full_refresh else {})
 
 
 class _Refresh:
@@ -114,7 +126,8 @@ class _Refresh:
         self.built = [key for key in self.layers if self.layers[key] != "raw"]
         self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
 
-    def run(self, plan: list[Extraction], full_refresh: bool) -> Outcome:
+    def run(self, plan: list[Extraction], last_job: dg.JobDefinition, ops: Mapping) -> Outcome:
+        """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""
         partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
         with Progress(
             TextColumn("{task.description}"),
@@ -129,15 +142,15 @@ class _Refresh:
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
                 self.console.print("All partitions that are over have landed.")
-                self._follow(jobs.transform.name, full_refresh=full_refresh)
+                self._follow(jobs.transform.name, run_config={"ops": ops})
             for extraction in plan:
                 is_last = extraction is plan[-1]
                 raw = [asset_key(table) for table in extraction.tables]
                 self._follow(
-                    jobs.refresh.name if is_last else jobs.extract.name,
+                    last_job.name if is_last else jobs.extract.name,
                     partitions=extraction.partitions,
                     assets=[*raw, *self.built] if is_last else raw,
-                    full_refresh=full_refresh and is_last,
+                    run_config={"ops": ops} if is_last else None,
                 )
                 if self.outcome.errors:
                     break
@@ -211,4 +224,13 @@ def _cause(error) -> str:
     return error.to_string()
 
 
-_OWN_ERRORS = {"LakeError", "TransformError", "PublishError", "WarehouseError", "PartitionError"}
+_OWN_ERRORS = {
+    "CredentialsRefused",
+    "LakeError",
+    "PartitionError",
+    "PublishError",
+    "SourceUnavailable",
+    "TransformError",
+    "WarehouseBusy",
+    "WarehouseError",
+}

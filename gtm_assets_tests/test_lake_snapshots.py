@@ -1,4 +1,4 @@
-"""Full extractions: what the daily ones could not see is found, nothing is erased, and a short answer is refused."""
+"""Full extractions: what daily ones can't see is found, nothing is erased, and a short answer is refused."""
 
 import dataclasses
 from datetime import timedelta
@@ -145,8 +145,9 @@ def test_a_record_that_changed_after_the_window_is_left_alone_and_counts_as_ther
     first = snapshot(lake, page(changed, deal(2)))
     land(lake, page(changed), partition=NEXT)
     second = snapshot(lake, page(deal(2)))
+    third = snapshot(lake, page(deal(1, probability="99"), deal(2)))
 
-    assert (first.added, second.added, second.hard_deleted) == (0, 0, 0)
+    assert (first.added, second.added, second.hard_deleted, third.added) == (0, 0, 0, 0)
     assert newest(lake)[deal(1)["id"]]["name"] == "of tomorrow"
 
 

@@ -123,7 +123,7 @@ class RawTable:
 
     @property
     def is_append_only(self) -> bool:
-        """Whether records never change: only their creation orders them. What the source purges of them is history."""
+        """Whether records never change: only their creation orders them."""
         return self.cursor == "created_date"
 
     @cached_property

@@ -4,8 +4,11 @@ import warnings
 
 import dagster as dg
 
+from gtm_assets.automation.retries import retried
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.partitions import BATCH_SIZE, Calendar
+from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
+from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
+from gtm_assets.sources.errors import NotReadable
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
@@ -13,6 +16,14 @@ from gtm_assets.sources.salesforce.org import SalesforceOrg
 OWNER = "team:revops"
 GROUP = "salesforce_raw"
 QUARANTINE_CHECK = "nothing_in_quarantine"
+READABLE_CHECK = "table_is_readable"
+
+
+class ExtractConfig(dg.Config):
+    """How to extract."""
+
+    full: bool = False
+    """Take all records as they are at the end of the partition, not only those that changed in it."""
 
 
 def asset_key(table: RawTable) -> dg.AssetKey:
@@ -20,7 +31,12 @@ def asset_key(table: RawTable) -> dg.AssetKey:
     return dg.AssetKey([table.source, table.name])
 
 
-def raw_asset(table: SalesforceObject, calendar: Calendar) -> dg.AssetsDefinition:
+def raw_asset(
+    table: SalesforceObject,
+    calendar: Calendar,
+    hard_delete_limit: float = HARD_DELETE_LIMIT,
+    retry_seconds: float = RETRY_SECONDS,
+) -> dg.AssetsDefinition:
     """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31."""
     key = asset_key(table)
     with warnings.catch_warnings():
@@ -46,21 +62,48 @@ def raw_asset(table: SalesforceObject, calendar: Calendar) -> dg.AssetsDefinitio
                     QUARANTINE_CHECK,
                     asset=key,
                     description="No record waits in quarantine. It only warns: the records that fit have landed.",
-                )
+                ),
+                dg.AssetCheckSpec(
+                    READABLE_CHECK,
+                    asset=key,
+                    description="The source lets us read the table. It stops nothing: the table lands empty.",
+                ),
             ],
         )
 
     @as_asset
     def ingest(
-        context: dg.AssetExecutionContext, org: dg.ResourceParam[SalesforceOrg], lake: dg.ResourceParam[Lake]
+        context: dg.AssetExecutionContext,
+        config: ExtractConfig,
+        org: dg.ResourceParam[SalesforceOrg],
+        lake: dg.ResourceParam[Lake],
     ) -> dg.MaterializeResult:
-        for partition in context.partition_keys:
-            window = calendar.window(partition)
-            landing = lake.land(table, window, org.changes(table, window), org.known_at(window))
-            context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
-            if landing.problems:
-                context.log.warning(landing.describe_problems())
-        return dg.MaterializeResult(check_results=[quarantine_result(lake, table)])
+        refusal: NotReadable | None = None
+
+        def landed(window: Window) -> Landing:
+            nonlocal refusal
+            known_at = org.known_at(window)
+            try:
+                # A refusal is of the table: the partitions that follow are not asked for.
+                if refusal is None and config.full:
+                    return lake.land_snapshot(
+                        table, window, org.snapshot(table, window), known_at, hard_delete_limit
+                    )
+                if refusal is None:
+                    return lake.land(table, window, org.changes(table, window), known_at)
+            except NotReadable as error:
+                refusal = error
+            return lake.land_unreadable(table, window, refusal.reason, known_at)
+
+        with retried(context, retry_seconds):
+            for partition in context.partition_keys:
+                landing = landed(calendar.window(partition))
+                context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
+                if landing.problems:
+                    context.log.warning(landing.describe_problems())
+        return dg.MaterializeResult(
+            check_results=[quarantine_result(lake, table), readable_result(table, refusal)]
+        )
 
     return ingest
 
@@ -77,6 +120,8 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
             dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
         ),
     }
+    if landing.hard_deleted:
+        metadata["hard_deleted"] = dg.MetadataValue.int(landing.hard_deleted)
     if landing.newest_cursor:
         metadata["newest_cursor"] = dg.MetadataValue.timestamp(landing.newest_cursor)
     if landing.unknown_columns:
@@ -109,6 +154,24 @@ def quarantine_result(lake: Lake, table: RawTable) -> dg.AssetCheckResult:
                 schema=dg.TableSchema([dg.TableColumn(name, "string") for name in rows.columns]),
             ),
         },
+    )
+
+
+def readable_result(table: RawTable, refusal: NotReadable | None) -> dg.AssetCheckResult:
+    """The check on our right to read a table. Metadata ``reason`` is the source's own, empty where we may."""
+    reason = refusal.reason if refusal else ""
+    return dg.AssetCheckResult(
+        check_name=READABLE_CHECK,
+        passed=not reason,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=(
+            f"{table.qualified_name} can't be read: {reason}. It landed empty. Give the platform's user the right "
+            f"to read {table.api_name} and its fields; the partitions that landed empty are then landed again by "
+            "themselves, or at once by: gtm run"
+            if reason
+            else "The source lets us read it."
+        ),
+        metadata={"reason": reason},
     )
 
 
