@@ -2,7 +2,7 @@
 
     with daemon(settings) as d:
         d.at(la(2026, 3, 8, 21, 40))
-        runs = d.until(la(2026, 3, 9, 22, 30))
+        runs = d.at(la(2026, 3, 8, 21, 49)) + d.at(la(2026, 3, 8, 22, 0))
 
 :meth:`Daemon.at` sets every clock, lets the scheduler, all sensors that are switched on and the repetition of
 killed runs do what is due, and executes the runs that they launch, one after the other, until nothing is left.
@@ -43,6 +43,7 @@ from gtm_assets.settings import Settings
 LOGGER = logging.getLogger("gtm_assets_tests.daemon")
 ROUNDS = 20
 _NUMBERS = count()
+_EVENT_LOG = {"module": "gtm_assets.event_log", "class": "KeptOpenEventLogStorage"}
 _IN_THIS_PROCESS = {
     "run_launcher": {
         "module": "dagster._core.launcher.sync_in_memory_run_launcher",
@@ -83,8 +84,8 @@ class Daemon:
             self.now += timedelta(seconds=61)
         return [run for run in self.instance.get_runs(ascending=True) if run.run_id not in before]
 
-    def until(self, end: datetime, step: timedelta = timedelta(minutes=5)) -> list[DagsterRun]:
-        """What happens from now to ``end``, looked at in steps."""
+    def until(self, end: datetime, step: timedelta = timedelta(hours=1)) -> list[DagsterRun]:
+        """What happens from now to ``end``, looked at in steps. A step costs about a tenth of a second."""
         runs = []
         while self.now < end:
             runs += self.at(min(max(self.now, self.now + step), end))
@@ -115,8 +116,10 @@ def daemon(settings: Settings) -> Iterator[Daemon]:
         origin = InProcessCodeLocationOrigin(
             LoadableTargetOrigin(module_name=__name__, attribute=attribute), location_name=CODE_LOCATION
         )
+        records = {"base_dir": str(settings.dagster_home / "history" / "runs")}
+        overrides = _IN_THIS_PROCESS | {"event_log_storage": {**_EVENT_LOG, "config": records}}
         with (
-            dg.instance_for_test(temp_dir=str(settings.dagster_home), overrides=_IN_THIS_PROCESS) as instance,
+            dg.instance_for_test(temp_dir=str(settings.dagster_home), overrides=overrides) as instance,
             create_test_daemon_workspace_context(InProcessWorkspaceLoadTarget(origin), instance) as workspace,
         ):
             yield Daemon(instance, workspace)

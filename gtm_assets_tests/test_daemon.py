@@ -29,8 +29,8 @@ def test_two_days_across_the_change_to_summer_time(tmp_path):
     with daemon(settings) as d:
         assert d.at(la(2026, 3, 8, 21, 40)) == []
 
-        first = d.until(la(2026, 3, 9, 21, 40))
-        second = d.until(la(2026, 3, 9, 22, 30))
+        first = [*d.at(la(2026, 3, 8, 21, 49)), *d.at(la(2026, 3, 8, 22, 0)), *d.at(la(2026, 3, 9, 21, 40))]
+        second = [*d.at(la(2026, 3, 9, 21, 49)), *d.at(la(2026, 3, 9, 22, 0)), *d.at(la(2026, 3, 9, 23, 30))]
 
         for runs, day, end in (
             (first, "2026-03-07", datetime(2026, 3, 9, 4, 49, tzinfo=UTC)),

@@ -81,7 +81,7 @@ def test_the_days_between_two_ticks_are_the_windows(schedules):
 def test_each_sunday_everything_is_extracted_and_rebuilt_after_the_daily_run(schedules):
     (tick,) = ticks(schedules[WEEKLY], date(2026, 3, 2), date(2026, 3, 9))
 
-    run = request(schedules[WEEKLY], tick)
+    run = schedules[WEEKLY](dg.build_schedule_context(scheduled_execution_time=tick))
 
     assert tick.astimezone(ZoneInfo(TIMEZONE)).replace(tzinfo=None) == datetime(2026, 3, 8, 22, 30)
     assert run.partition_key == "2026-03-07"
@@ -93,7 +93,7 @@ def test_each_sunday_everything_is_extracted_and_rebuilt_after_the_daily_run(sch
 def test_no_weekly_run_before_a_partition_is_over(schedules):
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC))
 
-    assert schedules[WEEKLY].evaluate_tick(context).skip_message == "No partition is over yet."
+    assert schedules[WEEKLY](context).skip_message == "No partition is over yet."
 
 
 @pytest.mark.parametrize(("end", "status"), [("open", "RUNNING"), ("2026-09-30", "STOPPED")])
