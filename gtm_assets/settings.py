@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         default=HARD_DELETE_LIMIT,
         ge=0,
         le=1,
-        description="Share of a table's live records that a full extraction may find gone; else nothing lands.",
+        description="Share of a table's live records that a full extraction may lack; above it nothing lands.",
     )
     retry_seconds: float = Field(
         default=RETRY_SECONDS,
