@@ -179,10 +179,11 @@ def retry(table: str) -> None:
     settings = load_settings()
     import dagster as dg
 
+    from gtm_assets.checks import raw as raw_checks
     from gtm_assets.instance import prepare_home
     from gtm_assets.lake import Lake
     from gtm_assets.partitions import Calendar
-    from gtm_assets.sources.salesforce.assets import asset_key, landing_metadata, quarantine_result
+    from gtm_assets.sources.salesforce.assets import asset_key, landing_metadata
 
     raw, lake, calendar = _table(table), Lake(settings.lake_dir), Calendar.of(settings)
     before = lake.quarantined(raw).height
@@ -199,22 +200,25 @@ def retry(table: str) -> None:
                     asset_key(raw), partition=landing.partition, metadata=landing_metadata(landing)
                 )
             )
-        result = quarantine_result(lake, raw)
-        instance.report_runless_asset_event(
-            dg.AssetCheckEvaluation(
-                asset_key=asset_key(raw),
-                check_name=result.check_name,
-                passed=result.passed,
-                severity=result.severity,
-                description=result.description,
-                metadata=result.metadata,
-            )
-        )
+        finding = raw_checks.quarantine(lake, raw, settings.quarantine_limit)
+        check = dg.AssetCheckKey(asset_key(raw), raw_checks.QUARANTINE)
+        instance.report_runless_asset_event(finding.evaluation(check))
     added = sum(landing.added for landing in landings)
     left = lake.quarantined(raw).height
     console.print(f"{table}: {added:,} records landed, {left:,} still wait.")
     if added:
         console.print("Build them into the warehouse: gtm run")
+
+
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@explained
+def metrics(arguments: tuple[str, ...]) -> None:
+    """Ask the published file for metrics, with MetricFlow: gtm metrics query --help."""
+    settings = load_settings()
+    from gtm_assets.metrics import ask
+
+    ask(settings, arguments or ("--help",))
 
 
 @main.command()

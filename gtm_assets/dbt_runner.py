@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 
 from gtm_assets.settings import PROJECT_DIR, Settings
@@ -57,6 +58,11 @@ def project_state(folder: Path) -> str:
             stat = path.stat()
             digest.update(f"{path.relative_to(folder)}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def project_variables() -> dict[str, Any]:
+    """The project's vars, as dbt_project.yml sets them."""
+    return yaml.safe_load((DBT_DIR / "dbt_project.yml").read_text())["vars"]
 
 
 def _parse() -> None:

@@ -15,12 +15,12 @@ import dagster as dg
 import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
-from gtm_assets import clock
+from gtm_assets import clock, exposures
 from gtm_assets.automation.retries import retried
 from gtm_assets.partitions import boundary, partition_of
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
-from gtm_assets.transform import OWNER, PUBLISHED_LAYERS
+from gtm_assets.transform import PUBLISHED_LAYERS
 from gtm_assets.warehouse import Warehouse
 
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
@@ -263,15 +263,17 @@ def published_asset(
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream, each with whether it is blocking."""
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
+    exposure = exposures.exposure_of(manifest, ASSET_KEY)
 
     @dg.asset(
         key=ASSET_KEY,
         deps=upstream,
         group_name=GROUP,
         kinds={"duckdb"},
-        owners=[OWNER],
+        owners=exposures.owners(exposure),
         tags={"layer": "published"},
-        description="The file that people read: core and mart, copied when every blocking check has passed.",
+        description=exposure["description"],
+        metadata=exposures.metadata(exposure),
     )
     def published(
         context: dg.AssetExecutionContext,

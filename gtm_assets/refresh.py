@@ -122,7 +122,7 @@ class _Refresh:
     def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, console: Console) -> None:
         self.instance, self.console = instance, console
         graph = defs.resolve_asset_graph()
-        self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.toposorted_asset_keys}
+        self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.materializable_asset_keys}
         self.built = [key for key in self.layers if self.layers[key] != "raw"]
         self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
 
@@ -219,6 +219,8 @@ def _cause(error) -> str:
         innermost = innermost.cause
         if own:
             break
+    if innermost.cls_name == "DagsterAssetCheckFailedError":
+        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
     if innermost.cls_name in _OWN_ERRORS:
         return innermost.message.split(": ", 1)[-1].strip()
     return error.to_string()

@@ -68,6 +68,38 @@ class Settings(BaseSettings):
         description="Seconds before a failure that may pass is tried again; four times as many the next time.",
     )
     dbt_threads: int = Field(default=2, ge=1, le=64, description="Models that dbt builds at a time.")
+    volume_tolerance: float = Field(
+        default=0.2,
+        ge=0,
+        description="Share by which a partition's record count may be off without a warning.",
+    )
+    quarantine_limit: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of a partition's records from which on those in quarantine stop the build.",
+    )
+    reconciliation_allowance: float = Field(
+        default=0,
+        ge=0,
+        le=0.01,
+        description="Share by which a total may differ from its source with a warning only; at most 0.01.",
+    )
+    landing_late_minutes: int = Field(
+        default=30, ge=1, description="Minutes after a partition's end when a table not landed is late (warning)."
+    )
+    landing_missed_minutes: int = Field(
+        default=60, ge=1, description="Minutes after a partition's end when it has missed its day (critical)."
+    )
+    publish_deadline_minutes: int = Field(
+        default=60, ge=1, description="Minutes after a partition's end by which it is to be published."
+    )
+    publish_late_minutes: int = Field(
+        default=15, ge=1, description="Minutes after that deadline when the published file is late (warning)."
+    )
+    publish_missed_minutes: int = Field(
+        default=30, ge=1, description="Minutes after that deadline when it has missed its day (critical)."
+    )
 
     @field_validator("home")
     @classmethod

@@ -12,6 +12,7 @@ from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.automation.retries import retried
+from gtm_assets.checks.finding import Finding, rows_of
 from gtm_assets.dbt_runner import build_arguments, run_dbt
 from gtm_assets.lake import Lake
 from gtm_assets.settings import Settings
@@ -117,29 +118,43 @@ class DbtBuild:
         translator: Translator,
         arguments: list[str],
     ) -> Iterator[Any]:
-        rows = _RowCounts(self._warehouse.path)
-        with closing(rows):
+        reader = _Reader(self._warehouse.path, self._settings.dbt_target_dir / "target" / "compiled")
+        with closing(reader):
             for message in run_dbt(arguments, self._settings, self._warehouse.path):
                 event = DbtCoreCliEventMessage(raw_event=message, event_history_metadata={})
                 for result in event.to_default_asset_events(manifest, translator, context=context):
-                    yield rows.added_to(result, manifest, message)
+                    yield reader.added_to(result, manifest, message)
 
 
-class _RowCounts:
-    """Row counts of tables just built, read beside dbt in its own process: a count on a table costs nothing."""
+class _Reader:
+    """Reads beside dbt, in its own process, what its events lack: row counts, and the rows that failed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, compiled: Path) -> None:
+        self._path, self._compiled = path, compiled
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def added_to(self, result: Any, manifest: Mapping[str, Any], message: Mapping[str, Any]) -> Any:
-        if not isinstance(result, dg.Output):
-            return result
         node = manifest["nodes"][message["data"]["node_info"]["unique_id"]]
+        if isinstance(result, dg.Output):
+            # On a table a count costs nothing.
+            query = f"select count(*) from {node['schema']}.{node['alias']}"
+            count = self._open().execute(query).fetchone()[0]
+            return result.with_metadata({**result.metadata, "dagster/row_count": dg.MetadataValue.int(count)})
+        if isinstance(result, dg.AssetCheckResult) and not result.passed:
+            return result._replace(metadata={**result.metadata, **self._failed_rows(node)})
+        return result
+
+    def _failed_rows(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The rows that a test found, and the SQL that finds them."""
+        path = Path(node["original_file_path"])
+        file = self._compiled / node["package_name"] / (path / node["path"] if path.suffix == ".yml" else path)
+        sql = file.read_text().strip()
+        return Finding(False, "", sql=sql, sample=rows_of(self._open(), sql)).metadata()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             self._connection = duckdb.connect(str(self._path))
-        count = self._connection.execute(f"select count(*) from {node['schema']}.{node['alias']}").fetchone()
-        return result.with_metadata({**result.metadata, "dagster/row_count": dg.MetadataValue.int(count[0])})
+        return self._connection
 
     def close(self) -> None:
         if self._connection is not None:

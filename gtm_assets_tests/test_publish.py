@@ -20,7 +20,7 @@ from gtm_assets.publish import (
     verdicts,
 )
 from gtm_assets.sources.errors import NotReadable
-from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, readable_result
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, readable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.warehouse import Warehouse
 
@@ -152,7 +152,7 @@ def test_tables_that_could_not_be_read_are_listed(instance, source, tmp_path):
     closed, open_ = NotReadable(table, "no permission"), None
     listed = []
     for refusal in (closed, open_):
-        result = readable_result(table, refusal)
+        result = readable(table, refusal).result(dg.AssetCheckKey(key, READABLE_CHECK))
 
         @dg.asset(key=key, check_specs=[dg.AssetCheckSpec(READABLE_CHECK, asset=key)])
         def raw() -> dg.MaterializeResult:

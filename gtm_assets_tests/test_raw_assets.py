@@ -10,28 +10,31 @@ import pytest
 import requests
 
 from gtm_assets.automation.retries import may_pass, retried
+from gtm_assets.checks.raw import DRIFT, QUARANTINE, VALUES, VOLUME, Limits
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.salesforce.assets import QUARANTINE_CHECK, READABLE_CHECK, asset_key, raw_asset
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 CONTACT = next(table for table in OBJECTS if table.name == "contact")
 CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
+READ = {"id", "has_opted_out_of_email"}
+LIMITS = Limits(volume_tolerance=0.2, quarantine_share=0.5)
 
 
 class Org:
     """Three contacts a day; on the days in `spoilt` one of them has a birthday for a flag."""
 
-    def __init__(self, *spoilt: str) -> None:
-        self.spoilt = spoilt
+    def __init__(self, *spoilt: str, without: str | None = None) -> None:
+        self.spoilt, self.without = spoilt, without
         self.asked: list[str] = []
 
     def changes(self, table, window: Window):
         self.asked.append(window.key)
         modified = window.end - timedelta(hours=1)
         flag = "1980-02-30" if window.key in self.spoilt else "true"
-        yield pl.DataFrame(
+        page = pl.DataFrame(
             {
                 "id": [f"003{window.key}{i}" for i in range(3)],
                 "has_opted_out_of_email": ["true", "false", flag],
@@ -39,6 +42,7 @@ class Org:
                 "shoe_size_c": ["41", "42", "43"],
             }
         )
+        yield page.drop(self.without) if self.without else page
 
     def known_at(self, window: Window) -> datetime:
         return window.end
@@ -56,23 +60,28 @@ def instance():
 
 
 def land(
-    instance, lake: Lake, org: Org, first: str, last: str | None = None, full: bool = False, succeeds: bool = True
+    instance,
+    lake: Lake,
+    org: Org,
+    first: str,
+    last: str | None = None,
+    full: bool = False,
+    raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
     return dg.materialize(
-        [raw_asset(CONTACT, CALENDAR, retry_seconds=0)],
+        [raw_asset(CONTACT, CALENDAR, READ, LIMITS, retry_seconds=0)],
         instance=instance,
         resources={"org": org, "lake": lake},
         partition_key=None if last else first,
         tags=tags if last else None,
         run_config={"ops": {"salesforce__contact": {"config": {"full": full}}}},
-        raise_on_error=succeeds,
+        raise_on_error=raise_on_error,
     )
 
 
-def check_of(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
-    (check,) = [check for check in result.get_asset_check_evaluations() if check.check_name == name]
-    return check
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
 
 
 def test_a_range_lands_each_of_its_days_in_one_step_with_metadata_of_its_own(instance, lake):
@@ -124,15 +133,11 @@ def test_records_that_do_not_fit_are_told_and_the_rest_lands(instance, lake):
 
     assert result.success
     assert lake.read(CONTACT).select(pl.len()).collect().item() == 5
-    check = check_of(result, QUARANTINE_CHECK)
-    assert (check.check_name, check.passed, check.severity) == (
-        QUARANTINE_CHECK,
-        False,
-        dg.AssetCheckSeverity.WARN,
-    )
+    check = checks(result)[QUARANTINE]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "1 records of salesforce.contact wait in quarantine" in check.description
     assert check.metadata["records"].value == 1
-    (row,) = check.metadata["first"].value.records
+    (row,) = check.metadata["sample"].value.records
     assert row.data["record_id"] == "0032026-01-062"
     assert "has_opted_out_of_email is not true or false: '1980-02-30'" in row.data["reason"]
     problems = {
@@ -143,12 +148,52 @@ def test_records_that_do_not_fit_are_told_and_the_rest_lands(instance, lake):
     assert "salesforce.contact 2026-01-06: has_opted_out_of_email" in problems["2026-01-06"].value
 
 
-def test_the_check_passes_once_nothing_waits(instance, lake):
+def test_every_check_is_made_and_passes_where_all_is_well(instance, lake):
     result = land(instance, lake, Org(), "2026-01-05")
 
-    check = check_of(result, QUARANTINE_CHECK)
-    assert check.passed
-    assert check.asset_key == asset_key(CONTACT) == dg.AssetKey(["salesforce", "contact"])
+    found = checks(result)
+    assert set(found) == {QUARANTINE, DRIFT, VOLUME, VALUES, READABLE_CHECK}
+    assert all(check.passed for check in found.values())
+    assert (
+        {c.asset_key for c in found.values()} == {asset_key(CONTACT)} == {dg.AssetKey(["salesforce", "contact"])}
+    )
+    assert "New columns, landed as text and read by no model: shoe_size_c" in found[DRIFT].description
+
+
+def test_a_column_that_models_read_and_that_is_gone_is_an_error_that_blocks_nothing(instance, lake):
+    land(instance, lake, Org(), "2026-01-05")
+
+    result = land(instance, lake, Org(without="has_opted_out_of_email"), "2026-01-06")
+
+    check = checks(result)[DRIFT]
+    assert (check.passed, check.severity, check.blocking) == (False, dg.AssetCheckSeverity.ERROR, False)
+    assert "salesforce.contact no longer returns has_opted_out_of_email, which models read" in check.description
+
+
+def test_a_partition_that_went_mostly_to_quarantine_blocks_until_it_is_repaired(instance, lake):
+    class Broken(Org):
+        def changes(self, table, window):
+            for page in super().changes(table, window):
+                yield page.with_columns(has_opted_out_of_email=pl.lit("maybe"))
+
+    class Repaired(Org):
+        def changes(self, table, window):
+            modified = window.end - timedelta(hours=1)
+            for page in super().changes(table, CALENDAR.window("2026-01-06")):
+                yield page.with_columns(system_modstamp=pl.lit(modified))
+
+    land(instance, lake, Org(), "2026-01-05")
+    broken = checks(land(instance, lake, Broken(), "2026-01-06", raise_on_error=False))
+    next_day = checks(land(instance, lake, Org(), "2026-01-07", raise_on_error=False))[QUARANTINE]
+    repaired = checks(land(instance, lake, Repaired(), "2026-01-08"))[QUARANTINE]
+
+    assert broken[QUARANTINE].blocking
+    assert broken[QUARANTINE].severity == next_day.severity == dg.AssetCheckSeverity.ERROR
+    assert "In partition 2026-01-06 they are 3 of 3" in broken[QUARANTINE].description
+    assert not broken[DRIFT].passed
+    assert "changed the type of has_opted_out_of_email" in broken[DRIFT].description
+    # The records of that day have come, repaired; what waits of them is history.
+    assert (repaired.passed, repaired.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
 class Breaking(Org):
@@ -170,7 +215,7 @@ class Breaking(Org):
 def test_what_will_not_pass_fails_at_once_and_keeps_the_days_before(instance, lake, error):
     org = Breaking(d2026_01_06=[error])
 
-    result = land(instance, lake, org, "2026-01-05", "2026-01-06", succeeds=False)
+    result = land(instance, lake, org, "2026-01-05", "2026-01-06", raise_on_error=False)
 
     assert not result.success
     assert org.asked == ["2026-01-05", "2026-01-06"]
@@ -204,7 +249,7 @@ def test_what_may_pass_is_tried_again_and_lands(instance, lake, error):
 def test_a_third_failure_is_the_last(instance, lake):
     org = Breaking(d2026_01_05=[ConnectionError("the source hung up")] * 4)
 
-    result = land(instance, lake, org, "2026-01-05", succeeds=False)
+    result = land(instance, lake, org, "2026-01-05", raise_on_error=False)
 
     assert not result.success
     assert org.asked == ["2026-01-05"] * 3
@@ -246,7 +291,7 @@ def test_a_table_that_cannot_be_read_lands_empty_is_told_and_is_owed(instance, l
 
     result = land(instance, lake, org, "2026-01-05", "2026-01-07")
 
-    check = check_of(result, READABLE_CHECK)
+    check = checks(result)[READABLE_CHECK]
     assert result.success
     assert (check.passed, check.severity, check.blocking) == (False, dg.AssetCheckSeverity.ERROR, False)
     assert check.metadata["reason"].value == "no permission on Contact"
@@ -263,7 +308,7 @@ def test_once_it_can_be_read_what_was_owed_lands_and_is_settled(instance, lake):
 
     result = land(instance, lake, org, "2026-01-05")
 
-    assert check_of(result, READABLE_CHECK).passed
+    assert checks(result)[READABLE_CHECK].passed
     assert lake.owed(CONTACT) == ["2026-01-06"]
     assert lake.read(CONTACT).select(pl.len()).collect().item() == 3
 
@@ -315,5 +360,5 @@ def test_a_full_extraction_of_a_closed_table_deletes_nothing(instance, lake):
     result = land(instance, lake, ClosedWhole(), "2026-01-06", full=True)
 
     assert result.success
-    assert not check_of(result, READABLE_CHECK).passed
+    assert not checks(result)[READABLE_CHECK].passed
     assert lake.read(CONTACT).filter(pl.col("is_deleted")).collect().is_empty()

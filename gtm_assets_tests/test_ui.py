@@ -19,7 +19,7 @@ from gtm_assets_tests.gtm_process import SMALL, GtmHome
 
 pytestmark = pytest.mark.slow
 
-GROUPS = ["core", "intermediate", "mart", "published", "salesforce_raw", "seeds", "staging"]
+GROUPS = ["core", "dashboards", "intermediate", "mart", "published", "salesforce_raw", "seeds", "staging"]
 DAY = "2026-09-13"
 """A partition that is over and has not landed. The day before it has not either, and stays so."""
 
@@ -67,7 +67,7 @@ def nodes(server) -> dict[str, dict]:
 
 
 def expected_groups() -> dict[str, str]:
-    """The group of each asset: of the catalogue's tables, the dbt project's nodes and the published file."""
+    """The group of each asset: of the catalogue's tables, dbt's nodes, the published file and the dashboards."""
     manifest = json.loads(manifest_path().read_text())
     built = {
         f"{node['schema']}/{node['alias']}": layer_of(node)
@@ -75,7 +75,9 @@ def expected_groups() -> dict[str, str]:
         if node["resource_type"] in ("model", "seed", "snapshot")
     }
     raw = {f"salesforce/{table.name}": "salesforce_raw" for table in OBJECTS}
-    return raw | built | {"published/gtm": "published"}
+    exposures = [exposure["name"] for exposure in manifest["exposures"].values()]
+    dashboards = {f"dashboards/{name}": "dashboards" for name in exposures if name != "published_file"}
+    return raw | built | {"published/gtm": "published"} | dashboards
 
 
 def test_graphql_answers_and_the_code_location_is_loaded(server):
@@ -93,7 +95,7 @@ def test_graphql_answers_and_the_code_location_is_loaded(server):
 def test_every_asset_is_listed_in_its_group(nodes):
     assert {key: node["groupName"] for key, node in nodes.items()} == expected_groups()
     assert sum(node["groupName"] == "salesforce_raw" for node in nodes.values()) == 25
-    assert all(node["isMaterializable"] for node in nodes.values())
+    assert all(node["isMaterializable"] == (node["groupName"] != "dashboards") for node in nodes.values())
 
 
 def test_the_graph_leads_from_the_raw_table_to_the_published_file(nodes):

@@ -1,10 +1,13 @@
 """The raw assets: one per Salesforce object, each landed by one op, one daily partition at a time."""
 
 import warnings
+from collections.abc import Collection
 
 import dagster as dg
 
 from gtm_assets.automation.retries import retried
+from gtm_assets.checks import raw as raw_checks
+from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
@@ -15,7 +18,6 @@ from gtm_assets.sources.salesforce.org import SalesforceOrg
 
 OWNER = "team:revops"
 GROUP = "salesforce_raw"
-QUARANTINE_CHECK = "nothing_in_quarantine"
 READABLE_CHECK = "table_is_readable"
 
 
@@ -34,10 +36,16 @@ def asset_key(table: RawTable) -> dg.AssetKey:
 def raw_asset(
     table: SalesforceObject,
     calendar: Calendar,
+    read: Collection[str],
+    limits: raw_checks.Limits,
     hard_delete_limit: float = HARD_DELETE_LIMIT,
     retry_seconds: float = RETRY_SECONDS,
 ) -> dg.AssetsDefinition:
-    """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31."""
+    """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31.
+
+    ``read`` are the columns that models read, ``limits`` those of its checks. ``hard_delete_limit`` is the share
+    of the live records that a full extraction may lack, ``retry_seconds`` the first pause before another try.
+    """
     key = asset_key(table)
     with warnings.catch_warnings():
         # Backfill policies are the documented way to land a range in one run; Dagster still calls them beta.
@@ -58,11 +66,7 @@ def raw_asset(
                 "dagster/column_schema": _schema(table),
             },
             check_specs=[
-                dg.AssetCheckSpec(
-                    QUARANTINE_CHECK,
-                    asset=key,
-                    description="No record waits in quarantine. It only warns: the records that fit have landed.",
-                ),
+                *raw_checks.specs(key),
                 dg.AssetCheckSpec(
                     READABLE_CHECK,
                     asset=key,
@@ -79,6 +83,7 @@ def raw_asset(
         lake: dg.ResourceParam[Lake],
     ) -> dg.MaterializeResult:
         refusal: NotReadable | None = None
+        landings = []
 
         def landed(window: Window) -> Landing:
             nonlocal refusal
@@ -98,11 +103,16 @@ def raw_asset(
         with retried(context, retry_seconds):
             for partition in context.partition_keys:
                 landing = landed(calendar.window(partition))
+                landings.append(landing)
                 context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
                 if landing.problems:
                     context.log.warning(landing.describe_problems())
+        found = [
+            *raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat()),
+            (READABLE_CHECK, readable(table, refusal)),
+        ]
         return dg.MaterializeResult(
-            check_results=[quarantine_result(lake, table), readable_result(table, refusal)]
+            check_results=[finding.result(dg.AssetCheckKey(key, name)) for name, finding in found]
         )
 
     return ingest
@@ -133,45 +143,19 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
     return metadata
 
 
-def quarantine_result(lake: Lake, table: RawTable) -> dg.AssetCheckResult:
-    """The check on a table's quarantine, with the first of the waiting records."""
-    waiting = lake.quarantined(table)
-    rows = waiting.head(10).select("partition", "record_id", "reason")
-    return dg.AssetCheckResult(
-        check_name=QUARANTINE_CHECK,
-        passed=waiting.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
-        description=(
-            "No record waits."
-            if waiting.is_empty()
-            else f"{waiting.height:,} records of {table.qualified_name} wait in quarantine. "
-            f"See them: gtm quarantine list {table.qualified_name}"
-        ),
-        metadata={
-            "records": waiting.height,
-            "first": dg.MetadataValue.table(
-                [dg.TableRecord({k: v or "" for k, v in row.items()}) for row in rows.iter_rows(named=True)],
-                schema=dg.TableSchema([dg.TableColumn(name, "string") for name in rows.columns]),
-            ),
-        },
-    )
-
-
-def readable_result(table: RawTable, refusal: NotReadable | None) -> dg.AssetCheckResult:
-    """The check on our right to read a table. Metadata ``reason`` is the source's own, empty where we may."""
+def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
+    """Whether we may read a table. The figure ``reason`` is the source's own, empty where we may."""
     reason = refusal.reason if refusal else ""
-    return dg.AssetCheckResult(
-        check_name=READABLE_CHECK,
+    return Finding(
         passed=not reason,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=(
+        sentence=(
             f"{table.qualified_name} can't be read: {reason}. It landed empty. Give the platform's user the right "
             f"to read {table.api_name} and its fields; the partitions that landed empty are then landed again by "
             "themselves, or at once by: gtm run"
             if reason
             else "The source lets us read it."
         ),
-        metadata={"reason": reason},
+        figures={"reason": reason},
     )
 
 

@@ -53,8 +53,7 @@ happenings as (
         end as counted
     from activities
     where
-        is_completed
-        and not is_also_a_task
+        is_counted
         and activity_type in ('Call', 'Email', 'Meeting')
     union all
     select

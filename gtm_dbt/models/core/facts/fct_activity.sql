@@ -101,6 +101,7 @@ final as (
         activity_type,
         coalesce(is_completed, false) as is_completed,
         is_also_a_task,
+        coalesce(is_completed, false) and not is_also_a_task as is_counted,
         -- dates
         activity_date,
         created_at,

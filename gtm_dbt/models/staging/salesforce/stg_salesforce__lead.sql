@@ -31,7 +31,6 @@ renamed as (
         -- measures
         number_of_employees,
         annual_revenue,
-        legacy_score_c,
         -- dates
         converted_date,
         created_date as created_at,

@@ -1,0 +1,386 @@
+"""Reconciliation: counts and sums of every additive measure, per day, from the raw records to core to reports.
+
+Raw to core is computed a second time, straight from the lake's files, by SQL of its own: it shares nothing with
+the models that it checks but the rule that says which version of a record is the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import dagster as dg
+import duckdb
+
+from gtm_assets.checks.finding import Finding, rows_of
+from gtm_assets.sources.raw_table import RawTable
+
+SUM = "decimal(38, 6)"
+"""Sums are exact: a sum of floating point numbers would depend on the order of the rows."""
+
+
+@dataclass(frozen=True)
+class SourceTie:
+    """A table of core whose rows are the undeleted records of a raw table."""
+
+    core: str
+    raw: str
+    key: str
+    """The core column whose unknown member is no record of the source."""
+    measures: Mapping[str, str] = field(default_factory=dict)
+    """Core column to raw column."""
+    by_day: bool = True
+    """Whether core has the day of creation; else the whole table is compared."""
+
+
+SOURCE_TIES = (
+    SourceTie("dim_user", "user", "user_key", by_day=False),
+    SourceTie(
+        "dim_account",
+        "account",
+        "account_id",
+        {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
+    ),
+    SourceTie("dim_contact", "contact", "contact_key"),
+    SourceTie(
+        "dim_lead",
+        "lead",
+        "lead_key",
+        {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
+    ),
+    SourceTie(
+        "dim_campaign",
+        "campaign",
+        "campaign_key",
+        {
+            "budgeted_cost": "budgeted_cost",
+            "actual_cost": "actual_cost",
+            "expected_revenue": "expected_revenue",
+            "number_sent": "number_sent",
+        },
+    ),
+    SourceTie("dim_product", "product_2", "product_key"),
+    SourceTie("dim_forecasting_period", "period", "period_key", by_day=False),
+    SourceTie(
+        "fct_opportunity",
+        "opportunity",
+        "opportunity_id",
+        {
+            "amount": "amount",
+            "expected_revenue": "expected_revenue",
+            "arr_c": "arr_c",
+            "arr_churn_c": "arr_churn_c",
+        },
+    ),
+    SourceTie(
+        "fct_opportunity_line_item",
+        "opportunity_line_item",
+        "opportunity_line_item_id",
+        {"quantity": "quantity", "total_price": "total_price"},
+    ),
+    SourceTie("fct_opportunity_contact_role", "opportunity_contact_role", "opportunity_contact_role_id"),
+    SourceTie(
+        "fct_opportunity_field_history",
+        "opportunity_field_history",
+        "opportunity_field_history_id",
+        by_day=False,
+    ),
+    SourceTie("fct_task", "task", "task_id", {"call_duration_in_seconds": "call_duration_in_seconds"}),
+    SourceTie("fct_event", "event", "event_id", {"duration_minutes": "duration_in_minutes"}),
+    SourceTie(
+        "fct_email_message",
+        "email_message",
+        "email_message_id",
+        {"open_count": "open_count_c", "click_count": "click_count_c"},
+    ),
+    SourceTie("fct_campaign_member", "campaign_member", "campaign_member_id"),
+    SourceTie(
+        "fct_campaign_influence",
+        "campaign_influence",
+        "campaign_influence_id",
+        {"influence_amount": "revenue_share", "influence_percent": "influence"},
+    ),
+    SourceTie(
+        "fct_forecasting_quota",
+        "forecasting_quota",
+        "forecasting_quota_id",
+        {"quota_amount": "quota_amount", "quota_quantity": "quota_quantity"},
+        by_day=False,
+    ),
+    SourceTie(
+        "fct_forecasting_item",
+        "forecasting_item",
+        "forecasting_item_id",
+        {
+            "forecast_amount": "forecast_amount",
+            "amount_without_adjustments": "amount_without_adjustments",
+            "owner_only_amount": "owner_only_amount",
+            "forecast_quantity": "forecast_quantity",
+        },
+        by_day=False,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ReportTie:
+    """A report whose additive measures, by one of its columns, are those of core."""
+
+    report: str
+    by: str
+    measures: tuple[str, ...]
+    core: str
+    """Select of the column and the same measures from core."""
+
+
+REPORT_TIES = (
+    ReportTie(
+        "rep_owner_performance",
+        "owner_user_key",
+        ("opportunity_count", "won_count", "lost_count", "won_amount", "lost_amount", "pipeline_amount"),
+        """
+select
+    owner_user_key,
+    count(*) as opportunity_count,
+    count(*) filter (is_won) as won_count,
+    count(*) filter (is_closed and not is_won) as lost_count,
+    sum(amount) filter (is_won) as won_amount,
+    sum(amount) filter (is_closed and not is_won) as lost_amount,
+    sum(amount) filter (not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted') as pipeline_amount
+from gtm_core.fct_opportunity
+group by all
+""",
+    ),
+    ReportTie(
+        "rep_daily_activity",
+        "date_day",
+        ("tasks_completed_count", "opportunities_created_count", "leads_created_count", "won_count", "lost_count"),
+        """
+select
+    date_day,
+    count(*) filter (what = 'task') as tasks_completed_count,
+    count(*) filter (what = 'deal') as opportunities_created_count,
+    count(*) filter (what = 'lead') as leads_created_count,
+    count(*) filter (what = 'won') as won_count,
+    count(*) filter (what = 'lost') as lost_count
+from (
+    select completed_date as date_day, 'task' as what from gtm_core.fct_task
+    union all
+    select created_date, 'deal' from gtm_core.fct_opportunity
+    union all
+    select created_date, 'lead' from gtm_core.dim_lead where lead_key <> 'unknown'
+    union all
+    select close_date, 'won' from gtm_core.fct_opportunity where is_won
+    union all
+    select close_date, 'lost' from gtm_core.fct_opportunity where is_closed and not is_won
+)
+where date_day is not null
+group by all
+""",
+    ),
+    ReportTie(
+        "rep_lead_conversion",
+        "created_month",
+        ("lead_count", "converted_lead_count"),
+        """
+select
+    cast(date_trunc('month', created_date) as date) as created_month,
+    count(*) as lead_count,
+    count(*) filter (is_converted) as converted_lead_count
+from gtm_core.dim_lead
+where lead_key <> 'unknown'
+group by all
+""",
+    ),
+    ReportTie(
+        "rep_quota_attainment",
+        "period_key",
+        ("quota_amount",),
+        "select period_key, sum(quota_amount) as quota_amount from gtm_core.fct_forecasting_quota group by all",
+    ),
+    ReportTie(
+        "rep_sales_velocity",
+        "entry_month",
+        ("entered_count",),
+        """
+-- A deal that came into a stage twice in a month counts once.
+select
+    cast(date_trunc('month', entered_date) as date) as entry_month,
+    count(distinct opportunity_id || coalesce(stage_name, '')) as entered_count
+from gtm_core.fct_opportunity_stage_history
+where not is_closed_stage
+group by all
+""",
+    ),
+    ReportTie(
+        "rep_pipeline_health",
+        "week_end_date",
+        ("open_count", "open_amount", "weighted_amount"),
+        """
+select
+    cast(date_trunc('week', date_day) as date) + 6 as week_end_date,
+    sum(opportunity_count) as open_count,
+    sum(amount) as open_amount,
+    sum(weighted_amount) as weighted_amount
+from gtm_core.fct_pipeline_snapshot
+-- The last day that the week has.
+where date_day in (
+    select max(date_day) from gtm_core.fct_pipeline_snapshot group by date_trunc('week', date_day)
+)
+group by all
+""",
+    ),
+    ReportTie(
+        "rep_campaign_attribution",
+        "campaign_key",
+        ("member_count",),
+        "select campaign_key, count(*) as member_count from gtm_core.fct_campaign_member group by all",
+    ),
+)
+
+
+def reconcile_with_source(
+    warehouse: duckdb.DuckDBPyConnection, tie: SourceTie, table: RawTable, timezone: str, allowance: float
+) -> Finding:
+    """Whether a table of core holds what the lake's files hold of its raw table.
+
+    ``timezone`` is the one in which a timestamp becomes a day. Batches that base has not consumed don't count.
+    """
+    day = "created_date" if tie.by_day else "null"
+    core = f"""
+select
+    cast({day} as date) as day,
+    count(*) as records{"".join(f",{chr(10)}    sum(cast({c} as {SUM})) as {c}" for c in tie.measures)}
+from gtm_core.{tie.core}
+where {tie.key} <> 'unknown'
+group by all
+"""
+    files = _consumed_files(warehouse, table)
+    if not files:
+        source = "select null::date as day, 0::bigint as records" + "".join(
+            f", 0::{SUM} as {c}" for c in tie.measures
+        )
+        source += " where false"
+    else:
+        source = _source_sql(tie, table, timezone, files)
+    subject = f"gtm_core.{tie.core} and the lake's {table.qualified_name}"
+    return _compare(warehouse, subject, "day", ("records", *tie.measures), source, core, allowance)
+
+
+def _source_sql(tie: SourceTie, table: RawTable, timezone: str, files: list[str]) -> str:
+    day = f"cast(timezone('{timezone}', created_date) as date)" if tie.by_day else "null::date"
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    measures = "".join(f",\n    sum(cast({raw} as {SUM})) as {core}" for core, raw in tie.measures.items())
+    return f"""
+select
+    {day} as day,
+    count(*) as records{measures}
+from (
+    select versions.*, row_number() over (
+        partition by id
+        order by {table.cursor} desc, first_partition desc, is_gone desc, _version_hash desc
+    ) as recency
+    from (
+        select
+            files.*,
+            coalesce(files.{table.deletes.value}, false) as is_gone,
+            min(batches.partition_key) over (partition by files._version_hash) as first_partition
+        from read_parquet([{listed}], union_by_name = true, hive_partitioning = false) as files
+        inner join gtm_meta.lake_batches as batches
+            on
+                files._batch_id = batches.batch_id
+                and batches.source_name = '{table.source}'
+                and batches.table_name = '{table.name}'
+    ) as versions
+)
+where recency = 1 and not is_gone
+group by all
+"""
+
+
+def _consumed_files(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> list[str]:
+    rows = warehouse.execute(
+        "select distinct batches.file_path from gtm_meta.lake_batches as batches"
+        " inner join gtm_meta.consumed_batches as consumed"
+        "     on batches.batch_id = consumed.batch_id and consumed.parent = ? and consumed.model = ?"
+        " where batches.source_name = ? and batches.table_name = ? order by all",
+        [table.qualified_name, f"base_{table.source}__{table.name}", table.source, table.name],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def reconcile_with_core(warehouse: duckdb.DuckDBPyConnection, tie: ReportTie, allowance: float) -> Finding:
+    """Whether a report adds up to core."""
+    measures = "".join(f",\n    sum(cast({m} as {SUM})) as {m}" for m in tie.measures)
+    report = f"select {tie.by}{measures}\nfrom gtm_mart.{tie.report}\ngroup by all"
+    subject = f"gtm_mart.{tie.report} and core"
+    return _compare(warehouse, subject, tie.by, tie.measures, tie.core, report, allowance)
+
+
+def _compare(
+    warehouse: duckdb.DuckDBPyConnection,
+    subject: str,
+    by: str,
+    measures: tuple[str, ...],
+    expected: str,
+    found: str,
+    allowance: float,
+) -> Finding:
+    """Compare two selects of ``by`` and measures. A group that one of them lacks counts as zeros there."""
+
+    def values(side: str) -> str:
+        return "".join(f",\n    coalesce(cast({side}.{m} as {SUM}), 0) as {side}_{m}" for m in measures)
+
+    both = f"""
+with expected as ({expected}),
+found as ({found})
+select
+    coalesce(expected.{by}, found.{by}) as {by}{values("expected")}{values("found")}
+from expected
+full join found on expected.{by} is not distinct from found.{by}
+"""
+    differ = " or ".join(f"expected_{m} <> found_{m}" for m in measures)
+    totals = ", ".join(
+        f"sum(expected_{m}), sum(found_{m}),"
+        # The greatest share by which a group is off; a group that should be empty is wholly off.
+        f" max(case when expected_{m} = found_{m} then 0.0"
+        f" when expected_{m} = 0 then 1.0"
+        f" else abs(found_{m} - expected_{m})::double / abs(expected_{m})::double end)"
+        for m in measures
+    )
+    groups, differing, *sums = warehouse.execute(
+        f"select count(*), count(*) filter ({differ}), {totals} from ({both})"
+    ).fetchone()
+    figures: dict = {"groups_compared": groups, "groups_that_differ": differing}
+    worst = 0.0
+    for measure, total_expected, total_found, off in zip(
+        measures, sums[0::3], sums[1::3], sums[2::3], strict=True
+    ):
+        figures[measure] = _number(total_found)
+        if off:
+            figures[f"{measure}_expected"] = _number(total_expected)
+        worst = max(worst, off or 0.0)
+    if not differing:
+        return Finding(True, f"{subject} agree in {len(measures)} totals, each by {by}.", figures=figures)
+    sql = f"select * from ({both}) where {differ} order by {by}"
+    within = worst <= allowance
+    return Finding(
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN if within else dg.AssetCheckSeverity.ERROR,
+        sentence=f"{subject} differ in {differing:,} of {groups:,} groups by {by}, by up to {worst:.2%}"
+        + (
+            f", which the allowance of {allowance:.2%} lets pass."
+            if within
+            else ". Look at the rows; then build afresh: gtm run --full-refresh"
+        ),
+        figures=figures,
+        sql=sql,
+        sample=rows_of(warehouse, sql),
+    )
+
+
+def _number(value: Decimal | None) -> float | int:
+    if value is None:
+        return 0
+    return int(value) if value == int(value) else float(value)

@@ -1,0 +1,119 @@
+"""What is unusual: silent on a made-up org's normal life, and found on the day on which it is planted."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from gtm_assets.checks import anomalies
+from gtm_assets.partitions import Calendar
+from gtm_assets.sources.raw_table import ColumnType
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+
+CALENDAR = Calendar(date(2026, 5, 1), date(2026, 7, 15))
+DAYS = [(date(2026, 5, 2) + timedelta(days)).isoformat() for days in range(74)]
+TABLES = {table.name: table for table in OBJECTS}
+LAST = DAYS[-1]
+
+
+@pytest.fixture(scope="module")
+def org_days() -> dict[str, pl.DataFrame]:
+    """Ten weeks of the busiest tables, a quarter's end among them, with the day on which each record came."""
+    org = SyntheticOrg(seed=4, scale=0.05)
+    found = {}
+    for name in ("opportunity", "task", "lead", "contact", "event"):
+        pages = []
+        for day in DAYS:
+            for page in org.changes(TABLES[name], CALENDAR.window(day)):
+                pages.append(page.unique("id").with_columns(pl.lit(day).alias(anomalies.PARTITION)))
+        found[name] = pl.concat(pages, how="diagonal_relaxed")
+    return found
+
+
+def counts(records: pl.DataFrame) -> dict[str, int]:
+    return dict.fromkeys(DAYS, 0) | dict(records.group_by(anomalies.PARTITION).len().iter_rows())
+
+
+def window(records: pl.DataFrame, day: str) -> pl.DataFrame:
+    since = (date.fromisoformat(day) - timedelta(anomalies.DAYS)).isoformat()
+    return records.filter(pl.col(anomalies.PARTITION).is_between(pl.lit(since), pl.lit(day)))
+
+
+def test_ten_normal_weeks_raise_no_alarm(org_days):
+    judged = 0
+    for name, records in org_days.items():
+        types = {c: t for c, t in TABLES[name].types.items() if c in records.columns}
+        for day in DAYS[anomalies.DAYS :]:
+            assert not anomalies.volume(counts(records), day, 0.2).unusual, (name, day)
+            shares = anomalies.unusual_shares(window(records, day), types, day)
+            assert not shares, (name, day, shares)
+            judged += shares is not None
+    assert judged > 150
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
+def test_a_day_with_half_none_or_twice_its_records_is_found(org_days, factor):
+    found = counts(org_days["task"])
+    usual = anomalies.volume(found, LAST, 0.2)
+
+    found[LAST] = int(found[LAST] * factor)
+    planted = anomalies.volume(found, LAST, 0.2)
+
+    assert not usual.unusual
+    assert planted.unusual
+    assert planted.expected == usual.expected
+
+
+def test_what_is_within_the_tolerance_is_not_unusual_however_large_the_table():
+    steady = dict.fromkeys(DAYS, 1000000)
+
+    assert not anomalies.volume(steady | {LAST: 1_190_000}, LAST, 0.2).unusual
+    assert anomalies.volume(steady | {LAST: 1_210_000}, LAST, 0.2).unusual
+    assert anomalies.volume(steady | {LAST: 790_000}, LAST, 0.2).unusual
+
+
+def test_a_quiet_table_is_not_judged():
+    quiet = dict.fromkeys(DAYS, 0) | {LAST: 400}
+
+    assert anomalies.volume(quiet, LAST, 0.2).expected is None
+
+
+@pytest.mark.parametrize(
+    ("column", "spoil"),
+    [
+        ("owner_id", pl.lit(None, pl.String())),
+        ("status", pl.lit("Migrated")),
+        ("is_closed", pl.lit(False)),
+    ],
+)
+def test_a_column_that_is_emptied_renamed_or_stuck_is_found_on_that_day(org_days, column, spoil):
+    tasks = window(org_days["task"], LAST)
+    types = {c: t for c, t in TABLES["task"].types.items() if c in tasks.columns}
+    today = pl.col(anomalies.PARTITION) == LAST
+
+    planted = tasks.with_columns(pl.when(today).then(spoil).otherwise(pl.col(column)).alias(column))
+
+    assert not anomalies.unusual_shares(tasks, types, LAST)
+    assert [share.column for share in anomalies.unusual_shares(planted, types, LAST)] == [column]
+
+
+def test_amounts_in_cents_are_found():
+    records = pl.DataFrame(
+        {
+            anomalies.PARTITION: [day for day in DAYS[-29:] for _ in range(40)],
+            "amount": [float(1000 + 37 * i % 900) for i in range(29 * 40)],
+        }
+    )
+    today = pl.col(anomalies.PARTITION) == LAST
+    cents = records.with_columns(
+        pl.when(today).then(pl.col("amount") * 100).otherwise(pl.col("amount")).alias("amount")
+    )
+
+    (share,) = anomalies.unusual_shares(cents, {"amount": ColumnType.CURRENCY}, LAST)
+
+    assert not anomalies.unusual_shares(records, {"amount": ColumnType.CURRENCY}, LAST)
+    assert share.share == 0.0
+    assert share.what.startswith("<= ")
