@@ -65,7 +65,8 @@ def _assets(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetKey]:
 
 
 def _outcome(record, materialization) -> str:
-    if record is None or record.event is None:
+    # Planned in a run that was killed before the check's turn, or has not come to it.
+    if record is None or record.event is None or record.status == CheckStatus.PLANNED:
         return "missing"
     # The run tells, not the time: within one step the results of tests and models come in any order.
     same_run = materialization is not None and record.run_id == materialization.run_id
@@ -301,6 +302,7 @@ def published_asset(
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(published_path)),
+                "as_of": dg.MetadataValue.timestamp(publication.as_of),
                 "rows": dg.MetadataValue.json(rows),
                 "bytes": published_path.stat().st_size,
                 "checks_passed": publication.checks_passed,

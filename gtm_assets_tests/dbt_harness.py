@@ -102,6 +102,12 @@ class Home:
             raise BuildError(describe(result))
         return result
 
+    def seed(self) -> Home:
+        """Load the seeds, on which some tables stand; gives the home itself."""
+        result = self.dbt("seed")
+        assert result.success, describe(result)
+        return self
+
     def rows(self, query: str) -> list[tuple]:
         """The rows of a query on the warehouse."""
         with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:
@@ -110,21 +116,30 @@ class Home:
 
     def table(self, name: str, ignoring: Iterable[str] = BOOKKEEPING) -> Counter[tuple]:
         """A table's rows, as often as each is there, without the columns that say how a row came."""
+        return self.tables(name, ignoring=ignoring)[name]
+
+    def tables(self, *names: str, ignoring: Iterable[str] = BOOKKEEPING) -> dict[str, Counter[tuple]]:
+        """The rows of tables by name, as :meth:`table` gives them."""
         with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
-            found = connection.execute(
-                "select table_schema from information_schema.tables where table_name = ?", [name]
-            ).fetchone()
-            assert found, f"{name} has not been built"
-            result = connection.execute(f"select * from {found[0]}.{name}")
-            keep = [i for i, column in enumerate(result.description) if column[0] not in ignoring]
-            names = [result.description[i][0] for i in keep]
-            return Counter(tuple(zip(names, (row[i] for i in keep), strict=True)) for row in result.fetchall())
+            places = "select table_name, table_schema from information_schema.tables"
+            schemas = dict(connection.execute(places).fetchall())
+            return {name: _content(connection, schemas, name, set(ignoring)) for name in names}
 
     def consumed(self, model: str) -> set[tuple[str, str]]:
         """The ledger's entries of a model: parent and batch."""
         query = f"select parent, batch_id from gtm_meta.consumed_batches where model = '{model}'"
         return set(self.rows(query))
+
+
+def _content(
+    connection: duckdb.DuckDBPyConnection, schemas: Mapping[str, str], name: str, ignoring: set[str]
+) -> Counter[tuple]:
+    assert name in schemas, f"{name} has not been built"
+    result = connection.execute(f"select * from {schemas[name]}.{name}")
+    keep = [i for i, column in enumerate(result.description) if column[0] not in ignoring]
+    names = [result.description[i][0] for i in keep]
+    return Counter(tuple(zip(names, (row[i] for i in keep), strict=True)) for row in result.fetchall())
 
 
 def as_page(records: Iterable[Mapping[str, object]]) -> pl.DataFrame:
@@ -219,6 +234,24 @@ def empty_tables(home: Home, *names: str) -> None:
     for name in names:
         if not home.lake.batches(TABLES[name]):
             home.land(name, partition(1))
+
+
+def incremental_models() -> list[str]:
+    """All incremental models of the project."""
+    nodes = parsed().nodes.values()
+    return sorted(n.name for n in nodes if n.resource_type == "model" and n.config.materialized == "incremental")
+
+
+def with_ancestors(*names: str) -> list[str]:
+    """The models and all models that they are built from."""
+    manifest, found = parsed(), set()
+    waiting = [f"model.gtm_dbt.{name}" for name in names]
+    while waiting:
+        id_ = waiting.pop()
+        if id_ in manifest.nodes and manifest.nodes[id_].resource_type == "model" and id_ not in found:
+            found.add(id_)
+            waiting += manifest.nodes[id_].depends_on.nodes
+    return sorted(manifest.nodes[id_].name for id_ in found)
 
 
 def describe(result: dbtRunnerResult) -> str:

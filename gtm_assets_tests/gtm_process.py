@@ -58,7 +58,7 @@ class GtmHome:
 
     def command(self, *arguments: str) -> Finished:
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)
         return Finished(process.returncode, output)
 
     def run(self, *arguments: str) -> Finished:
@@ -73,9 +73,9 @@ class GtmHome:
         return self.path / "published" / "gtm.duckdb"
 
     @property
-    def seconds_file(self) -> Path:
-        """Beside the folder: how long its first run took."""
-        return self.path.with_suffix(".seconds")
+    def output_file(self) -> Path:
+        """Beside the folder: what its first run said."""
+        return self.path.with_suffix(".txt")
 
     def lake_files(self) -> dict[str, bytes]:
         lake = self.path / "lake"

@@ -1,33 +1,19 @@
-"""Events, emails and forecasts: incremental equals full refresh, and they follow what they point to."""
+"""Events and emails follow what they point to."""
 
 from __future__ import annotations
 
-import random
 from datetime import datetime
-
-import pytest
 
 from gtm_assets_tests.dbt_harness import CREATED, Home, account, at, contact, empty_tables, partition, user
 
 MODELS = [
     *(f"base_salesforce__{table}" for table in ("account", "user", "contact", "event", "email_message")),
     "int_account_versions",
-    "int_forecasting_item_versions",
     "dim_account_scd2",
     "fct_event",
     "fct_email_message",
 ]
 VIEWS = [f"stg_salesforce__{table}" for table in ("user", "contact", "event", "email_message")]
-ALONE = [
-    "base_salesforce__event",
-    "base_salesforce__email_message",
-    "base_salesforce__user",
-    "int_account_versions",
-    "dim_account_scd2",
-    "fct_event",
-    "fct_email_message",
-]
-DAYS = range(2, 10)
 
 
 def event(number: int, modified: datetime, **changes: object) -> dict[str, object]:
@@ -54,89 +40,17 @@ def email_message(number: int, modified: datetime, **changes: object) -> dict[st
     } | changes
 
 
-def forecast(number: int, modified: datetime, **changes: object) -> dict[str, object]:
-    """A forecast, as last modified at an instant."""
-    return {
-        "id": f"0G3{number:015d}",
-        "forecasting_item_category": "CommitOnly",
-        "forecast_amount": 100,
-        "system_modstamp": modified,
-        "_fivetran_deleted": False,
-    } | changes
-
-
 TABLES = {
     "account": account,
     "user": user,
     "contact": contact,
     "event": event,
     "email_message": email_message,
-    "forecasting_item": forecast,
 }
 
 
 def id_of(make, number: int | None) -> str | None:
     return None if number is None else make(number, CREATED)["id"]
-
-
-def random_record(rng: random.Random, table: str, day: int) -> dict:
-    """A version of one of few records, with few distinct instants, so that ties and references abound."""
-    modified = at(max(1, day - rng.choice([0, 0, 0, 1, 4])), rng.choice([1, 2]))
-    deleted = rng.random() < 0.15
-    if table == "account":
-        changes = {"industry": rng.choice(["a", "b", None]), "is_deleted": deleted}
-        return account(rng.randrange(6), modified, created_date=rng.choice([CREATED, at(4)]), **changes)
-    if table == "user":
-        return user(rng.randrange(4), modified, division=rng.choice("ab"), _fivetran_deleted=deleted)
-    if table == "contact":
-        return contact(rng.randrange(4), modified, title=rng.choice("ab"), is_deleted=deleted)
-    if table == "forecasting_item":
-        amount = rng.choice([1, 2])
-        return forecast(rng.randrange(6), modified, forecast_amount=amount, _fivetran_deleted=deleted)
-    owner, about = (
-        id_of(user, rng.choice([0, 1, 2, 3, 9, None])),
-        id_of(account, rng.choice([0, 1, 2, 3, 4, 9, None])),
-    )
-    happened = rng.choice([at(rng.choice(DAYS)), at(25), None])
-    if table == "email_message":
-        changes = {"created_by_id": owner, "related_to_id": about, "message_date": happened, "open_count_c": day}
-        return email_message(rng.randrange(20), modified, is_deleted=deleted, **changes)
-    return event(
-        rng.randrange(20),
-        modified,
-        owner_id=owner,
-        account_id=about,
-        who_id=id_of(contact, rng.choice([0, 1, 2, 3, 9, None])),
-        start_date_time=happened,
-        is_deleted=deleted,
-    )
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_incremental_equals_full_refresh_after_random_landings_and_builds(tmp_path, seed):
-    rng = random.Random(seed)
-    home = Home(tmp_path / "gtm")
-    empty_tables(home, *TABLES)
-    home.build(*MODELS, *VIEWS)
-    landed = []
-    for _step in range(4):
-        for table in ("event", "email_message", *rng.choices(list(TABLES), k=3)):
-            if landed and rng.random() < 0.2:
-                table, day, records = rng.choice(landed)
-            else:
-                day = rng.choice(DAYS)
-                records = [random_record(rng, table, day) for _ in range(rng.randint(1, 12))]
-                landed.append((table, day, records))
-            home.land(table, partition(day), *records)
-        home.build(*rng.choice([MODELS, rng.sample(ALONE, 1), rng.sample(ALONE, 2)]))
-    home.build(*MODELS)
-
-    full = home.twin("full")
-    full.build(*MODELS, *VIEWS)
-    for model in MODELS:
-        assert home.table(model) == full.table(model), f"{model}, seed {seed}"
-    assert full.rows("select count(*) from gtm_core.fct_event")[0][0] > 5
-    assert full.rows("select count(*) from gtm_core.fct_email_message")[0][0] > 5
 
 
 def test_events_and_emails_follow_owner_account_and_contact_when_they_come_change_and_go(tmp_path):

@@ -2,134 +2,261 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
-from datetime import timedelta
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-import polars as pl
 import pytest
+from hypothesis import strategies as st
 
+from gtm_assets.fit import fit
+from gtm_assets.lake import version_hash
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets_tests.dbt_harness import CREATED, TABLES, Home, account, at, contact, partition, user
+from gtm_assets_tests.change_logs import Record, examples
+from gtm_assets_tests.dbt_harness import (
+    CREATED,
+    TABLES,
+    Home,
+    account,
+    as_page,
+    at,
+    contact,
+    parsed,
+    partition,
+    user,
+)
 
-RECORDS = 1500
+HISTORIES = 1000
 DAYS = range(2, 9)
-ACCOUNT = {
-    "account_name": "name",
-    "industry": "industry",
-    "account_type": "type",
-    "segment": "segment_c",
-    "owner_user_id": "owner_id",
-    "billing_country": "billing_country",
-    "annual_revenue_band": "annual_revenue",
+TRACKED = {
+    "account": {
+        "account_name": "name",
+        "industry": "industry",
+        "account_type": "type",
+        "segment": "segment_c",
+        "owner_user_id": "owner_id",
+        "billing_country": "billing_country",
+        "annual_revenue_band": "annual_revenue",
+    },
+    "contact": {
+        "account_id": "account_id",
+        "title": "title",
+        "department": "department",
+        "owner_user_id": "owner_id",
+    },
+    "user": {
+        "division": "division",
+        "audit_phase_c": "audit_phase_c",
+        "user_role_id": "user_role_id",
+        "manager_user_id": "manager_id",
+        "is_active": "is_active",
+    },
 }
-CONTACT = {"account_id": "account_id", "title": "title", "department": "department", "owner_user_id": "owner_id"}
-USER = {
-    "division": "division",
-    "audit_phase_c": "audit_phase_c",
-    "user_role_id": "user_role_id",
-    "manager_user_id": "manager_id",
-    "is_active": "is_active",
+"""Columns whose change begins a version, with the raw columns that they come from."""
+CARRIED = {
+    "account": {
+        "parent_account_id": "parent_id",
+        "record_type_id": "record_type_id",
+        "rating": "rating",
+        "account_source": "account_source",
+        "website": "website",
+        "number_of_employees": "number_of_employees",
+        "annual_revenue": "annual_revenue",
+        "billing_city": "billing_city",
+        "billing_state": "billing_state",
+        "currency_iso_code": "currency_iso_code",
+        "created_at": "created_date",
+    },
+    "contact": {
+        "reports_to_contact_id": "reports_to_id",
+        "contact_name": "name",
+        "email": "email",
+        "lead_source": "lead_source",
+        "mailing_country": "mailing_country",
+        "created_at": "created_date",
+    },
+    "user": {
+        "user_name": "name",
+        "email": "email",
+        "title": "title",
+        "department": "department",
+        "created_at": "created_date",
+    },
 }
-BANDS = {None: None, 5: "Under 1M", 6: "Under 1M", 1_000_000: "1M to 10M"}
-CHOICES = {"annual_revenue": list(BANDS), "is_active": [True, False, None]}
+"""Columns that have the value that they had last within the version."""
+MAKE = {"account": account, "contact": contact, "user": user}
+VALUES = {
+    "annual_revenue": (5, 999_999, 1_000_000, 49_999_999, 250_000_000, 1_000_000_000, None),
+    "number_of_employees": (1, 2, None),
+    "is_active": (True, False, None),
+}
+BANDS = {
+    1_000_000: "Under 1M",
+    10_000_000: "1M to 10M",
+    50_000_000: "10M to 50M",
+    250_000_000: "50M to 250M",
+    1_000_000_000: "250M to 1B",
+}
 
 
-def change_log(rng: random.Random, make, tracked: dict[str, str], delete_mark: str) -> dict[int, list[dict]]:
-    """Random versions by the partition in which they are found: ties, repeats, deletes, late ones, A → B → A."""
-    log: dict[int, list[dict]] = {day: [] for day in DAYS}
-    for number in range(RECORDS):
-        created = rng.choice([CREATED, None, at(1), at(4)])
-        for _ in range(rng.randint(1, 6)):
-            day = rng.choice(DAYS)
-            # Few distinct instants, so that many versions have an equal time; some found days later.
-            found = min(day + rng.choice([0, 0, 0, 2]), DAYS[-1])
-            version = make(number, at(day, rng.choice([2, 4])), created_date=created)
-            for column in tracked.values():
-                if rng.random() < 0.25:
-                    version[column] = rng.choice(CHOICES.get(column, ["a", "b", None]))
-            version[delete_mark] = rng.random() < 0.2
-            # Not tracked: carried with its last value.
-            version["email" if "email" in TABLES["user"].types and make is user else "created_by_id"] = rng.choice(
-                "xy"
+def histories(table: str) -> st.SearchStrategy[tuple[list[Record], list[tuple[int, ...]]]]:
+    """Versions of one record, and the days whose partitions find each: its own, later ones, several.
+
+    Two tracked columns change and one that is carried. The time of creation may not be known.
+    """
+
+    def vary(columns: dict[str, str]) -> st.SearchStrategy[Record]:
+        raw = st.sampled_from([name for name in columns.values() if name != "created_date"])
+        return raw.flatmap(
+            lambda name: st.lists(
+                st.sampled_from(VALUES.get(name, ("a", "b", None))).map(lambda value: {name: value}),
+                min_size=6,
+                max_size=6,
             )
-            log[found].append(version)
-            if rng.random() < 0.1:
-                log[min(found + 1, DAYS[-1])].append(version)
-    return log
+        )
+
+    moments = st.lists(
+        st.tuples(
+            st.integers(DAYS[0], DAYS[-1] - 2),
+            st.sampled_from([2, 4]),
+            st.sampled_from([(0,), (0,), (0, 1), (1,), (2, 0), (2,)]),
+            st.sampled_from([False, False, False, None, True]),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+    created = st.sampled_from([CREATED, None, at(1), at(4)])
+
+    def put_together(drawn) -> tuple[list[Record], list[tuple[int, ...]]]:
+        moments, one, other, carried, created_date = drawn
+        made, found = [], []
+        for number, (day, hours, later, deleted) in enumerate(moments):
+            changes = one[number] | other[number] | carried[number]
+            mark = {TABLES[table].deletes.value: deleted}
+            made.append(MAKE[table](0, at(day, hours), created_date=created_date, **changes | mark))
+            found.append(tuple(day + days for days in later))
+        return made, found
+
+    return st.tuples(moments, vary(TRACKED[table]), vary(TRACKED[table]), vary(CARRIED[table]), created).map(
+        put_together
+    )
 
 
-def oracle(versions: list[dict], table: RawTable, tracked: dict[str, str]) -> list[dict]:
-    """The history of one record. ``versions`` are those of the lake, each with its first partition."""
-    deleted = table.deletes.value
+def oracle(table: str, versions: list[Record]) -> list[Record]:
+    """The history of one record, from its versions, each with its hash and the first partition that found it."""
+    deleted, id_ = TABLES[table].deletes.value, versions[0]["id"]
 
-    def newness(version):
-        return (version["system_modstamp"], version["_partition"], version[deleted], version["_version_hash"])
+    def newness(version: Record):
+        return (
+            version["system_modstamp"],
+            version["_partition"],
+            bool(version[deleted]),
+            version["_version_hash"],
+        )
 
-    at_one_time = [
-        list(group)[-1] for _, group in groupby(sorted(versions, key=newness), key=lambda v: newness(v)[0])
-    ]
-    history: list[dict] = []
-    before = None
-    for version in at_one_time:
-        values = {name: version[column] for name, column in tracked.items()}
+    by_time = groupby(sorted(versions, key=newness), key=lambda version: version["system_modstamp"])
+    history: list[Record] = []
+    before, created = None, None
+    for moment, at_one_time in by_time:
+        *_, version = at_one_time
+        values = {name: version[column] for name, column in TRACKED[table].items()}
         if "annual_revenue_band" in values:
-            amount = values["annual_revenue_band"]
-            values["annual_revenue_band"] = BANDS[None if amount is None else int(amount)]
-        state = (values, version[deleted])
+            values["annual_revenue_band"] = band(values["annual_revenue_band"])
+        if version["created_date"]:
+            created = min(created or version["created_date"], version["created_date"])
+        state = values | {"is_deleted": bool(version[deleted])}
         if state != before:
-            history.append({**values, "is_deleted": version[deleted], "valid_from": version["system_modstamp"]})
-        history[-1]["last"] = version
+            history.append(state | {"valid_from": moment})
+        history[-1] |= {name: version[column] for name, column in CARRIED[table].items()}
         before = state
-    created = min((v["created_date"] for v in versions if v["created_date"]), default=None)
     if created:
         history[0]["valid_from"] = min(created, history[0]["valid_from"])
     for row, after in zip(history, [*history[1:], None], strict=True):
-        row["valid_to"] = after["valid_from"] if after else None
-        row["is_current"] = after is None
+        begins = (row["valid_from"] - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        row |= {
+            "_scd_id": md5(f"{id_}|{begins}"),
+            f"{table}_id": id_,
+            f"{table}_key": md5(f"salesforce|{id_}"),
+            "valid_to": after["valid_from"] if after else None,
+            "is_current": after is None,
+            "source_system": "salesforce",
+        }
+        if table == "account":
+            row["account_key"] = row["_scd_id"]
+        if table == "user":
+            row["update_date"] = row["valid_from"]
     return history
 
 
-def lake_versions(home: Home, table: RawTable) -> dict[str, list[dict]]:
-    """Each version once, with the first partition that it is in, by record."""
-    versions: dict[str, dict[str, dict]] = {}
-    for batch in home.lake.batches(table):
-        for row in pl.read_parquet(batch.path, hive_partitioning=False).iter_rows(named=True):
-            known = versions.setdefault(row["id"], {})
-            known.setdefault(row["_version_hash"], row | {"_partition": batch.partition})
+def band(amount: int | None) -> str | None:
+    if amount is None:
+        return None
+    return next((name for limit, name in BANDS.items() if amount < limit), "1B and more")
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def first_sightings(raw: RawTable, log: dict[int, list[Record]]) -> dict[str, list[Record]]:
+    """Each version once, with its hash and the first partition that found it, by record."""
+    versions: dict[str, dict[str, Record]] = defaultdict(dict)
+    for day, records in sorted(log.items()):
+        hashes = version_hash(fit(raw, as_page(records)).frame)
+        for record, hash_ in zip(records, hashes, strict=True):
+            complete = dict.fromkeys(raw.types) | record | {"_version_hash": hash_, "_partition": partition(day)}
+            versions[record["id"]].setdefault(hash_, complete)
     return {id_: list(found.values()) for id_, found in versions.items()}
 
 
-@pytest.mark.parametrize(
-    ("table", "make", "tracked"),
-    [("account", account, ACCOUNT), ("contact", contact, CONTACT), ("user", user, USER)],
-    ids=["account", "contact", "user"],
-)
-def test_histories_equal_the_oracle_in_any_order_of_arrival(tmp_path, table, make, tracked):
-    raw_table, model, id_ = TABLES[table], f"dim_{table}_scd2", f"{table}_id"
-    rng = random.Random(table)
-    log = change_log(rng, make, tracked, raw_table.deletes.value)
+@pytest.mark.parametrize("table", TRACKED)
+def test_histories_equal_the_oracle_in_any_order_of_arrival(tmp_path, table):
+    model, order = f"dim_{table}_scd2", random.Random(table)
+    log: dict[int, list[Record]] = {day: [] for day in DAYS}
+    for case, (made, found) in enumerate(examples(histories(table), HISTORIES, table)):
+        for version, days in zip(made, found, strict=True):
+            for day in days:
+                log[day].append(version | {"id": MAKE[table](case, CREATED)["id"]})
     home = Home(tmp_path / "gtm")
-    days = list(DAYS)
-    rng.shuffle(days)
-    for landed in (days[:3], days[3:]):
+    # Each day once and some again, in three builds.
+    days = [*DAYS, *order.sample(DAYS, 3)]
+    order.shuffle(days)
+    for landed in (days[:3], days[3:7], days[7:]):
         for day in landed:
             home.land(table, partition(day), *log[day])
         home.build(f"int_{table}_versions", model)
 
-    names = [id_, *tracked, "is_deleted", "valid_from", "valid_to", "is_current"]
-    found = home.rows(
-        f"select {', '.join(names)} from gtm_core.{model} where {id_} <> 'unknown'"
-        f" order by {id_}, valid_from, valid_to"
-    )
-    expected = []
-    for record, versions in sorted(lake_versions(home, raw_table).items()):
-        expected += [(record, *(row[n] for n in names[1:])) for row in oracle(versions, raw_table, tracked)]
-    assert len(expected) > 2 * RECORDS
-    assert found == expected
+    columns = list(parsed().nodes[f"model.gtm_dbt.{model}"].columns)
+    built: dict[str, list[Record]] = defaultdict(list)
+    for row in home.rows(f"select {', '.join(columns)} from gtm_core.{model} order by {table}_id, valid_from"):
+        built[row[columns.index(f"{table}_id")]].append(dict(zip(columns, row, strict=True)))
+    built.pop("unknown", None)
+    versions = first_sightings(TABLES[table], log)
+    expected = {id_: oracle(table, found) for id_, found in versions.items()}
 
-    keys = home.rows(f"select count(*), count(distinct _scd_id) from gtm_core.{model}")[0]
-    assert keys[0] == keys[1]
+    assert built.keys() == expected.keys()
+    wrong = [id_ for id_ in expected if built[id_] != expected[id_]]
+    assert not wrong, story(min(wrong, key=lambda id_: len(versions[id_])), versions, built, expected)
+    assert sum(map(len, expected.values())) > 1.8 * HISTORIES
+
+
+def story(id_: str, versions, built, expected) -> str:
+    """The shortest history that came out wrong, readable."""
+    plain = MAKE["account"](0, CREATED) | {"id": id_}
+    lines = [f"the history of {id_} is wrong. Its versions:"]
+    for version in versions[id_]:
+        told = {k: v for k, v in version.items() if v is not None and (k, v) not in plain.items()}
+        lines.append(f"  {told}")
+    same = [
+        column
+        for column in (*built[id_], *expected[id_])[0]
+        if [row[column] for row in built[id_]] == [row[column] for row in expected[id_]]
+    ]
+    for name, rows in (("built", built[id_]), ("expected", expected[id_])):
+        lines += [f"{name}:", *(f"  { {k: v for k, v in row.items() if k not in same} }" for row in rows)]
+    return "\n".join(lines)
 
 
 def test_the_key_of_a_version_stays_when_an_earlier_one_arrives_late(tmp_path):
@@ -145,16 +272,3 @@ def test_the_key_of_a_version_stays_when_an_earlier_one_arrives_late(tmp_path):
     after = home.rows("select valid_from, _scd_id from gtm_core.dim_account_scd2 order by 1")
     assert [row[0] for row in after[1:]] == [at(2), at(5), at(6)]
     assert after[1] == keys[1] and after[3] == keys[2]
-
-
-def test_untracked_columns_carry_the_value_that_they_had_last_within_the_version(tmp_path):
-    home = Home(tmp_path / "gtm")
-    home.land("account", partition(2), account(1, at(2), rating="Cold"), account(1, at(2, 7), rating="Hot"))
-    home.land("account", partition(3), account(1, at(3), rating=None, industry="new"))
-    home.build("int_account_versions", "dim_account_scd2")
-
-    rows = home.rows(
-        "select rating, valid_from, valid_to from gtm_core.dim_account_scd2 where account_id like '001%'"
-    )
-    assert sorted(rows, key=lambda row: row[1]) == [("Hot", CREATED, at(3)), (None, at(3), None)]
-    assert at(3) - at(2) == timedelta(days=1)

@@ -1,83 +1,131 @@
-"""Incremental equals full refresh, after any sequence of landings and of models built alone or together."""
+"""Incremental equals full refresh for every incremental model, after random sequences of landings and builds.
+
+Each day some tables land their partition, some an earlier one late or again, and some models are built. What the
+tables were on a day is what a build as of that day gives, whatever has come since.
+"""
 
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 
-import pytest
+from hypothesis import strategies as st
 
-from gtm_assets_tests.dbt_harness import CREATED, Home, account, at, contact, empty_tables, partition, task, user
+from gtm_assets.partitions import boundary
+from gtm_assets_tests.change_logs import ChangeLog, assert_equal, examples, id_of
+from gtm_assets_tests.dbt_harness import (
+    TABLES,
+    Home,
+    account,
+    at,
+    contact,
+    empty_tables,
+    incremental_models,
+    parsed,
+    partition,
+    task,
+    user,
+    with_ancestors,
+)
 
-TABLES = {"account": account, "user": user, "contact": contact, "task": task}
-MODELS = [
-    *(f"base_salesforce__{table}" for table in TABLES),
-    "int_account_versions",
-    "dim_account_scd2",
-    "fct_task",
-]
-ALONE = ["base_salesforce__task", "base_salesforce__user", "int_account_versions", "dim_account_scd2", "fct_task"]
-DAYS = range(2, 10)
+FIRST_DAY, LAST_DAY = 6, 30
+"""The days of January on which the sequence lands and builds. The partitions before them come late, or never."""
+WHOLE_BUILDS = (13, 21, LAST_DAY)
+"""Days at whose end all models are built and their tables kept."""
+REFERENCES = ("account", "user", "contact", "task")
+MORE = ("fct_opportunity_stage_history", "fct_pipeline_snapshot")
+"""Tables built anew each time, on which the days' reports stand."""
 
 
-def id_of(make, number: int | None) -> str | None:
-    return None if number is None else make(number, CREATED)["id"]
+@dataclass(frozen=True)
+class Day:
+    """What happens on a day: tables, how late their partition is, how many records it holds; models built."""
+
+    landings: list[tuple[str, int, int]]
+    build: list[str]
 
 
-def random_record(rng: random.Random, table: str, day: int) -> dict:
-    """A version of one of few records, with few distinct instants, so that ties and references abound."""
-    modified = at(max(1, day - rng.choice([0, 0, 0, 1, 4])), rng.choice([1, 2]))
-    deleted = rng.random() < 0.15
-    if table == "account":
-        changes = {"industry": rng.choice(["a", "b", None]), "is_deleted": deleted}
-        return account(rng.randrange(6), modified, created_date=rng.choice([CREATED, at(4)]), **changes)
-    if table == "user":
-        return user(rng.randrange(4), modified, division=rng.choice("ab"), _fivetran_deleted=deleted)
-    if table == "contact":
-        return contact(rng.randrange(4), modified, title=rng.choice("ab"), is_deleted=deleted)
-    closed = rng.random() < 0.5
-    return task(
-        rng.randrange(25),
-        modified,
-        owner_id=id_of(user, rng.choice([0, 1, 2, 3, 9, None])),
-        account_id=id_of(account, rng.choice([0, 1, 2, 3, 4, 5, 9, None])),
-        who_id=id_of(contact, rng.choice([0, 1, 2, 3, 9, None])),
-        is_closed=closed,
-        completed_date_time=rng.choice([at(rng.choice(DAYS)), None]) if closed else None,
-        is_deleted=deleted,
+def days() -> st.SearchStrategy[Day]:
+    children = [name for name in incremental_models() if not name.startswith("base_")]
+    # Tables with a model among these are drawn more often.
+    landing = st.tuples(
+        st.sampled_from([*TABLES, *[table for table in TABLES if is_read(table, children)] * 8]),
+        st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1, 4]),
+        st.integers(0, 8),
     )
+    models = st.lists(st.sampled_from([*incremental_models(), *children * 2]), min_size=2, max_size=5, unique=True)
+    return st.builds(Day, st.lists(landing, min_size=4, max_size=10), models)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_incremental_equals_full_refresh_after_random_landings_and_builds(tmp_path, seed):
-    rng = random.Random(seed)
-    home = Home(tmp_path / "gtm")
-    empty_tables(home, *TABLES)
-    home.build(*MODELS, "stg_salesforce__task", "stg_salesforce__user", "stg_salesforce__contact")
-    landed = []
-    for _step in range(5):
-        for table in ("task", *rng.choices(list(TABLES), k=2)):
-            if landed and rng.random() < 0.2:
-                table, day, records = rng.choice(landed)
-            else:
-                day = rng.choice(DAYS)
-                records = [random_record(rng, table, day) for _ in range(rng.randint(1, 12))]
-                landed.append((table, day, records))
-            home.land(table, partition(day), *records)
-        home.build(*rng.choice([MODELS, rng.sample(ALONE, 1), rng.sample(ALONE, 2)]))
-    home.build(*MODELS)
+def is_read(table: str, models: list[str]) -> bool:
+    """Whether one of the models reads a raw table, its base or its staging view."""
+    parents = {f"source.gtm_dbt.salesforce.{table}"}
+    parents |= {f"model.gtm_dbt.{layer}_salesforce__{table}" for layer in ("base", "stg")}
+    return any(parents & set(parsed().nodes[f"model.gtm_dbt.{model}"].depends_on.nodes) for model in models)
 
-    full = home.twin("full")
-    full.build(*MODELS, "stg_salesforce__task", "stg_salesforce__user", "stg_salesforce__contact")
-    for model in MODELS:
-        assert home.table(model) == full.table(model), f"{model}, seed {seed}"
-    assert full.rows("select count(*) from gtm_core.fct_task")[0][0] > 5
+
+def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_path):
+    home = Home(tmp_path / "gtm").seed()
+    log = ChangeLog(home, "a month")
+    compared = [*incremental_models(), *MORE]
+    models = with_ancestors(*compared)
+    for table in TABLES:
+        log.land(table, FIRST_DAY - 1, log.draw(table, FIRST_DAY - 1, 6))
+    log.build(*models, note="all")
+
+    builds, then = 0, {}
+    month = range(FIRST_DAY, LAST_DAY + 1)
+    for day, plan in zip(month, examples(days(), len(month), "days"), strict=True):
+        known_at = boundary(date(2026, 1, day + 1))
+        for number, (table, days_late, count) in enumerate(plan.landings):
+            # Each day lands its own partition of some table, which makes it the last day.
+            landed = day - (days_late if number else 0)
+            log.land(table, landed, log.draw(table, landed, count), known_at)
+        log.build(*plan.build)
+        builds += 1
+        if day in WHOLE_BUILDS:
+            log.build(*models, note="all")
+            builds += 1
+            then[known_at] = home.tables(*compared)
+    assert builds >= 25
+
+    full = home.twin("full").seed()
+    full.build(*models)
+    assert_equal(log, home, full.tables(*compared))
+    *earlier, _ = then.items()
+    for instant, tables in earlier:
+        built = home.twin(f"as-of-{instant:%d}").seed()
+        built.build(*models, variables={"as_of": str(instant)})
+        assert_equal(log, built, tables)
+    assert all(all(tables.values()) for tables in then.values())
+    assert len({len(tables["fct_task"]) for tables in then.values()}) > 1
+
+
+def test_shuffled_and_repeated_partitions_give_equal_tables_in_every_incremental_model(tmp_path):
+    chance = random.Random(0)
+    models = incremental_models()
+    in_order, shuffled = (ChangeLog(Home(tmp_path / name), "order") for name in ("in-order", "shuffled"))
+    landings = [(table, day, in_order.draw(table, day, 10)) for day in range(2, 8) for table in TABLES]
+    for landing in landings:
+        in_order.land(*landing)
+    in_order.build(*with_ancestors(*models))
+
+    landings += chance.sample(landings, len(landings) // 3)
+    chance.shuffle(landings)
+    third = len(landings) // 3
+    for some in (landings[:third], landings[third : 2 * third], landings[2 * third :]):
+        for landing in some:
+            shuffled.land(*landing)
+        shuffled.build(*with_ancestors(*models))
+
+    assert_equal(shuffled, shuffled.home, in_order.home.tables(*models))
 
 
 def test_a_task_follows_its_owner_account_and_contact_when_they_come_change_and_go(tmp_path):
     home = Home(tmp_path / "gtm")
-    empty_tables(home, *TABLES)
-    references = {"owner_id": id_of(user, 1), "account_id": id_of(account, 1), "who_id": id_of(contact, 1)}
+    empty_tables(home, *REFERENCES)
+    references = {"owner_id": id_of("user", 1), "account_id": id_of("account", 1), "who_id": id_of("contact", 1)}
     home.land("task", partition(2), task(1, at(2), **references))
     home.land("task", partition(2), task(2, at(2), **references, is_closed=True, completed_date_time=at(4)))
     home.build("+fct_task")
@@ -111,7 +159,7 @@ def test_a_task_follows_its_owner_account_and_contact_when_they_come_change_and_
 def test_a_late_batch_that_makes_an_older_version_the_newest_reaches_the_fact(tmp_path):
     """Of two versions with one cursor the later partition's wins, until it turns out to have come first."""
     home = Home(tmp_path / "gtm")
-    empty_tables(home, *TABLES)
+    empty_tables(home, *REFERENCES)
     # Late: known partitions hold it back from being landed twice, so each lands before the earlier ones.
     for day, subject in ((5, "first"), (4, "second"), (3, "first")):
         home.land("task", partition(day), task(1, at(2), subject=subject, priority=subject))
@@ -123,7 +171,7 @@ def test_a_late_batch_that_makes_an_older_version_the_newest_reaches_the_fact(tm
 
 def test_a_deleted_task_leaves_the_fact_and_comes_back(tmp_path):
     home = Home(tmp_path / "gtm")
-    empty_tables(home, *TABLES)
+    empty_tables(home, *REFERENCES)
     home.land("task", partition(2), task(1, at(2)), task(2, at(2)))
     home.build("+fct_task")
     home.land("task", partition(3), task(1, at(3), is_deleted=True))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -51,6 +52,34 @@ def test_a_run_from_nothing_publishes_and_says_so(built_home):
     assert (first, last, partitions) == ("2026-09-09", "2026-09-11", 3)
 
 
+def test_killed_at_any_moment_the_next_run_gives_the_same_tables(built_home, tmp_path):
+    """`kill -9` ten times, while landing, building, proving, publishing; each run goes on where the last died."""
+    chance, home = random.Random(20260909), GtmHome(tmp_path / "gtm")
+    tables_built = len(re.findall("^built ", built_home.output_file.read_text(), re.MULTILINE))
+    moments = [("Loading ", 1), *[("landed ", 6)] * 3]
+    moments += [("built ", int(part * tables_built)) for part in (0.01, 0.2, 0.4, 0.7, 0.9, 1)]
+    for said, times in moments:
+        process = home.start("run")
+        output = say_until(process, said, max(times, 1))
+        time.sleep(chance.uniform(0, 0.5))
+        assert process.poll() is None, f"ended before it said {said!r} {times} times:\n{output}"
+        process.kill()
+        process.communicate()
+
+    home.run().check()
+    assert differences(models(home), models(built_home)) == []
+    assert not list((home.path / "lake").rglob("*.tmp"))
+
+
+def say_until(process: subprocess.Popen, said: str, times: int) -> str:
+    """What a process says until so many lines begin with ``said``, or it ends."""
+    lines = []
+    while times and (line := process.stdout.readline()):
+        lines.append(line)
+        times -= line.startswith(said)
+    return "".join(lines)
+
+
 def test_running_again_changes_nothing(home):
     before, lake = models(home), home.lake_files()
 
@@ -96,31 +125,6 @@ def test_as_of_a_day_gives_what_was_published_on_that_day_and_touches_nothing_el
     assert (home.warehouse.read_bytes(), home.published.read_bytes()) == (warehouse, public)
     assert "nothing was known as of 2026-09-09" in home.run("--as-of", "2026-09-09").output
     assert "has not landed" in home.run("--as-of", "2026-09-13").output
-
-
-def test_killed_at_any_moment_the_next_run_gives_the_same_tables(built_home, tmp_path):
-    """`kill -9` ten times; a run that ends before its kill is compared, and the next begins from nothing."""
-    wanted, chance = models(built_home), random.Random(20260909)
-    whole = float(built_home.seconds_file.read_text())
-    home, kills, homes = GtmHome(tmp_path / "gtm-0"), 0, 0
-    while kills < 10:
-        process = home.start("run")
-        # Past the imports, before which there is nothing to disturb.
-        time.sleep(chance.uniform(0.2, 0.95) * whole)
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-            process.communicate()
-            continue
-        output, _ = process.communicate()
-        assert process.returncode == 0, output
-        assert differences(models(home), wanted) == []
-        homes += 1
-        home = GtmHome(tmp_path / f"gtm-{homes}")
-
-    home.run().check()
-    assert differences(models(home), wanted) == []
-    assert not list((home.path / "lake").rglob("*.tmp"))
 
 
 def test_an_unreadable_batch_is_named_and_landing_the_day_again_mends_it(built_home, home):

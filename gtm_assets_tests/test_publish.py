@@ -1,12 +1,15 @@
 """Publishing: what forbids it, and that readers see the old file or the new one, whole."""
 
 import dataclasses
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
+from dagster import DagsterEventType
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 
 from gtm_assets import publish as publishing
 from gtm_assets.partitions import boundary
@@ -77,6 +80,28 @@ def test_a_blocking_check_that_failed_forbids_it_and_is_named(instance):
     build(instance, result(False))
 
     with pytest.raises(PublishError, match="gtm_core/dim_user: unique_dim_user_user_key failed"):
+        refuse(verdicts(instance, {CHECK: True}))
+
+
+def test_a_check_that_was_planned_in_a_run_that_died_is_missing_and_forbids_only_where_it_blocks(instance):
+    build(instance, result(True))
+    planned = AssetCheckEvaluationPlanned(asset_key=ASSET, check_name=CHECK.name)
+    instance.event_log_storage.store_event(
+        dg.EventLogEntry(
+            error_info=None,
+            level="debug",
+            user_message="",
+            run_id=dg.DagsterRun("job").run_id,
+            timestamp=time.time(),
+            dagster_event=dg.DagsterEvent(
+                DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, "job", event_specific_data=planned
+            ),
+        )
+    )
+
+    assert outcome(instance) == "missing"
+    refuse(verdicts(instance, {CHECK: False}))
+    with pytest.raises(PublishError, match="missing"):
         refuse(verdicts(instance, {CHECK: True}))
 
 

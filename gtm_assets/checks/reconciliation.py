@@ -145,9 +145,11 @@ select
     count(*) as opportunity_count,
     count(*) filter (is_won) as won_count,
     count(*) filter (is_closed and not is_won) as lost_count,
-    sum(amount) filter (is_won) as won_amount,
-    sum(amount) filter (is_closed and not is_won) as lost_amount,
-    sum(amount) filter (not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted') as pipeline_amount
+    sum(amount_converted) filter (is_won) as won_amount,
+    sum(amount_converted) filter (is_closed and not is_won) as lost_amount,
+    sum(amount_converted) filter (
+        not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted'
+    ) as pipeline_amount
 from gtm_core.fct_opportunity
 group by all
 """,
@@ -180,6 +182,33 @@ group by all
 """,
     ),
     ReportTie(
+        "rep_executive_summary",
+        "month_start_date",
+        ("won_count", "lost_count", "won_amount", "lost_amount", "opportunities_created_count", "lead_count"),
+        """
+select
+    cast(date_trunc('month', happened_on) as date) as month_start_date,
+    count(*) filter (what = 'won') as won_count,
+    count(*) filter (what = 'lost') as lost_count,
+    sum(amount) filter (what = 'won') as won_amount,
+    sum(amount) filter (what = 'lost') as lost_amount,
+    count(*) filter (what = 'deal') as opportunities_created_count,
+    count(*) filter (what = 'lead') as lead_count
+from (
+    select close_date as happened_on, 'won' as what, amount_converted as amount
+    from gtm_core.fct_opportunity where is_won
+    union all
+    select close_date, 'lost', amount_converted from gtm_core.fct_opportunity where is_closed and not is_won
+    union all
+    select created_date, 'deal', null from gtm_core.fct_opportunity
+    union all
+    select created_date, 'lead', null from gtm_core.dim_lead where lead_key <> 'unknown'
+)
+where happened_on < (select max(month_start_date) + interval 1 month from gtm_mart.rep_executive_summary)
+group by all
+""",
+    ),
+    ReportTie(
         "rep_lead_conversion",
         "created_month",
         ("lead_count", "converted_lead_count"),
@@ -197,7 +226,13 @@ group by all
         "rep_quota_attainment",
         "period_key",
         ("quota_amount",),
-        "select period_key, sum(quota_amount) as quota_amount from gtm_core.fct_forecasting_quota group by all",
+        """
+select
+    period_key,
+    sum(quota_amount_converted) as quota_amount
+from gtm_core.fct_forecasting_quota
+group by all
+""",
     ),
     ReportTie(
         "rep_sales_velocity",

@@ -21,8 +21,8 @@ members as (
 
 touched as (
     select
-        coalesce(sum(amount), 0) as influenced_amount,
-        coalesce(sum(case when is_won then amount end), 0) as won_amount
+        coalesce(sum(amount_converted), 0) as influenced_amount,
+        coalesce(sum(case when is_won then amount_converted end), 0) as won_amount
     from {{ ref('fct_opportunity') }}
     where
         campaign_id is not null

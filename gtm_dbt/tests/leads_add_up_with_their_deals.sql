@@ -22,7 +22,7 @@ leads as (
 deals as (
     select
         count(*) as opportunity_count,
-        sum(case when is_won then amount end) as won_amount
+        sum(case when is_won then amount_converted end) as won_amount
     from {{ ref('fct_opportunity') }}
     where
         opportunity_id in (

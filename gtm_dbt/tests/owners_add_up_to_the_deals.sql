@@ -19,9 +19,9 @@ deals as (
         count(*) as deal_count,
         count(case when is_won then 1 end) as won_count,
         count(case when opportunity_status = 'Lost' then 1 end) as lost_count,
-        sum(case when is_won then amount end) as won_amount,
-        sum(case when is_open_pipeline then amount end) as pipeline_amount,
-        sum(case when is_open_pipeline then weighted_amount end) as weighted_pipeline_amount
+        sum(case when is_won then amount_converted end) as won_amount,
+        sum(case when is_open_pipeline then amount_converted end) as pipeline_amount,
+        sum(case when is_open_pipeline then weighted_amount_converted end) as weighted_pipeline_amount
     from {{ ref('fct_opportunity') }}
 )
 

@@ -41,8 +41,8 @@ closed as (
         calendar.week_end_date,
         count(case when deals_by_day.is_won then 1 end) as won_count,
         count(case when not deals_by_day.is_won then 1 end) as lost_count,
-        sum(case when deals_by_day.is_won then deals_by_day.amount end) as won_amount
-    from {{ ref('fct_opportunity_history') }} as deals_by_day
+        sum(case when deals_by_day.is_won then deals_by_day.amount_converted end) as won_amount
+    from {{ ref('int_opportunity_days') }} as deals_by_day
     inner join calendar on deals_by_day.date_key = calendar.date_key
     where deals_by_day.is_closed
     group by calendar.week_end_date

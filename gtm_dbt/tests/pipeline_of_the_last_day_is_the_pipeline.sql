@@ -15,8 +15,8 @@ snapshot as (
 deals as (
     select
         count(*) as deal_count,
-        sum(amount) as amount,
-        sum(weighted_amount) as weighted_amount
+        sum(amount_converted) as amount,
+        sum(weighted_amount_converted) as weighted_amount
     from {{ ref('fct_opportunity') }}
     where is_open_pipeline
 )

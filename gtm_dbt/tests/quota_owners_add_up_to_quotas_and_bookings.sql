@@ -15,7 +15,7 @@ reported as (
 quotas as (
     select
         period_key,
-        coalesce(sum(quota_amount), 0) as quota_amount
+        coalesce(sum(quota_amount_converted), 0) as quota_amount
     from {{ ref('fct_forecasting_quota') }}
     group by period_key
 ),
@@ -23,7 +23,7 @@ quotas as (
 bookings as (
     select
         periods.period_key,
-        coalesce(sum(deals.amount), 0) as bookings_amount
+        coalesce(sum(deals.amount_converted), 0) as bookings_amount
     from {{ ref('dim_forecasting_period') }} as periods
     left join {{ ref('fct_opportunity') }} as deals
         on

@@ -58,8 +58,8 @@ deals as (
     select
         count(case when is_won then 1 end) as won_count,
         count(case when opportunity_status = 'Lost' then 1 end) as lost_count,
-        coalesce(sum(case when is_won then amount end), 0) as won_amount,
-        coalesce(sum(case when is_open_pipeline then amount end), 0) as pipeline_amount
+        coalesce(sum(case when is_won then amount_converted end), 0) as won_amount,
+        coalesce(sum(case when is_open_pipeline then amount_converted end), 0) as pipeline_amount
     from {{ ref('fct_opportunity') }}
     where owner_user_key not in (select in_circles.user_key from in_circles)
 ),

@@ -14,3 +14,9 @@
 {% macro money(amount) -%}
     cast(coalesce({{ amount }}, 0) as decimal(18, 2))
 {%- endmacro %}
+
+
+{#- A mean amount as money; null where there is nothing to divide by. -#}
+{% macro average_amount(amount, count) -%}
+    cast({{ safe_divide(amount, count) }} as decimal(18, 2))
+{%- endmacro %}

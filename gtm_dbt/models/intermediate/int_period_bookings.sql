@@ -17,10 +17,9 @@ own_bookings as (
         deals.owner_user_key,
         periods.period_key,
         count(*) as bookings_count,
-        {{ money('sum(deals.amount)') }} as bookings_amount
+        {{ money('sum(deals.amount_converted)') }} as bookings_amount
     from deals
-    inner join periods on deals.close_date between periods.start_date and periods.end_date
-    where deals.is_won
+    inner join periods on {{ is_booked_between('deals', 'periods.start_date', 'periods.end_date') }}
     group by deals.owner_user_key, periods.period_key
 ),
 

@@ -56,7 +56,7 @@ ordered_touches as (
         touches.campaign_key,
         deals.opportunity_id,
         deals.is_won,
-        coalesce(deals.amount, 0) as amount,
+        coalesce(deals.amount_converted, 0) as amount,
         count(*) over (partition by deals.opportunity_id) as touch_count,
         row_number() over (
             partition by deals.opportunity_id
@@ -114,7 +114,6 @@ final as (
         campaigns.campaign_status,
         campaigns.start_date,
         campaigns.end_date,
-        campaigns.currency_iso_code,
         -- people
         coalesce(members_by_campaign.member_count, 0) as member_count,
         coalesce(members_by_campaign.response_count, 0) as response_count,
@@ -130,12 +129,12 @@ final as (
         {{ money('deals_by_campaign.won_amount_last_touch') }} as won_amount_last_touch,
         {{ money('deals_by_campaign.won_amount_even_touch') }} as won_amount_even_touch,
         -- what it costs and brings
-        campaigns.budgeted_cost,
-        campaigns.actual_cost,
+        campaigns.budgeted_cost_converted as budgeted_cost,
+        campaigns.actual_cost_converted as actual_cost,
         {{
             safe_divide(
-                '(coalesce(deals_by_campaign.won_amount_even_touch, 0) - campaigns.actual_cost)',
-                'campaigns.actual_cost'
+                '(coalesce(deals_by_campaign.won_amount_even_touch, 0) - campaigns.actual_cost_converted)',
+                'campaigns.actual_cost_converted'
             )
         }} as return_on_cost,
         -- provenance

@@ -43,6 +43,10 @@ forecast_history as (
     where at_one_time.rank_in_time = 1
 ),
 
+rates as (
+    select * from {{ ref('int_currency_rates') }}
+),
+
 -- The period's last day and every seventh before it, up to now.
 weeks as (
     select
@@ -84,13 +88,21 @@ forecasts as (
             when 'BestCaseOnly' then 4
             when 'PipelineOnly' then 5
         end as category_order,
-        {{ money('sum(forecast_history.forecast_amount)') }} as category_amount
+        {{
+            money(
+                'sum('
+                ~ converted('forecast_history.forecast_amount', 'forecast_history.currency_iso_code', 'rates.rate')
+                ~ ')'
+            )
+        }} as category_amount
     from weeks
     inner join forecast_history
         on
             weeks.period_id = forecast_history.period_id
             and {{ version_in_force('forecast_history', 'weeks.forecast_at') }}
     left join owners on forecast_history.owner_user_id = owners.user_id
+    left join rates
+        on {{ rate_in_force('rates', 'forecast_history.currency_iso_code', 'weeks.start_date') }}
     where not forecast_history.is_deleted
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 ),

@@ -19,7 +19,7 @@ deals_of_leads as (
         leads.lead_key,
         deals.opportunity_id,
         deals.is_won,
-        deals.amount,
+        deals.amount_converted,
         row_number() over (
             partition by deals.opportunity_id
             order by leads.converted_date, leads.created_at, leads.lead_id
@@ -38,7 +38,7 @@ leads_with_deals as (
         leads.days_to_convert,
         deals_of_leads.opportunity_id,
         deals_of_leads.is_won,
-        deals_of_leads.amount
+        deals_of_leads.amount_converted
     from leads
     left join deals_of_leads
         on leads.lead_key = deals_of_leads.lead_key and deals_of_leads.lead_number = 1
@@ -58,7 +58,7 @@ final as (
         -- deals
         count(opportunity_id) as opportunity_count,
         count(case when is_won then 1 end) as won_count,
-        {{ money('sum(case when is_won then amount end)') }} as won_amount,
+        {{ money('sum(case when is_won then amount_converted end)') }} as won_amount,
         -- provenance
         source_system
     from leads_with_deals

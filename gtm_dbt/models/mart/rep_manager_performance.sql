@@ -78,7 +78,7 @@ final as (
         numbers.weighted_pipeline_amount,
         {{ win_rate('numbers.won_count', 'numbers.lost_count') }} as win_rate_by_count,
         {{ win_rate('numbers.won_amount', 'numbers.lost_amount') }} as win_rate_by_amount,
-        cast({{ safe_divide('numbers.won_amount', 'numbers.won_count') }} as decimal(18, 2)) as average_won_amount,
+        {{ average_amount('numbers.won_amount', 'numbers.won_count') }} as average_won_amount,
         cast(cycles_by_manager.average_days_to_close as double) as average_days_to_close,
         numbers.won_count_month_to_date,
         numbers.won_count_quarter_to_date,

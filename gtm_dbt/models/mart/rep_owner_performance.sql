@@ -25,37 +25,33 @@ deals_by_owner as (
     select
         deals.owner_user_key,
         count(*) as opportunity_count,
-        count(case when deals.opportunity_status = 'Won' then 1 end) as won_count,
-        count(case when deals.opportunity_status = 'Lost' then 1 end) as lost_count,
+        {{ deal_outcomes('deals') }},
         count(case when deals.opportunity_status = 'Open' then 1 end) as open_count,
         count(case when deals.is_open_pipeline then 1 end) as pipeline_count,
-        sum(case when deals.opportunity_status = 'Won' then deals.amount end) as won_amount,
-        sum(case when deals.opportunity_status = 'Lost' then deals.amount end) as lost_amount,
-        sum(case when deals.is_open_pipeline then deals.amount end) as pipeline_amount,
-        sum(case when deals.is_open_pipeline then deals.weighted_amount end) as weighted_pipeline_amount,
-        avg(case when deals.is_closed then deals.days_to_close end) as average_days_to_close,
+        sum(case when deals.is_open_pipeline then deals.amount_converted end) as pipeline_amount,
+        sum(case when deals.is_open_pipeline then deals.weighted_amount_converted end) as weighted_pipeline_amount,
         count(
             case
-                when deals.is_won and deals.close_date between today.month_start_date and today.as_of_date
+                when {{ is_booked_between('deals', 'today.month_start_date', 'today.as_of_date') }}
                     then 1
             end
         ) as won_count_month_to_date,
         count(
             case
-                when deals.is_won and deals.close_date between today.fiscal_quarter_start_date and today.as_of_date
+                when {{ is_booked_between('deals', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
                     then 1
             end
         ) as won_count_quarter_to_date,
         sum(
             case
-                when deals.is_won and deals.close_date between today.month_start_date and today.as_of_date
-                    then deals.amount
+                when {{ is_booked_between('deals', 'today.month_start_date', 'today.as_of_date') }}
+                    then deals.amount_converted
             end
         ) as won_amount_month_to_date,
         sum(
             case
-                when deals.is_won and deals.close_date between today.fiscal_quarter_start_date and today.as_of_date
-                    then deals.amount
+                when {{ is_booked_between('deals', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
+                    then deals.amount_converted
             end
         ) as won_amount_quarter_to_date
     from deals
@@ -101,8 +97,7 @@ final as (
         {{ money('deals_by_owner.weighted_pipeline_amount') }} as weighted_pipeline_amount,
         {{ win_rate('deals_by_owner.won_count', 'deals_by_owner.lost_count') }} as win_rate_by_count,
         {{ win_rate('deals_by_owner.won_amount', 'deals_by_owner.lost_amount') }} as win_rate_by_amount,
-        cast({{ safe_divide('deals_by_owner.won_amount', 'deals_by_owner.won_count') }} as decimal(18, 2))
-            as average_won_amount,
+        {{ average_amount('deals_by_owner.won_amount', 'deals_by_owner.won_count') }} as average_won_amount,
         cast(deals_by_owner.average_days_to_close as double) as average_days_to_close,
         coalesce(deals_by_owner.won_count_month_to_date, 0) as won_count_month_to_date,
         coalesce(deals_by_owner.won_count_quarter_to_date, 0) as won_count_quarter_to_date,

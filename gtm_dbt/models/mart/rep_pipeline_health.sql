@@ -3,11 +3,7 @@
 with
 
 deals_by_day as (
-    select * from {{ ref('fct_opportunity_history') }}
-),
-
-deals as (
-    select * from {{ ref('fct_opportunity') }}
+    select * from {{ ref('int_opportunity_days') }}
 ),
 
 stages as (
@@ -18,12 +14,8 @@ owners as (
     select * from {{ ref('dim_user') }}
 ),
 
-quotas as (
-    select * from {{ ref('stg_salesforce__forecasting_quota') }}
-),
-
-periods as (
-    select * from {{ ref('stg_salesforce__period') }}
+quota_progress as (
+    select * from {{ ref('int_quota_progress') }}
 ),
 
 -- The week that is under way ends with today.
@@ -78,73 +70,6 @@ moved as (
     from compared
 ),
 
--- A quota's period is the quarter; where there are none, the period that began last.
-quotas_in_force as (
-    select
-        week_ends.week_end_date,
-        week_ends.last_day,
-        quotas.quota_owner_user_id,
-        periods.start_date,
-        periods.end_date,
-        sum(quotas.quota_amount) as quota_amount,
-        row_number() over (
-            partition by week_ends.week_end_date, quotas.quota_owner_user_id
-            order by
-                case when periods.period_type = 'Quarter' then 0 else 1 end asc,
-                periods.start_date desc,
-                periods.end_date asc
-        ) as rank_in_week
-    from (
-        select
-            week_end_date,
-            last_day
-        from calendar
-        where last_day is not null
-        group by
-            week_end_date,
-            last_day
-    ) as week_ends
-    inner join periods on week_ends.last_day between periods.start_date and periods.end_date
-    inner join quotas on periods.period_id = quotas.period_id
-    where quotas.quota_amount is not null
-    group by
-        week_ends.week_end_date,
-        week_ends.last_day,
-        quotas.quota_owner_user_id,
-        periods.period_type,
-        periods.start_date,
-        periods.end_date
-),
-
-remaining_quotas as (
-    select
-        quotas_in_force.week_end_date,
-        owners.user_key as owner_user_key,
-        quotas_in_force.end_date,
-        quotas_in_force.quota_amount,
-        cast(
-            case
-                when quotas_in_force.quota_amount > {{ money('sum(deals.amount)') }}
-                    then quotas_in_force.quota_amount - {{ money('sum(deals.amount)') }}
-                else 0
-            end
-            as decimal(18, 2)
-        ) as remaining_quota_amount
-    from quotas_in_force
-    inner join owners on quotas_in_force.quota_owner_user_id = owners.user_id
-    left join deals
-        on
-            owners.user_key = deals.owner_user_key
-            and deals.is_won
-            and deals.close_date between quotas_in_force.start_date and quotas_in_force.last_day
-    where quotas_in_force.rank_in_week = 1
-    group by
-        quotas_in_force.week_end_date,
-        owners.user_key,
-        quotas_in_force.end_date,
-        quotas_in_force.quota_amount
-),
-
 by_stage as (
     select
         moved.week_end_date,
@@ -152,19 +77,22 @@ by_stage as (
         moved.report_stage,
         moved.source_system,
         count(case when moved.is_open_at_end then 1 end) as open_count,
-        sum(case when moved.is_open_at_end then moved.amount end) as open_amount,
-        sum(case when moved.is_open_at_end then moved.weighted_amount end) as weighted_amount,
+        sum(case when moved.is_open_at_end then moved.amount_converted end) as open_amount,
+        sum(case when moved.is_open_at_end then moved.weighted_amount_converted end) as weighted_amount,
         sum(
-            case when moved.is_open_at_end and moved.close_date <= remaining_quotas.end_date then moved.amount end
+            case
+                when moved.is_open_at_end and moved.close_date <= quota_progress.end_date
+                    then moved.amount_converted
+            end
         ) as due_in_period_amount,
         count(distinct case when moved.is_added then moved.opportunity_id end) as added_count,
-        sum(case when moved.is_added then moved.amount end) as added_amount,
+        sum(case when moved.is_added then moved.amount_converted end) as added_amount,
         count(distinct case when moved.is_advanced then moved.opportunity_id end) as advanced_count,
         count(distinct case when moved.is_slipped then moved.opportunity_id end) as slipped_count,
         count(distinct case when moved.is_lost then moved.opportunity_id end) as lost_count,
-        sum(case when moved.is_lost then moved.amount end) as lost_amount,
+        sum(case when moved.is_lost then moved.amount_converted end) as lost_amount,
         count(distinct case when moved.is_won then moved.opportunity_id end) as won_count,
-        sum(case when moved.is_won then moved.amount end) as won_amount,
+        sum(case when moved.is_won then moved.amount_converted end) as won_amount,
         count(case when moved.is_open_at_end and moved.close_date < moved.date_day then 1 end) as overdue_count,
         count(
             case
@@ -175,12 +103,12 @@ by_stage as (
                     then 1
             end
         ) as idle_count,
-        max(remaining_quotas.remaining_quota_amount) as remaining_quota_amount
+        max(quota_progress.remaining_quota_amount) as remaining_quota_amount
     from moved
-    left join remaining_quotas
+    left join quota_progress
         on
-            moved.week_end_date = remaining_quotas.week_end_date
-            and moved.owner_user_key = remaining_quotas.owner_user_key
+            moved.last_day = quota_progress.report_date
+            and moved.owner_user_key = quota_progress.owner_user_key
     where
         moved.is_open_at_end
         or moved.is_added

@@ -1,13 +1,7 @@
 with
 
 quotas as (
-    select
-        owner_user_key,
-        period_key,
-        sum(quota_amount) as quota_amount,
-        sum(quota_quantity) as quota_quantity
-    from {{ ref('fct_forecasting_quota') }}
-    group by owner_user_key, period_key
+    select * from {{ ref('int_period_quotas') }}
 ),
 
 bookings as (

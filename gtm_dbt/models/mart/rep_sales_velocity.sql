@@ -43,7 +43,7 @@ cohorts as (
         sum(entered_deals.lost) as lost_count,
         count(case when deals.opportunity_status = 'Won' then 1 end) as deals_won_count,
         count(case when deals.opportunity_status = 'Lost' then 1 end) as deals_lost_count,
-        sum(case when deals.opportunity_status = 'Won' then deals.amount end) as won_amount,
+        sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_amount,
         cast(avg(case when deals.is_closed then deals.days_to_close end) as double) as average_days_to_close
     from entered_deals
     inner join deals on entered_deals.opportunity_id = deals.opportunity_id

@@ -1,25 +1,51 @@
-{#- Currencies, where what a report adds has several: then it must not be added. `of`, `and_of`: what it adds. -#}
-{% test one_currency(model, of, and_of=none) %}
+{#-
+    Currencies of amounts that cannot be added, and how many amounts have them. Without the var reporting_currency:
+    the currencies, where there are several. With it: those for which a rate is missing.
+
+    column_name: the converted amount. amount: the same as it came. beside: relations with whose amounts these are
+    compared; their currencies count too.
+-#}
+{% test one_currency(model, column_name, amount, beside=[]) %}
 
 with
 
-reported as (
-    select count(*) as row_count from {{ model }}
-),
+amounts as (
+    select
+        currency_iso_code,
+        count(*) as amount_count,
+        count(case when {{ column_name }} is null then 1 end) as amount_without_rate_count
+    from {{ model }}
+    where {{ amount }} is not null
+    group by currency_iso_code
+)
+
+{%- if var('reporting_currency', none) is not none %}
+
+select
+    currency_iso_code,
+    amount_without_rate_count
+from amounts
+where amount_without_rate_count > 0
+
+{%- else %},
 
 currencies as (
-    select currency_iso_code from {{ of }}
-    {%- if and_of %}
+    select currency_iso_code from amounts
+    {%- for other in beside %}
     union
-    select currency_iso_code from {{ and_of }}
-    {%- endif %}
+    select currency_iso_code from {{ other }}
+    {%- endfor %}
 )
 
 select
-    count(distinct currencies.currency_iso_code) as currency_count,
-    max(reported.row_count) as row_count
+    currencies.currency_iso_code,
+    coalesce(amounts.amount_count, 0) as amount_count
 from currencies
-cross join reported
-having count(distinct currencies.currency_iso_code) > 1
+left join amounts on currencies.currency_iso_code = amounts.currency_iso_code
+where
+    currencies.currency_iso_code is not null
+    and (select count(distinct all_currencies.currency_iso_code) from currencies as all_currencies) > 1
+
+{%- endif %}
 
 {% endtest %}

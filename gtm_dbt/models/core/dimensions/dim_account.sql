@@ -16,6 +16,10 @@ owners as (
     select * from {{ ref('stg_salesforce__user') }}
 ),
 
+record_types as (
+    select * from {{ ref('stg_salesforce__record_type') }}
+),
+
 final as (
     select
         -- keys
@@ -26,6 +30,7 @@ final as (
         accounts.record_type_id,
         -- what it is
         accounts.account_name,
+        record_types.record_type_name,
         accounts.account_type,
         accounts.industry,
         accounts.segment_c as segment,
@@ -51,6 +56,7 @@ final as (
     from accounts
     left join current_versions on accounts.account_id = current_versions.account_id
     left join owners on accounts.owner_user_id = owners.user_id
+    left join record_types on accounts.record_type_id = record_types.record_type_id
 ),
 
 with_unknown as (

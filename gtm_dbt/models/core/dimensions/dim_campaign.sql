@@ -8,6 +8,10 @@ users as (
     select * from {{ ref('dim_user') }}
 ),
 
+rates as (
+    select * from {{ ref('int_currency_rates') }}
+),
+
 final as (
     select
         -- keys
@@ -27,6 +31,12 @@ final as (
         campaigns.budgeted_cost,
         campaigns.actual_cost,
         campaigns.expected_revenue,
+        -- measures, in the reporting currency
+        {{ converted('campaigns.budgeted_cost', 'campaigns.currency_iso_code', 'rates.rate') }}
+            as budgeted_cost_converted,
+        {{ converted('campaigns.actual_cost', 'campaigns.currency_iso_code', 'rates.rate') }}
+            as actual_cost_converted,
+        -- measures
         campaigns.expected_response,
         campaigns.number_sent,
         -- dates
@@ -39,6 +49,15 @@ final as (
     from campaigns
     left join users on campaigns.owner_user_id = users.user_id
     left join campaigns as parents on campaigns.parent_campaign_id = parents.campaign_id
+    left join rates
+        on
+            {{
+                rate_in_force(
+                    'rates',
+                    'campaigns.currency_iso_code',
+                    'coalesce(campaigns.start_date, ' ~ to_reporting_date('campaigns.created_at') ~ ')'
+                )
+            }}
 ),
 
 with_unknown as (

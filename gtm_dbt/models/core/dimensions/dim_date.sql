@@ -1,5 +1,6 @@
 {#- Model and column of all dates that facts and reports meet; instants are those that end in _at. -#}
 {% set dated = [
+    ('int_opportunity_versions', 'close_date'),
     ('stg_salesforce__account', 'created_at'),
     ('stg_salesforce__campaign', 'start_date'),
     ('stg_salesforce__campaign', 'end_date'),
@@ -7,8 +8,10 @@
     ('stg_salesforce__campaign_member', 'created_at'),
     ('stg_salesforce__campaign_member', 'first_responded_date'),
     ('stg_salesforce__contact', 'created_at'),
+    ('stg_salesforce__email_message', 'created_at'),
     ('stg_salesforce__email_message', 'message_at'),
     ('stg_salesforce__event', 'activity_date'),
+    ('stg_salesforce__event', 'created_at'),
     ('stg_salesforce__event', 'started_at'),
     ('stg_salesforce__event', 'ended_at'),
     ('stg_salesforce__forecasting_quota', 'start_date'),

@@ -33,6 +33,7 @@ activities as (
         false as is_also_a_task,
         -- A task counts on the day of its completion, until then on that when it is due.
         coalesce(completed_date, activity_date) as activity_date,
+        completed_at,
         created_at,
         created_date,
         source_system
@@ -51,9 +52,14 @@ activities as (
         contact_id,
         lead_id,
         opportunity_id,
-        event_date <= {{ to_reporting_date(as_of()) }} as is_completed,
+        -- An event of all day, or one that does not say when it ends, is over when its day has come.
+        case
+            when is_all_day_event or ended_at is null then event_date <= {{ to_reporting_date(as_of()) }}
+            else ended_at <= {{ as_of() }}
+        end as is_completed,
         false as is_also_a_task,
         event_date as activity_date,
+        coalesce(ended_at, started_at) as completed_at,
         created_at,
         created_date,
         source_system
@@ -75,6 +81,7 @@ activities as (
         coalesce(email_messages.message_status, '') <> '5' as is_completed,
         tasks.task_id is not null as is_also_a_task,
         email_messages.email_date as activity_date,
+        email_messages.message_at as completed_at,
         email_messages.created_at,
         email_messages.created_date,
         email_messages.source_system
@@ -104,6 +111,7 @@ final as (
         coalesce(is_completed, false) and not is_also_a_task as is_counted,
         -- dates
         activity_date,
+        case when is_completed then completed_at end as completed_at,
         created_at,
         created_date,
         -- provenance

@@ -79,6 +79,7 @@ final as (
         activities.case_id,
         activities.activity_task_id,
         {{ date_key('activities.email_date') }} as email_date_key,
+        {{ date_key(to_reporting_date('activities.created_at')) }} as created_date_key,
         -- what it is
         activities.message_status,
         coalesce(activities.is_incoming, false) as is_incoming,

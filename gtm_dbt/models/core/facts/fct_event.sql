@@ -82,6 +82,7 @@ final as (
         activities.opportunity_id,
         activities.what_id,
         {{ date_key('activities.event_date') }} as event_date_key,
+        {{ date_key(to_reporting_date('activities.created_at')) }} as created_date_key,
         -- what it is
         activities.event_type,
         activities.event_subtype,

@@ -12,6 +12,10 @@ periods as (
     select * from {{ ref('dim_forecasting_period') }}
 ),
 
+rates as (
+    select * from {{ ref('int_currency_rates') }}
+),
+
 final as (
     select
         -- keys
@@ -32,12 +36,17 @@ final as (
         forecasts.forecast_amount,
         forecasts.amount_without_adjustments,
         forecasts.owner_only_amount,
+        -- measures, in the reporting currency
+        {{ converted('forecasts.forecast_amount', 'forecasts.currency_iso_code', 'rates.rate') }}
+            as forecast_amount_converted,
+        -- measures
         forecasts.forecast_quantity,
         -- provenance
         'salesforce' as source_system
     from forecasts
     left join users on forecasts.owner_user_id = users.user_id
     left join periods on forecasts.period_id = periods.period_id
+    left join rates on {{ rate_in_force('rates', 'forecasts.currency_iso_code', 'periods.start_date') }}
 )
 
 select * from final

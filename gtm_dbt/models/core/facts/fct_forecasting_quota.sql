@@ -12,6 +12,10 @@ periods as (
     select * from {{ ref('dim_forecasting_period') }}
 ),
 
+rates as (
+    select * from {{ ref('int_currency_rates') }}
+),
+
 final as (
     select
         -- keys
@@ -28,6 +32,9 @@ final as (
         quotas.currency_iso_code,
         -- measures, in the record's currency
         quotas.quota_amount,
+        -- measures, in the reporting currency
+        {{ converted('quotas.quota_amount', 'quotas.currency_iso_code', 'rates.rate') }} as quota_amount_converted,
+        -- measures
         quotas.quota_quantity,
         -- dates
         quotas.start_date,
@@ -36,6 +43,7 @@ final as (
     from quotas
     left join users on quotas.quota_owner_user_id = users.user_id
     left join periods on quotas.period_id = periods.period_id
+    left join rates on {{ rate_in_force('rates', 'quotas.currency_iso_code', 'quotas.start_date') }}
 )
 
 select * from final

@@ -16,6 +16,14 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
+record_types as (
+    select * from {{ ref('stg_salesforce__record_type') }}
+),
+
+rates as (
+    select * from {{ ref('int_currency_rates') }}
+),
+
 classified as (
     select
         opportunities.*,
@@ -53,6 +61,22 @@ with_account_version as (
             )
 ),
 
+-- By the rate of the close date, also while the deal is open.
+converted as (
+    select
+        with_account_version.*,
+        {{ converted('with_account_version.amount', 'with_account_version.currency_iso_code', 'rates.rate') }}
+            as amount_converted
+    from with_account_version
+    left join rates
+        on
+            {{
+                rate_in_force(
+                    'rates', 'with_account_version.currency_iso_code', 'with_account_version.close_date'
+                )
+            }}
+),
+
 final as (
     select
         -- keys
@@ -70,6 +94,7 @@ final as (
         -- what it is
         deals.opportunity_name,
         deals.opportunity_type,
+        record_types.record_type_name,
         deals.opportunity_status,
         deals.stage_name,
         deals.forecast_category,
@@ -85,8 +110,12 @@ final as (
         deals.expected_revenue,
         deals.arr_c,
         deals.arr_churn_c,
-        deals.probability,
         {{ weighted_amount('deals.amount', 'deals.probability') }} as weighted_amount,
+        -- measures, in the reporting currency
+        deals.amount_converted,
+        {{ weighted_amount('deals.amount_converted', 'deals.probability') }} as weighted_amount_converted,
+        -- measures
+        deals.probability,
         case when deals.is_closed_deal then {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} end
             as days_to_close,
         -- dates
@@ -97,9 +126,10 @@ final as (
         deals.last_stage_changed_at,
         -- provenance
         'salesforce' as source_system
-    from with_account_version as deals
+    from converted as deals
     left join users on deals.owner_user_id = users.user_id
     left join contacts on deals.contact_id = contacts.contact_id
+    left join record_types on deals.record_type_id = record_types.record_type_id
 )
 
 select * from final

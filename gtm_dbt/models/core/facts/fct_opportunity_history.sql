@@ -194,6 +194,7 @@ final as (
         {{ surrogate_key(['deals.opportunity_id', date_key('deals.date_day')]) }} as opportunity_day_key,
         deals.opportunity_id,
         {{ date_key('deals.date_day') }} as date_key,
+        {{ date_key('deals.close_date') }} as close_date_key,
         deals.account_id,
         case
             when users.user_id is null then {{ unknown_key() }}

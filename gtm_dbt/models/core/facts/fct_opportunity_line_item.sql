@@ -8,6 +8,10 @@ pricebook_entries as (
     select * from {{ ref('stg_salesforce__pricebook_entry') }}
 ),
 
+pricebooks as (
+    select * from {{ ref('stg_salesforce__pricebook_2') }}
+),
+
 deals as (
     select * from {{ ref('fct_opportunity') }}
 ),
@@ -20,9 +24,12 @@ products as (
 with_product as (
     select
         lines.*,
-        coalesce(lines.product_id, pricebook_entries.product_id) as line_product_id
+        coalesce(lines.product_id, pricebook_entries.product_id) as line_product_id,
+        pricebook_entries.pricebook_id,
+        pricebooks.pricebook_name
     from lines
     left join pricebook_entries on lines.pricebook_entry_id = pricebook_entries.pricebook_entry_id
+    left join pricebooks on pricebook_entries.pricebook_id = pricebooks.pricebook_id
 ),
 
 final as (
@@ -33,11 +40,13 @@ final as (
         coalesce(products.product_key, {{ unknown_key() }}) as product_key,
         with_product.line_product_id as product_id,
         with_product.pricebook_entry_id,
+        with_product.pricebook_id,
         coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
         coalesce(deals.owner_user_key, {{ unknown_key() }}) as owner_user_key,
         {{ date_key('with_product.service_date') }} as service_date_key,
         -- what it is
         with_product.opportunity_line_item_name,
+        with_product.pricebook_name,
         with_product.currency_iso_code,
         -- measures, in the record's currency
         with_product.quantity,

@@ -1,7 +1,7 @@
 with
 
 deals_by_day as (
-    select * from {{ ref('fct_opportunity_history') }}
+    select * from {{ ref('int_opportunity_days') }}
     where is_open_pipeline
 ),
 
@@ -20,8 +20,8 @@ final as (
         forecast_category,
         -- measures
         count(*) as opportunity_count,
-        {{ money('sum(amount)') }} as amount,
-        {{ money('sum(weighted_amount)') }} as weighted_amount,
+        {{ money('sum(amount_converted)') }} as amount,
+        {{ money('sum(weighted_amount_converted)') }} as weighted_amount,
         -- dates
         date_day,
         -- provenance

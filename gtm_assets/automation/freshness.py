@@ -1,0 +1,166 @@
+"""Freshness: the checks that say whether the day is there, made by a sensor while time passes and on demand."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pyarrow.parquet as pq
+
+from gtm_assets import clock
+from gtm_assets.automation.schedules import on_by_default
+from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.freshness import (
+    LANDED,
+    PUBLISHED,
+    SILENCE_DAYS,
+    Deadline,
+    landed_on_time,
+    published_on_time,
+)
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
+from gtm_assets.publish import ASSET_KEY as PUBLISHED_ASSET
+from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.salesforce.assets import asset_key
+
+
+class Freshness:
+    """The freshness of one state folder: of each raw table, and of the published file."""
+
+    def __init__(self, settings: Settings, lake: Lake, tables: Sequence[RawTable]) -> None:
+        """Nothing is read before it is asked for."""
+        self._settings, self._lake = settings, lake
+        self.calendar = Calendar.of(settings)
+        self.tables = {dg.AssetCheckKey(asset_key(table), LANDED): table for table in tables}
+        self.published = dg.AssetCheckKey(PUBLISHED_ASSET, PUBLISHED)
+
+    @property
+    def keys(self) -> list[dg.AssetCheckKey]:
+        """The keys of its checks."""
+        return [*self.tables, self.published]
+
+    def finding(self, key: dg.AssetCheckKey, now: datetime) -> Finding:
+        """The finding of one of its checks at an instant."""
+        if key == self.published:
+            as_of = published_as_of(self._settings.published_path)
+            return published_on_time(self.calendar, as_of, now, publishing_deadline(self._settings))
+        table = self.tables[key]
+        recent = self.calendar.closed(now)[-SILENCE_DAYS:]
+        landed = {partition: _records(self._lake, table, partition) for partition in recent}
+        return landed_on_time(
+            table.qualified_name,
+            self.calendar,
+            {partition: count for partition, count in landed.items() if count is not None},
+            now,
+            landing_deadline(self._settings),
+        )
+
+
+def landing_deadline(settings: Settings) -> Deadline:
+    """By when a partition is to have landed, counted from its end."""
+    return Deadline(
+        timedelta(0),
+        timedelta(minutes=settings.landing_late_minutes),
+        timedelta(minutes=settings.landing_missed_minutes),
+    )
+
+
+def publishing_deadline(settings: Settings) -> Deadline:
+    """By when a partition is to be published, counted from its end."""
+    return Deadline(
+        timedelta(minutes=settings.publish_deadline_minutes),
+        timedelta(minutes=settings.publish_late_minutes),
+        timedelta(minutes=settings.publish_missed_minutes),
+    )
+
+
+def _records(lake: Lake, table: RawTable, partition: str) -> int | None:
+    files = list(lake.partition_dir(table, partition).glob("*.parquet"))
+    return sum(pq.read_metadata(file).num_rows for file in files) if files else None
+
+
+def published_as_of(path: Path) -> datetime | None:
+    """The instant up to which the published file knows; None where nothing is published."""
+    if not path.exists():
+        return None
+    with duckdb.connect(str(path), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute("select as_of from gtm_meta.publication").fetchone()[0]
+
+
+def freshness_checks(freshness: Freshness) -> dg.AssetChecksDefinition:
+    """The checks, for whoever wants them now. No job makes them: while a backfill runs, days are missing."""
+    specs = [
+        dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_DESCRIPTIONS[key.name])
+        for key in freshness.keys
+    ]
+
+    @dg.multi_asset_check(name="freshness", specs=specs, can_subset=True)
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        now = clock.now()
+        for key in sorted(context.selected_asset_check_keys):
+            yield freshness.finding(key, now).result(key)
+
+    return check
+
+
+_DESCRIPTIONS = {
+    LANDED: "Every partition that is over has landed, and the table has not fallen silent.",
+    PUBLISHED: "The newest partition that is over is published.",
+}
+
+
+def freshness_sensor(settings: Settings, freshness: Freshness) -> dg.SensorDefinition:
+    """Makes the checks each minute and records a result where it differs from the one before, or for a new day."""
+    running, stopped = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+
+    @dg.sensor(
+        name="freshness",
+        minimum_interval_seconds=60,
+        default_status=running if on_by_default(settings) else stopped,
+        description="Says of each raw table and of the published file whether the newest day is there in time.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told = json.loads(context.cursor or "{}")
+        now = clock.now()
+        states = {}
+        for key in freshness.keys:
+            finding = freshness.finding(key, now)
+            name = f"{key.asset_key.to_user_string()} {key.name}"
+            states[name] = _state(finding, freshness.calendar, now)
+            if states[name] != told.get(name):
+                context.instance.report_runless_asset_event(finding.evaluation(key))
+        context.update_cursor(json.dumps(states))
+        late = [name for name, state in states.items() if not state.endswith("passed")]
+        return dg.SkipReason(f"Not fresh: {', '.join(late)}." if late else "All is fresh.")
+
+    return sensor
+
+
+def _state(finding: Finding, calendar: Calendar, now: datetime) -> str:
+    over = calendar.closed(now)
+    return f"{over[-1] if over else ''} {'passed' if finding.passed else finding.severity.value}"
+
+
+def policies(settings: Settings) -> Mapping[str, dg.FreshnessPolicy]:
+    """Dagster's own policies by layer: that the asset was made after the day's end and before its deadline.
+
+    None on a calendar that ends: no day follows.
+    """
+    if settings.last_partition is not None:
+        return {}
+    landing = landing_deadline(settings).missed
+    publishing = publishing_deadline(settings)
+    built = _daily(publishing.due + publishing.missed)
+    return {"raw": _daily(landing), "core": built, "mart": built, "published": built}
+
+
+def _daily(after: timedelta) -> dg.FreshnessPolicy:
+    deadline = datetime(2000, 1, 1, BOUNDARY.hour, BOUNDARY.minute) + after
+    return dg.FreshnessPolicy.cron(
+        deadline_cron=f"{deadline.minute} {deadline.hour} * * *", lower_bound_delta=after, timezone=TIMEZONE
+    )

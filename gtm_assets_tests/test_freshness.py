@@ -1,0 +1,154 @@
+"""Freshness by partition: what is late is told with what it waits for, what is in time is left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from gtm_assets.checks.freshness import Deadline, landed_on_time, published_on_time
+from gtm_assets.checks.service_levels import DAYS, days_on_time, judge
+from gtm_assets.partitions import Calendar
+
+CALENDAR = Calendar(date(2026, 2, 1), None)
+LANDING = Deadline(timedelta(0), timedelta(minutes=30), timedelta(minutes=60))
+PUBLISHING = Deadline(timedelta(minutes=60), timedelta(minutes=15), timedelta(minutes=30))
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+LAST = "2026-03-10"
+END = CALENDAR.window(LAST).end
+
+
+def landed(upto: str, **counts: int) -> dict[str, int]:
+    keys = [key for key in CALENDAR.closed(END + timedelta(days=9)) if key <= upto]
+    return dict.fromkeys(keys, 5) | {key.replace("_", "-").removeprefix("d-"): n for key, n in counts.items()}
+
+
+def test_a_table_that_has_landed_all_that_is_over_is_on_time():
+    found = landed_on_time("salesforce.task", CALENDAR, landed(LAST), END + timedelta(hours=20), LANDING)
+
+    assert found.passed
+    assert "up to 2026-03-10 have landed" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("minutes", "passed", "severity"),
+    [
+        (0, True, None),
+        (29, True, None),
+        (30, False, WARN),
+        (59, False, WARN),
+        (60, False, ERROR),
+        (900, False, ERROR),
+    ],
+)
+def test_a_day_that_has_not_landed_warns_after_half_an_hour_and_is_critical_after_one(minutes, passed, severity):
+    now = END + timedelta(minutes=minutes)
+
+    found = landed_on_time("salesforce.task", CALENDAR, landed("2026-03-09"), now, LANDING)
+
+    assert found.passed == passed
+    if not passed:
+        assert found.severity == severity
+        assert "salesforce.task has not landed partition 2026-03-10" in found.sentence
+        assert "gtm run --from 2026-03-10 --to 2026-03-10" in found.sentence
+
+
+def test_a_backfill_of_an_old_day_does_not_make_a_stale_table_look_fresh():
+    """What Dagster's own policies can't tell: something ran just now, and the day is missing all the same."""
+    holes = landed(LAST)
+    del holes["2026-03-03"]
+
+    found = landed_on_time("salesforce.task", CALENDAR, holes, END, LANDING)
+
+    assert (found.passed, found.severity) == (False, ERROR)
+    assert found.figures["missing_partitions"] == ["2026-03-03"]
+
+
+def test_a_table_that_falls_silent_for_longer_than_ever_warns():
+    quiet = {"d_2026_03_08": 0, "d_2026_03_09": 0, "d_2026_03_10": 0}
+    weekend = {"d_2026_03_01": 0, "d_2026_03_02": 0}
+
+    assert landed_on_time("t", CALENDAR, landed(LAST, **weekend), END, LANDING).passed
+    found = landed_on_time("t", CALENDAR, landed(LAST, **quiet, **weekend), END, LANDING)
+    never = landed_on_time("t", CALENDAR, dict.fromkeys(landed(LAST), 0), END, LANDING)
+
+    assert (found.passed, found.severity) == (False, WARN)
+    assert (found.figures["silent_days"], found.figures["usual_silent_days"]) == (3, 2)
+    assert never.passed
+
+
+@pytest.mark.parametrize(
+    ("minutes", "passed", "severity"),
+    [(74, True, None), (75, False, WARN), (89, False, WARN), (90, False, ERROR)],
+)
+def test_the_published_file_is_late_after_its_deadline(minutes, passed, severity):
+    yesterday = CALENDAR.window("2026-03-09").end
+
+    found = published_on_time(CALENDAR, yesterday, END + timedelta(minutes=minutes), PUBLISHING)
+
+    assert found.passed == passed
+    assert passed or found.severity == severity
+    assert passed or "what is published is of 2026-03-11 04:49 UTC" in found.sentence
+
+
+def test_the_published_file_is_on_time_once_it_knows_the_day():
+    assert published_on_time(CALENDAR, END, END + timedelta(hours=12), PUBLISHING).passed
+    assert not published_on_time(CALENDAR, None, END + timedelta(hours=12), PUBLISHING).passed
+
+
+# -- service levels ---------------------------------------------------------------------------------------------
+
+
+def days(late_table: str | None = None, late_file: str | None = None, first: str = "2026-02-01"):
+    keys = [key for key in CALENDAR.closed(END) if key >= first]
+    landed_at = {
+        table: {key: CALENDAR.window(key).end + timedelta(minutes=5) for key in keys} for table in ("task", "lead")
+    }
+    published_at = [
+        (CALENDAR.window(key).end + timedelta(minutes=20), CALENDAR.window(key).end)
+        for key in keys
+        if key != late_file
+    ]
+    if late_table:
+        landed_at["lead"][late_table] += timedelta(hours=2)
+    if late_file:
+        published_at.append((CALENDAR.window(late_file).end + timedelta(hours=5), CALENDAR.window(late_file).end))
+    return days_on_time(CALENDAR, END + timedelta(hours=3), landed_at, published_at, LANDING, PUBLISHING)
+
+
+def test_thirty_days_on_time_meet_the_level():
+    measured = days()
+
+    assert len(measured.judged) == DAYS
+    assert measured.share == 1
+    assert judge(measured, 200, 200, []).passed
+
+
+@pytest.mark.parametrize(
+    ("late", "why"), [({"late_table": LAST}, "lead landed late"), ({"late_file": LAST}, "published")]
+)
+def test_one_late_day_in_thirty_breaks_it_and_is_named(late, why):
+    measured = days(**late)
+    found = judge(measured, 200, 200, [])
+
+    assert measured.share == pytest.approx(29 / 30)
+    assert (found.passed, found.severity) == (False, ERROR)
+    assert f"96.7% of 30 days were on time, 99.5% were promised ({LAST}: {why}" in found.sentence
+
+
+def test_days_before_the_platform_ran_are_not_judged():
+    assert len(days(first="2026-03-06").judged) == 4
+
+
+def test_failed_transformations_and_standing_discrepancies_break_it():
+    assert judge(days(), 99, 100, []).passed
+    assert "98.0% of 100 transformations succeeded" in judge(days(), 98, 100, []).sentence
+    assert "discrepancies stand: gtm_core/x" in judge(days(), 1, 1, ["gtm_core/x reconciles_with_source"]).sentence
+
+
+def test_nothing_is_promised_before_the_first_deadline():
+    found = judge(days_on_time(CALENDAR, datetime(2026, 2, 1, tzinfo=UTC), {}, [], LANDING, PUBLISHING), 0, 0, [])
+
+    assert found.passed
+    assert "no day was due yet" in found.sentence

@@ -1,0 +1,23 @@
+{#- Columns of a select over deals: what became of those of a group. `deals`: alias of fct_opportunity. -#}
+{% macro deal_outcomes(deals) -%}
+    count(case when {{ deals }}.opportunity_status = 'Won' then 1 end) as won_count,
+    count(case when {{ deals }}.opportunity_status = 'Lost' then 1 end) as lost_count,
+    sum(case when {{ deals }}.opportunity_status = 'Won' then {{ deals }}.amount_converted end) as won_amount,
+    sum(case when {{ deals }}.opportunity_status = 'Lost' then {{ deals }}.amount_converted end) as lost_amount,
+    avg(case when {{ deals }}.is_closed then {{ deals }}.days_to_close end) as average_days_to_close
+{%- endmacro %}
+
+
+{#- Condition: the deal is booked in these days, the first and the last included: won, by close date. -#}
+{% macro is_booked_between(deals, first_day, last_day) -%}
+    {{ deals }}.is_won and {{ deals }}.close_date between {{ first_day }} and {{ last_day }}
+{%- endmacro %}
+
+
+{#- Order in which an owner's quotas of overlapping periods count: the quarter's, else that of the latest period. -#}
+{% macro quota_period_order(periods) -%}
+    case when {{ periods }}.period_type = 'Quarter' then 0 else 1 end asc,
+    {{ periods }}.start_date desc,
+    {{ periods }}.end_date asc,
+    {{ periods }}.period_key asc
+{%- endmacro %}

@@ -1,0 +1,20 @@
+with
+
+quotas as (
+    select * from {{ ref('fct_forecasting_quota') }}
+),
+
+final as (
+    select
+        -- keys
+        {{ surrogate_key(['owner_user_key', 'period_key']) }} as period_quota_key,
+        owner_user_key,
+        period_key,
+        -- measures
+        cast(sum(quota_amount_converted) as decimal(18, 2)) as quota_amount,
+        sum(quota_quantity) as quota_quantity
+    from quotas
+    group by owner_user_key, period_key
+)
+
+select * from final

@@ -1,0 +1,77 @@
+-- Each step's months add up to the deals that ever entered it, under its name, and a month is the first of one.
+{{ config(meta={'dagster': {'ref': {'name': 'rep_sales_funnel_monthly'}}}) }}
+
+with
+
+reported as (
+    select
+        source_system,
+        funnel_step,
+        kpi_name,
+        sum(deals_count) as deals_count,
+        min(deals_count) as least_deals_count,
+        max(extract(day from month)) as last_day_of_month
+    from {{ ref('rep_sales_funnel_monthly') }}
+    group by source_system, funnel_step, kpi_name
+),
+
+calls_of_deals as (
+    select
+        activities.source_system,
+        activities.opportunity_id,
+        count(*) as call_count
+    from {{ ref('fct_activity') }} as activities
+    inner join {{ ref('fct_opportunity') }} as deals on activities.opportunity_id = deals.opportunity_id
+    where
+        activities.activity_type in ('Call', 'Meeting')
+        and activities.is_completed
+        and activities.activity_date is not null
+    group by activities.source_system, activities.opportunity_id
+),
+
+ever_entered as (
+    select
+        stays.source_system,
+        mapped.funnel_step,
+        count(distinct stays.opportunity_id) as deals_count
+    from {{ ref('fct_opportunity_stage_history') }} as stays
+    inner join {{ ref('salesforce_funnel_steps') }} as mapped on stays.stage_name = mapped.stage_name
+    where mapped.funnel_step is not null
+    group by stays.source_system, mapped.funnel_step
+    union all
+    select
+        calls_of_deals.source_system,
+        steps.funnel_step,
+        count(*) as deals_count
+    from calls_of_deals
+    inner join {{ ref('funnel_steps') }} as steps
+        on
+            (steps.funnel_step = 2.1 and calls_of_deals.call_count >= 1)
+            or (steps.funnel_step = 3.1 and calls_of_deals.call_count >= 2)
+    group by calls_of_deals.source_system, steps.funnel_step
+),
+
+expected as (
+    select
+        ever_entered.*,
+        steps.kpi_name
+    from ever_entered
+    inner join {{ ref('funnel_steps') }} as steps on ever_entered.funnel_step = steps.funnel_step
+)
+
+select
+    coalesce(expected.source_system, reported.source_system) as source_system,
+    coalesce(expected.funnel_step, reported.funnel_step) as funnel_step,
+    expected.deals_count,
+    reported.kpi_name as reported_kpi_name,
+    reported.deals_count as reported_deals_count
+from expected
+full outer join reported
+    on
+        expected.source_system = reported.source_system
+        and expected.funnel_step = reported.funnel_step
+        and expected.kpi_name = reported.kpi_name
+where
+    expected.deals_count is distinct from reported.deals_count
+    or reported.least_deals_count <= 0
+    or reported.last_day_of_month <> 1
