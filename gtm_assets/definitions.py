@@ -7,6 +7,7 @@ import json
 import dagster as dg
 
 from gtm_assets.automation import jobs
+from gtm_assets.automation.alerts.sensor import alerts_sensor
 from gtm_assets.checks.built import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.raw import Limits
@@ -49,6 +50,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=[proof],
         jobs=[jobs.transform] if settings.is_landed else [jobs.extract, jobs.transform, jobs.refresh],
+        sensors=[alerts_sensor(settings)],
         resources={
             "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,

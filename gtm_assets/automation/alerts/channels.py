@@ -1,0 +1,123 @@
+"""Channels: how a message reaches people. Each is one apprise URL of the settings, which is a secret.
+
+No URL, nor a part of one, reaches a log, an error or Dagster's records: apprise's and urllib3's own words, which
+may hold it, are kept back, and an error says only the channel and the answer's code.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from gtm_assets.automation.alerts.matrix import Channel, Severity
+from gtm_assets.settings import Settings
+
+LOG = "log"
+"""The channel that is always there: it is told where no other is set."""
+TIMEOUT_SECONDS = 10.0
+
+logger = logging.getLogger("gtm_assets.alerts")
+
+
+class DeliveryError(RuntimeError):
+    """A message did not reach its channel. The text names the channel and holds no part of its URL."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a channel is told. ``kind`` is that of an incident's message, ``summary`` or ``test``."""
+
+    title: str
+    body: str
+    kind: str
+    severity: Severity | None = None
+
+
+Deliver = Callable[[str, Message], None]
+"""Brings a message to the channel of this name. Raises :class:`DeliveryError`."""
+
+
+def channels_set(settings: Settings) -> tuple[Channel, ...]:
+    """The channels that have a URL."""
+    return tuple(channel for channel in Channel if getattr(settings, url_field(channel)) is not None)
+
+
+def url_field(channel: Channel) -> str:
+    """The setting that holds a channel's URL."""
+    return f"alert_{channel}_url"
+
+
+def deliver_by(settings: Settings, log: logging.Logger = logger) -> Deliver:
+    """Delivery to the channels of the settings, and to ``log``."""
+
+    def deliver(channel: str, message: Message) -> None:
+        if channel == LOG:
+            level = logging.INFO if message.kind in ("resolved", "summary", "test") else logging.WARNING
+            log.log(level, "%s\n%s", message.title, message.body)
+            return
+        url = getattr(settings, url_field(Channel(channel)))
+        if url is None:
+            raise DeliveryError(f"the channel {channel} is not set: GTM_ALERT_{channel.upper()}_URL")
+        _send(channel, url.get_secret_value(), message)
+
+    return deliver
+
+
+def _send(channel: str, url: str, message: Message) -> None:
+    setting = f"GTM_ALERT_{channel.upper()}_URL"
+    with _kept_back():
+        # Here, because most processes have nothing to tell and it takes a third of a second.
+        import apprise
+
+        # The caller retries; apprise's own retries would only hold up the tick.
+        service = apprise.Apprise()
+        if not service.add(url):
+            raise DeliveryError(f"{setting}: apprise does not know such a URL")
+        try:
+            result = service.notify(
+                title=message.title, body=message.body, notify_type=_type(message), timeout=TIMEOUT_SECONDS
+            )
+            said = "\n".join(entry.message for entry in result.logs()) if not result else ""
+        # Plugins may raise anything, and what they say may hold the URL.
+        except Exception as error:
+            raise DeliveryError(f"the channel {channel} broke off ({type(error).__name__})") from None
+    if not result:
+        code = re.search(r"\berror[=:]\s*(\d{3})\b", said)
+        raise DeliveryError(f"the channel {channel} {f'answered {code[1]}' if code else 'did not answer'}")
+
+
+def _type(message: Message) -> str:
+    by_kind = {"resolved": "success", "summary": "info", "test": "info"}
+    by_severity = {Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
+    return by_kind.get(message.kind) or by_severity.get(message.severity, "info")
+
+
+# -- keeping secrets -------------------------------------------------------------------------------------------
+
+_sending: ContextVar[bool] = ContextVar("sending an alert", default=False)
+
+
+def _not_while_sending(_: logging.LogRecord) -> bool:
+    return not _sending.get()
+
+
+@contextmanager
+def _kept_back() -> Iterator[None]:
+    """Within it, what the libraries log of the request, its URL included, goes nowhere."""
+    # apprise logs from threads of its own too. It still hears itself, which is how an answer's code is known.
+    apprise_log = logging.getLogger("apprise")
+    apprise_log.propagate = False
+    if not apprise_log.handlers:
+        apprise_log.addHandler(logging.NullHandler())
+    for name in ("urllib3.connectionpool", "urllib3.util.retry", "requests", "asyncio"):
+        if _not_while_sending not in logging.getLogger(name).filters:
+            logging.getLogger(name).addFilter(_not_while_sending)
+    token = _sending.set(True)
+    try:
+        yield
+    finally:
+        _sending.reset(token)
