@@ -230,7 +230,7 @@ def alerts() -> None:
 
 @alerts.command("test")
 @explained
-def test_alerts() -> None:
+def try_channels() -> None:
     """Read the matrix and send a test message to each channel that is set."""
     settings = load_settings()
     from gtm_assets.automation.alerts.channels import DeliveryError, Message, channels_set, deliver_by

@@ -1,8 +1,9 @@
 """Alerts: what is wrong is told once, to the right channel, and again when it is well.
 
 A tick reads the present conditions from Dagster's records (``conditions.py``), compares them with the open
-incidents (``incidents.py``), writes what is to be told by the matrix (``matrix.py``, ``alerts.yml``) and sends what
-is due (``channels.py``). The sensor ticks every 30 seconds; ``gtm run``, which has no daemon, ticks at its end.
+incidents (``incidents.py``), writes what is to be told by the matrix (``matrix.py``, ``alerts.yml``) and sends
+what is due (``channels.py``). The sensor ticks every 30 seconds; ``gtm run``, which has no daemon, ticks at its
+end.
 
 The rules:
 

@@ -1,8 +1,8 @@
 """Incidents and the messages about them: what is remembered between looks, in ``GTM_HOME/incidents.sqlite``.
 
-An incident and its messages are written in one transaction; messages are sent afterwards and marked one by one. A
-process that dies between sending and marking sends that one message again; none is lost. Only one process at a time
-looks and sends: it holds the lock file beside the database, which no crash can leave behind.
+An incident and its messages are written in one transaction; messages are sent afterwards and marked one by one.
+A process that dies between sending and marking sends that one message again; none is lost. Only one process at a
+time looks and sends: it holds the lock file beside the database, which no crash can leave behind.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ class Incidents:
     def add(self, incident: Incident) -> int:
         """Write a new incident. Returns its id."""
         cursor = self._connection.execute(
-            "insert into incident (event, severity, title, detail, blocks, link, since, opened_at, tellings, told_at)"
+            "insert into incident"
+            " (event, severity, title, detail, blocks, link, since, opened_at, tellings, told_at)"
             " values (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
             [
                 *(incident.event, incident.severity, incident.title, incident.detail),

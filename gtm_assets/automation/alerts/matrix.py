@@ -1,7 +1,7 @@
 """The matrix: which event of which severity is told to which channels, and what a check's result means.
 
-``gtm_assets/automation/alerts.yml``, or the file that ``GTM_ALERT_MATRIX`` names. It is validated whole: every mistake
-is named, with the words that may stand there.
+``gtm_assets/automation/alerts.yml``, or the file that ``GTM_ALERT_MATRIX`` names. It is validated whole: every
+mistake is named, with the words that may stand there.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def load_matrix(path: Path | None = None) -> Matrix:
     """The matrix of a file; without one, the platform's own.
 
     Raises:
-        MatrixError: the file is missing, is not YAML, or names an event, severity, channel or option that is not one.
+        MatrixError: the file is missing, is not YAML, or names an event, severity, channel or option that is none.
     """
     path = path or DEFAULT_MATRIX
     try:

@@ -37,8 +37,9 @@ def daily_summary(
     blocking = {key: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
     checks = Counter(verdict.outcome for verdict in verdicts(instance, blocking))
     lines = [
-        f"Runs in 24 hours: {runs[DagsterRunStatus.SUCCESS]:,} succeeded, {runs[DagsterRunStatus.FAILURE]:,} failed, "
-        f"{runs[DagsterRunStatus.CANCELED]:,} cancelled, {going_on:,} going on.",
+        f"Runs in 24 hours: {runs[DagsterRunStatus.SUCCESS]:,} succeeded, "
+        f"{runs[DagsterRunStatus.FAILURE]:,} failed, {runs[DagsterRunStatus.CANCELED]:,} cancelled, "
+        f"{going_on:,} going on.",
         f"Rows landed in 24 hours: {rows:,} new versions.",
         f"Published: {f'{published_at:%Y-%m-%d %H:%M} UTC' if published_at else 'nothing yet'}.",
         f"Checks: {checks['passed']:,} passed, {checks['warned']:,} warned, {checks['failed']:,} failed, "
