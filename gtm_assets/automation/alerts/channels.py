@@ -69,24 +69,22 @@ def deliver_by(settings: Settings, log: logging.Logger = logger) -> Deliver:
 
 def _send(channel: str, url: str, message: Message) -> None:
     setting = f"GTM_ALERT_{channel.upper()}_URL"
-    with _kept_back():
+    with _kept_back() as said:
         # Here, because most processes have nothing to tell and it takes a third of a second.
         import apprise
 
-        # The caller retries; apprise's own retries would only hold up the tick.
         service = apprise.Apprise()
         if not service.add(url):
             raise DeliveryError(f"{setting}: apprise does not know such a URL")
         try:
-            result = service.notify(
+            arrived = service.notify(
                 title=message.title, body=message.body, notify_type=_type(message), timeout=TIMEOUT_SECONDS
             )
-            said = "\n".join(entry.message for entry in result.logs()) if not result else ""
         # Plugins may raise anything, and what they say may hold the URL.
         except Exception as error:
             raise DeliveryError(f"the channel {channel} broke off ({type(error).__name__})") from None
-    if not result:
-        code = re.search(r"\berror[=:]\s*(\d{3})\b", said)
+    if not arrived:
+        code = re.search(r"\berror[=:]\s*(\d{3})\b", "\n".join(said))
         raise DeliveryError(f"the channel {channel} {f'answered {code[1]}' if code else 'did not answer'}")
 
 
@@ -98,26 +96,27 @@ def _type(message: Message) -> str:
 
 # -- keeping secrets -------------------------------------------------------------------------------------------
 
-_sending: ContextVar[bool] = ContextVar("sending an alert", default=False)
+_said: ContextVar[list[str] | None] = ContextVar("what was said while sending", default=None)
+_SPEAKERS = ("apprise", "requests", "urllib3.connectionpool", "urllib3.util.retry")
 
 
-def _not_while_sending(_: logging.LogRecord) -> bool:
-    return not _sending.get()
+def _keep_back(record: logging.LogRecord) -> bool:
+    said = _said.get()
+    if said is None:
+        return True
+    said.append(record.getMessage())
+    return False
 
 
 @contextmanager
-def _kept_back() -> Iterator[None]:
-    """Within it, what the libraries log of the request, its URL included, goes nowhere."""
-    # apprise logs from threads of its own too. It still hears itself, which is how an answer's code is known.
-    apprise_log = logging.getLogger("apprise")
-    apprise_log.propagate = False
-    if not apprise_log.handlers:
-        apprise_log.addHandler(logging.NullHandler())
-    for name in ("urllib3.connectionpool", "urllib3.util.retry", "requests", "asyncio"):
-        if _not_while_sending not in logging.getLogger(name).filters:
-            logging.getLogger(name).addFilter(_not_while_sending)
-    token = _sending.set(True)
+def _kept_back() -> Iterator[list[str]]:
+    """Within it, what the libraries log, the request's URL included, goes into the list and nowhere else."""
+    # Threads that apprise starts inherit the context.
+    for name in _SPEAKERS:
+        logging.getLogger(name).addFilter(_keep_back)
+    said: list[str] = []
+    token = _said.set(said)
     try:
-        yield
+        yield said
     finally:
-        _sending.reset(token)
+        _said.reset(token)

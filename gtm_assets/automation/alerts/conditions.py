@@ -125,9 +125,8 @@ class _Graph:
     def planned(self, run: dg.DagsterRun) -> frozenset[Unit]:
         """What a run was to do: its assets and checks, or the job itself where it has neither."""
         assets, checks = run.asset_selection, run.asset_check_selection
-        if assets is None and checks is None and self.repository.has_job(run.job_name):
-            layer = self.repository.get_job(run.job_name).asset_layer
-            assets, checks = layer.executable_asset_keys, layer.asset_check_keys
+        if not assets and not checks and self.repository.has_job(run.job_name):
+            assets, checks = self.repository.get_job(run.job_name).asset_layer.selected_asset_keys, None
         assets = frozenset(assets or ())
         if checks is None:
             checks = {check for check in self.assets.asset_check_keys if check.asset_key in assets}
