@@ -5,6 +5,7 @@ Real runs and check results on a real Dagster instance, and a real HTTP receiver
 
 import logging
 import multiprocessing
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 import yaml
 from dagster import DagsterRunStatus
@@ -34,6 +36,7 @@ from gtm_assets.lake import LakeError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings
 from gtm_assets_tests.alert_receiver import Receiver, receiving
+from gtm_assets_tests.gtm_process import SMALL, GtmHome
 
 SECRET = "s3cr3t-t0k3n"
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -942,3 +945,39 @@ def test_what_was_over_long_ago_is_forgotten_and_what_is_open_is_not(world, rece
         counts = [connection.execute(f"select count(*) from {t}").fetchone()[0] for t in ("incident", "member")]
     assert counts == [1, 1]
     assert world.tick().unresolved == 1
+
+
+@pytest.mark.slow
+def test_a_gtm_run_that_fails_tells_so_keeps_its_exit_code_and_leaves_no_secret_behind(
+    built_home, tmp_path, receiver
+):
+    shutil.copytree(built_home.path, tmp_path / "gtm")
+    urls = {
+        "GTM_ALERT_CHAT_URL": receiver.url("chat", SECRET),
+        "GTM_ALERT_EMAIL_URL": f"json://127.0.0.1:9/{SECRET}",
+    }
+    home = GtmHome(tmp_path / "gtm", tuple((SMALL | urls).items()))
+    with duckdb.connect(str(home.warehouse)) as connection:
+        # A user that is in the dimension's parent twice: only a fault in a model can do this.
+        connection.execute(
+            "insert into gtm_staging.base_salesforce__user select * from gtm_staging.base_salesforce__user limit 1"
+        )
+
+    failed = home.run()
+    tested = home.command("alerts", "test")
+    listed = home.command("alerts", "list").check()
+
+    assert failed.code == 1
+    critical, test = (text for text in receiver.titles("chat") if not text.startswith("Daily"))
+    assert (critical, test) == ("[critical] transform failed", "[test] gtm alerts test")
+    body = next(text for text in receiver.bodies("chat") if text.startswith("What"))
+    assert "unique_base_salesforce__user_id" in body
+    assert "The published file stays as of " in body
+    assert tested.code == 1
+    assert "chat: delivered" in tested.output
+    assert "email: not delivered: the channel email did not answer" in tested.output
+    assert "pager: not set (GTM_ALERT_PAGER_URL)" in tested.output
+    assert "transform failed" in listed.output
+    assert SECRET not in failed.output + tested.output + listed.output
+    files = [path for path in home.path.rglob("*") if path.is_file()]
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
