@@ -176,7 +176,6 @@ class _Attempt:
     record: RunRecord
     failed: Mapping[str, frozenset[Unit]]
     succeeded: frozenset[Unit]
-    works: frozenset[str]
 
     @property
     def ended(self) -> datetime:
@@ -199,12 +198,10 @@ def _attempt(instance: dg.DagsterInstance, graph: _Graph, record: RunRecord) -> 
     by_work: dict[str, set[Unit]] = {}
     for unit in failed:
         by_work.setdefault(graph.work(unit, planned, run.job_name), set()).add(unit)
-    done = {graph.work(unit, planned, run.job_name) for unit in succeeded}
     return _Attempt(
         record,
         {work: frozenset(units) for work, units in by_work.items()},
         frozenset(succeeded),
-        frozenset(done | by_work.keys()),
     )
 
 
@@ -213,14 +210,11 @@ def _failures(
 ) -> list[Condition]:
     recovered: set[Unit] = set()
     rows: dict[str, list[_Attempt]] = {}
-    over: set[str] = set()
+    # Newest first: what succeeded since is no failure any more, so those that are left failed in a row.
     for attempt in attempts:
-        for work in attempt.works:
-            if attempt.failed.get(work, frozenset()) - recovered:
-                if work not in over:
-                    rows.setdefault(work, []).append(attempt)
-            elif work not in attempt.failed and work in rows:
-                over.add(work)
+        for work, units in attempt.failed.items():
+            if units - recovered:
+                rows.setdefault(work, []).append(attempt)
         recovered |= attempt.succeeded
     return [_failure(instance, graph, work, row, settings) for work, row in rows.items()]
 
