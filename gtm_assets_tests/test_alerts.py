@@ -436,6 +436,7 @@ def test_a_late_table_that_gets_later_becomes_critical(world, receiver):
         "[now critical] salesforce/account: landed_on_time failed",
     ]
     assert "account is 61 minutes late." in receiver.bodies("chat")[1]
+    assert "Blocks: gtm_core/dim_account, gtm_mart/rep_x, salesforce/account wait." in receiver.bodies("chat")[0]
 
 
 def test_three_checks_that_fail_at_a_time_are_one_critical_incident(world, receiver):

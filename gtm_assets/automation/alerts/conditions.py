@@ -342,6 +342,9 @@ def _of_check(graph: _Graph, matrix: Matrix, key: dg.AssetCheckKey, record) -> C
     blocking = graph.assets.get_check_spec(key).blocking
     event, severity = matrix.of_check(key.name, failed, blocking)
     rows = evaluation.metadata.get("dagster_dbt/failed_row_count")
+    waiting = graph.downstream([key.asset_key]) if event in _HOLD_UP or (failed and blocking) else set()
+    if event in _HOLD_UP:
+        waiting.add(key.asset_key)
     return Condition(
         key=check_key(key),
         event=event,
@@ -350,12 +353,16 @@ def _of_check(graph: _Graph, matrix: Matrix, key: dg.AssetCheckKey, record) -> C
         detail=evaluation.description or (f"{rows.value:,} rows." if rows else ""),
         since=datetime.fromtimestamp(record.event.timestamp, UTC),
         link=check_path(key),
-        assets=frozenset(graph.downstream([key.asset_key])) if failed and blocking else frozenset(),
+        assets=frozenset(waiting),
         run_ids=frozenset({record.run_id} if record.run_id else ()),
         is_check=True,
         failed=failed,
         blocking=blocking,
     )
+
+
+_HOLD_UP = (Event.FRESHNESS, Event.PERMISSION)
+"""The table itself does not come in, so it waits with all that is made of it."""
 
 
 def check_path(check: dg.AssetCheckKey) -> str:
