@@ -32,6 +32,7 @@ from gtm_assets.automation.alerts.matrix import (
     load_matrix,
 )
 from gtm_assets.automation.alerts.sensor import alerts_sensor
+from gtm_assets.automation.alerts.summary import last_materialized
 from gtm_assets.automation.alerts.tick import tick
 from gtm_assets.lake import LakeError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
@@ -171,8 +172,11 @@ class World:
         self.settings = load_settings({k: v for k, v in (given | changes).items() if v})
 
     def with_matrix(self, **changes) -> None:
+        """The platform's own, without daily summaries, which depend on the time of day."""
+        own = yaml.safe_load(DEFAULT_MATRIX.read_text())
+        own["channels"] = {channel.value: {"daily_summary": False} for channel in Channel}
         path = self.settings.home / "matrix.yml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(DEFAULT_MATRIX.read_text()) | changes))
+        path.write_text(yaml.safe_dump(own | changes))
         self.with_settings(GTM_ALERT_MATRIX=str(path))
 
     def incidents(self) -> Incidents:
@@ -197,7 +201,7 @@ def make_world(instance: dg.DagsterInstance, receiver: Receiver, home: Path) -> 
     home.mkdir()
     urls = {f"GTM_ALERT_{c.upper()}_URL": receiver.url(c, SECRET) for c in Channel}
     world = World(instance, load_settings({"GTM_HOME": str(home), **urls}))
-    world.with_matrix(channels={c.value: {"daily_summary": False} for c in Channel})
+    world.with_matrix()
     return world
 
 
@@ -214,7 +218,7 @@ def test_a_healthy_platform_is_silent(world, receiver):
 
 def test_a_failed_build_is_told_once_with_what_since_when_what_waits_and_where_to_look(world, receiver):
     world.run("refresh")
-    published_at = datetime.now(UTC)
+    published_at = last_materialized(world.instance, PUBLISHED)
     failed = world.run("refresh", failing={"build": "salesforce.lead 2026-09-10: the batch can't be read"})
 
     world.tick()
@@ -228,7 +232,7 @@ def test_a_failed_build_is_told_once_with_what_since_when_what_waits_and_where_t
         timedelta(minutes=2)
     )
     assert "gtm_core/dim_account, gtm_mart/rep_x wait." in blocks
-    assert f"The published file stays as of {published_at:%Y-%m-%d %H:}" in blocks
+    assert f"The published file stays as of {published_at:%Y-%m-%d %H:%M} UTC." in blocks
     assert look == f"Look: http://127.0.0.1:3000/runs/{failed.run_id}"
     assert mend == "Mend: docs/runbook.md#run-failure"
     assert receiver.types == ["failure"]
@@ -828,7 +832,7 @@ def test_the_summary_says_what_the_day_was_like(world, receiver):
     runs, rows, published, checks, *rest = summary.splitlines()
     assert runs == "Runs in 24 hours: 2 succeeded, 1 failed, 0 cancelled, 0 going on."
     assert rows == "Rows landed in 24 hours: 28 new versions."
-    assert published.startswith(f"Published: {datetime.now(UTC):%Y-%m-%d} ")
+    assert published == f"Published: {last_materialized(world.instance, PUBLISHED):%Y-%m-%d %H:%M} UTC."
     assert checks == "Checks: 3 passed, 1 warned, 1 failed, 2 not run since their table was built."
     assert rest[0] == "Open incidents: 3."
     assert any(line.startswith("- [critical] transform failed, since ") for line in rest)
@@ -903,10 +907,7 @@ def test_a_missing_matrix_is_told_with_its_setting(tmp_path):
 
 
 def test_a_team_may_make_drift_critical(world, receiver):
-    world.with_matrix(
-        checks=[{"name": "schema_*", "event": "drift"}],
-        channels={c.value: {"daily_summary": False} for c in Channel},
-    )
+    world.with_matrix(checks=[{"name": "schema_*", "event": "drift"}])
     world.evaluated(DRIFT, False, ERROR)
     world.tick()
 
