@@ -79,9 +79,14 @@ def main() -> None:
 @click.option("--from", "first", metavar="DAY", help="First partition to land. Default: all not landed yet.")
 @click.option("--to", "last", metavar="DAY", help="Last partition to land. Default: the last that is over.")
 @click.option("--full-refresh", is_flag=True, help="Rebuild every model from the whole lake.")
+@click.option(
+    "--full-extraction",
+    is_flag=True,
+    help="Take all records of every table: finds hard deletes and changed formula fields. Rebuilds every model.",
+)
 @click.option("--as-of", metavar="DAY", help="Build everything as it was known at the end of that day.")
 @explained
-def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | None) -> None:
+def run(first: str | None, last: str | None, full_refresh: bool, full_extraction: bool, as_of: str | None) -> None:
     """Land records, build the warehouse, prove it and publish it.
 
     Without --from and --to, the partitions that are over and have not landed yet are landed.
@@ -91,10 +96,8 @@ def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | No
     started = time.monotonic()
     settings = load_settings()
     if as_of:
-        if first or last or full_refresh:
-            raise click.UsageError(
-                "--as-of builds from the lake alone: leave --from, --to and --full-refresh out."
-            )
+        if first or last or full_refresh or full_extraction:
+            raise click.UsageError("--as-of builds from the lake alone: leave the other options out.")
         from gtm_assets.as_of import build_as_of
 
         built = build_as_of(settings, as_of, console.print)
@@ -104,7 +107,11 @@ def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | No
         return
     from gtm_assets.refresh import refresh
 
-    outcome = refresh(settings, console, first, last, full_refresh)
+    if full_extraction and (first or last):
+        raise click.UsageError(
+            "--full-extraction is of the last partition that is over: leave --from and --to out."
+        )
+    outcome = refresh(settings, console, first, last, full_refresh, full_extraction)
     if outcome.errors and disk_is_full(settings.home):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gtm_assets import clock
 from gtm_assets.automation import jobs
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
@@ -87,11 +88,18 @@ def _one_liner(settings: Settings) -> str:
 
 
 def refresh(
-    settings: Settings, console: Console, first: str | None, last: str | None, full_refresh: bool
+    settings: Settings,
+    console: Console,
+    first: str | None,
+    last: str | None,
+    full_refresh: bool = False,
+    full_extraction: bool = False,
 ) -> Outcome:
     """Land what is wanted, build, prove and publish.
 
-    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet.
+    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet. ``full_refresh``
+    rebuilds every model; ``full_extraction`` does so too, and takes all records of every table for the last
+    partition.
 
     Raises:
         PartitionError: the range is not one that can be landed.
@@ -100,14 +108,15 @@ def refresh(
     """
     lake = Lake(settings.lake_dir)
     if settings.is_landed:
-        if first or last:
+        if first or last or full_extraction:
             raise PartitionError(
-                "--from and --to name partitions to land: with GTM_SALESFORCE_SOURCE=landed another loader lands"
+                "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=landed another "
+                "loader does that"
             )
         check_landing(settings)
         keys = []
     else:
-        keys = Calendar.of(settings).range(first, last, datetime.now(UTC))
+        keys = Calendar.of(settings).range(first, last, clock.now())
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
@@ -121,7 +130,12 @@ def refresh(
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
-        return _Refresh(instance, defs, console).run(extractions(wanted), full_refresh)
+        refresh = _Refresh(instance, defs, console)
+        if full_extraction:
+            before = {table: [key for key in wanted[table] if key != keys[-1]] for table in OBJECTS}
+            plan = [*extractions(before), Extraction(OBJECTS, (keys[-1],))]
+            return refresh.run(plan, jobs.full_refresh, jobs.EXTRACT_ALL | jobs.REBUILD)
+        return refresh.run(extractions(wanted), jobs.refresh, jobs.REBUILD if full_refresh else {})
 
 
 class _Refresh:
@@ -134,7 +148,8 @@ class _Refresh:
         self.built = [key for key in self.layers if self.layers[key] != "raw"]
         self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
 
-    def run(self, plan: list[Extraction], full_refresh: bool) -> Outcome:
+    def run(self, plan: list[Extraction], last_job: dg.JobDefinition, ops: Mapping) -> Outcome:
+        """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""
         partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
         with Progress(
             TextColumn("{task.description}"),
@@ -148,15 +163,15 @@ class _Refresh:
             self.landing = self.progress.add_task("landing partitions", total=partitions)
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
-                self._follow(jobs.transform.name, full_refresh=full_refresh)
+                self._follow(jobs.transform.name, run_config={"ops": ops})
             for extraction in plan:
                 is_last = extraction is plan[-1]
                 raw = [asset_key(table) for table in extraction.tables]
                 self._follow(
-                    jobs.refresh.name if is_last else jobs.extract.name,
+                    last_job.name if is_last else jobs.extract.name,
                     partitions=extraction.partitions,
                     assets=[*raw, *self.built] if is_last else raw,
-                    full_refresh=full_refresh and is_last,
+                    run_config={"ops": ops} if is_last else None,
                 )
                 if self.outcome.errors:
                     break

@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 SYNTHETIC_DAYS = 30
+HARD_DELETE_LIMIT = 0.2
+RETRY_SECONDS = 15.0
 
 
 class SettingsError(ValueError):
@@ -58,6 +60,17 @@ class Settings(BaseSettings):
     synthetic_seed: int = Field(default=1, ge=0, description="Seed of the synthetic org.")
     executor: Literal["in_process", "multiprocess"] = Field(
         default="in_process", description="How the steps of a run are executed."
+    )
+    hard_delete_limit: float = Field(
+        default=HARD_DELETE_LIMIT,
+        ge=0,
+        le=1,
+        description="Share of a table's live records that a full extraction may lack; above it nothing lands.",
+    )
+    retry_seconds: float = Field(
+        default=RETRY_SECONDS,
+        ge=0,
+        description="Seconds before a failure that may pass is tried again; four times as many the next time.",
     )
     dbt_threads: int = Field(default=2, ge=1, le=64, description="Models that dbt builds at a time.")
     volume_tolerance: float = Field(

@@ -95,10 +95,10 @@ def test_keys_are_guarded_by_blocking_checks(defs, graph):
 def test_the_jobs_cover_the_graph(defs, graph):
     keys = {
         name: defs.resolve_job_def(name).asset_layer.executable_asset_keys
-        for name in ("extract", "transform", "refresh")
+        for name in ("extract", "transform", "refresh", "full_refresh")
     }
 
-    assert keys["refresh"] == set(graph.materializable_asset_keys)
+    assert keys["refresh"] == keys["full_refresh"] == set(graph.materializable_asset_keys)
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
     assert jobs.extract.description and jobs.transform.description and jobs.refresh.description
@@ -140,3 +140,16 @@ def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
     executable = landed.resolve_job_def("transform").asset_layer.executable_asset_keys
     assert PUBLISHED in executable
     assert not any(key.path[0] == "salesforce" for key in executable)
+
+
+def test_the_config_of_a_full_refresh_fits_its_job(defs):
+    job = defs.resolve_job_def("full_refresh")
+
+    dg.validate_run_config(job, {"ops": jobs.EXTRACT_ALL | jobs.REBUILD})
+
+
+def test_schedules_and_sensors_are_offered_and_off_on_a_closed_calendar(defs):
+    offered = {part.name: part.default_status.value for part in [*defs.schedules, *defs.sensors]}
+
+    for name in ("extract_daily", "full_refresh_weekly", "transform_when_landed", "catch_up"):
+        assert offered[name] == "STOPPED"

@@ -26,8 +26,8 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
+from gtm_assets import clock
 from gtm_assets.settings import Settings
 
 WAIT_SECONDS = 10.0
@@ -46,9 +46,7 @@ def tell_after_run(settings: Settings, say: Callable[[str], None]) -> None:
         from gtm_assets.definitions import defs
 
         with dg.DagsterInstance.get() as instance:
-            done = tick(
-                instance, defs.get_repository_def(), settings, datetime.now(UTC), wait_seconds=WAIT_SECONDS
-            )
+            done = tick(instance, defs.get_repository_def(), settings, clock.now(), wait_seconds=WAIT_SECONDS)
         if done.waiting:
             say(f"{done.waiting:,} alerts did not reach their channel and wait. Try the channels: gtm alerts test")
     # The run is over and its outcome stands, whatever becomes of the alerts.

@@ -125,8 +125,9 @@ class _Graph:
     def planned(self, run: dg.DagsterRun) -> frozenset[Unit]:
         """What a run was to do: its assets and checks, or the job itself where it has neither."""
         assets, checks = run.asset_selection, run.asset_check_selection
-        if not assets and not checks and self.repository.has_job(run.job_name):
-            assets, checks = self.repository.get_job(run.job_name).asset_layer.selected_asset_keys, None
+        if not assets and run.job_name != AD_HOC_JOB and self.repository.has_job(run.job_name):
+            assets = self.repository.get_job(run.job_name).asset_layer.selected_asset_keys
+            checks = None if assets else checks
         assets = frozenset(assets or ())
         if checks is None:
             checks = {check for check in self.assets.asset_check_keys if check.asset_key in assets}

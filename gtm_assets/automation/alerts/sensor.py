@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
+from gtm_assets import clock
 from gtm_assets.automation.alerts.incidents import Busy
 from gtm_assets.automation.alerts.tick import tick
 from gtm_assets.settings import Settings
@@ -24,7 +23,7 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         try:
-            done = tick(context.instance, context.repository_def, settings, datetime.now(UTC), log=context.log)
+            done = tick(context.instance, context.repository_def, settings, clock.now(), log=context.log)
         except Busy as busy:
             return dg.SkipReason(f"{busy}: it does the work.")
         return dg.SkipReason(
