@@ -18,7 +18,8 @@ FRESHNESS = dg.AssetSelection.checks(
     dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
 )
 RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS
-BUILT = (dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)) - FRESHNESS
+BUILT_OF_A_LANDING = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
+BUILT = BUILT_OF_A_LANDING - FRESHNESS
 
 REBUILD = {BUILD_OP: {"config": {"full_refresh": True}}}
 """Config of the ops that rebuilds every model from the whole lake."""
@@ -34,6 +35,11 @@ transform = dg.define_asset_job(
     "transform",
     selection=BUILT,
     description="Build what the lake holds and the warehouse has not consumed, prove it and publish it.",
+)
+transform_landing = dg.define_asset_job(
+    "transform",
+    selection=BUILT_OF_A_LANDING,
+    description="Build what the landing holds, prove it and publish it.",
 )
 refresh = dg.define_asset_job(
     "refresh",

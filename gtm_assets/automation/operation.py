@@ -29,7 +29,7 @@ def automation(settings: Settings, lake: Lake, checks: Mapping[dg.AssetCheckKey,
     A landing has no days of ours: it is built by the clock, and its freshness is its loader's.
     """
     if settings.is_landed:
-        return dg.Definitions(jobs=[jobs.transform], schedules=schedules.of_a_landing())
+        return dg.Definitions(jobs=[jobs.transform_landing], schedules=schedules.of_a_landing())
     freshness = Freshness(settings, lake, OBJECTS)
     levels = service_levels_asset(
         freshness.calendar,

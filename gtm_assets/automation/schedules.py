@@ -46,7 +46,7 @@ def all_schedules(settings: Settings) -> Sequence:
 
 def of_a_landing() -> Sequence:
     """The schedule of a landing that another loader fills. Off: only its owner knows when it is filled."""
-    return [_daily(TRANSFORMED, jobs.transform, dg.DefaultScheduleStatus.STOPPED)]
+    return [_daily(TRANSFORMED, jobs.transform_landing, dg.DefaultScheduleStatus.STOPPED)]
 
 
 def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
