@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from gtm_assets.automation.alerts.sensor import alerts_sensor
 from gtm_assets.automation.freshness import policies
 from gtm_assets.automation.operation import automation
 from gtm_assets.checks.built import built_checks
@@ -52,6 +53,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             *dashboards(manifest, Translator(), PUBLISHED),
         ],
         asset_checks=[proof],
+        sensors=[alerts_sensor(settings)],
         resources={
             "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,

@@ -23,7 +23,7 @@ from gtm_assets.lake import Lake
 from gtm_assets.landing import check_landing
 from gtm_assets.partitions import Calendar, PartitionError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.runs import Extraction, execute, extractions, missing
+from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
 from gtm_assets.settings import Settings
 from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -195,7 +195,7 @@ class _Refresh:
                 case Event.ASSET_CHECK_EVALUATION:
                     self._checked(event.asset_check_evaluation_data)
                 case Event.STEP_FAILURE:
-                    self.outcome.errors.append(_cause(event.step_failure_data.error))
+                    self.outcome.errors.append(cause_of(event.step_failure_data.error))
                 case Event.RUN_FAILURE if not self.outcome.errors:
                     self.outcome.errors.append(event.message or "the run failed")
 
@@ -255,31 +255,3 @@ class _Refresh:
         )
         detail = evaluation.description or (f"{rows.value} rows" if rows else "")
         self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")
-
-
-def _cause(error) -> str:
-    """The sentence of the platform's own error at the bottom of Dagster's; else the whole of it."""
-    innermost = error
-    while innermost.cause is not None:
-        own = innermost.cause.cls_name in _OWN_ERRORS
-        innermost = innermost.cause
-        if own:
-            break
-    if innermost.cls_name == "DagsterAssetCheckFailedError":
-        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
-    if innermost.cls_name in _OWN_ERRORS:
-        return innermost.message.split(": ", 1)[-1].strip()
-    return error.to_string()
-
-
-_OWN_ERRORS = {
-    "CredentialsRefused",
-    "LakeError",
-    "LandingError",
-    "PartitionError",
-    "PublishError",
-    "SourceUnavailable",
-    "TransformError",
-    "WarehouseBusy",
-    "WarehouseError",
-}
