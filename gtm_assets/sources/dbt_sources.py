@@ -54,7 +54,8 @@ def write(path: Path = SALESFORCE_SOURCES) -> None:
 
 
 def _table(table: RawTable) -> dict:
-    files = f"lake/{table.source}/{table.name}/partition=*/*.parquet"
+    # partition=<day> and month=<month>
+    files = f"lake/{table.source}/{table.name}/*=*/*.parquet"
     return {
         "name": table.name,
         "description": table.description,
