@@ -89,7 +89,8 @@
             and listed.table_name = merged.table_name
             and listed.batch_id = merged.batch_id
     {%- endset -%}
-    {%- do run_query(update) -%}
+    {%- do adapter.execute(update, auto_begin=true) -%}
+    {%- do adapter.commit() -%}
 {% endmacro %}
 
 
