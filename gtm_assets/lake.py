@@ -1075,7 +1075,7 @@ def _type_of(table: RawTable, column: str) -> pa.DataType:
 def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> None:
     """Write the rows of files whose columns have equal types into one. Memory holds one row group.
 
-    Within a group rows lie by id, so that the versions of a record compress well.
+    Rows keep the order of their batches, so that a filter by batch or by ``_known_at`` skips row groups.
     """
     fields = {field.name: field.type for path in paths for field in pq.read_schema(path)}
     own = [name for name in table.types if name in fields]
@@ -1087,7 +1087,7 @@ def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> No
 
         def write() -> None:
             if waiting:
-                group = pa.concat_tables(waiting).sort_by([(table.id_column, "ascending")])
+                group = pa.concat_tables(waiting)
                 writer.write_table(group, row_group_size=group.num_rows)
                 waiting.clear()
 
