@@ -160,12 +160,13 @@ def test_an_activity_follows_its_owner_account_and_contact_when_they_come_change
     first, second = home.rows(
         "select account_key from gtm_core.dim_account_scd2 where account_id <> 'unknown' order by valid_from"
     )
-    user_key, contact_key = seen[1][1][0], seen[1][1][2]
-    assert seen[0] == {1: ("unknown",) * 3, 2: ("unknown",) * 3}
-    assert seen[1] == {1: (user_key, first[0], contact_key), 2: (user_key, first[0], contact_key)}
+    user_key, _, *contact_key = seen[1][1]
+    unknown = ("unknown",) * len(seen[1][1])
+    assert seen[0] == {1: unknown, 2: unknown}
+    assert seen[1] == {1: (user_key, first[0], *contact_key), 2: (user_key, first[0], *contact_key)}
     # What has no time is with the account as it is now, what has one with the account as it was then.
-    assert seen[2] == {1: (user_key, second[0], contact_key), 2: (user_key, first[0], contact_key)}
-    assert seen[3] == {1: ("unknown", second[0], contact_key), 2: ("unknown", first[0], contact_key)}
+    assert seen[2] == {1: (user_key, second[0], *contact_key), 2: (user_key, first[0], *contact_key)}
+    assert seen[3] == {1: ("unknown", second[0], *contact_key), 2: ("unknown", first[0], *contact_key)}
     assert "unknown" not in seen[1][1]
 
 
@@ -196,9 +197,8 @@ def test_a_deleted_task_leaves_the_fact_and_comes_back(tmp_path):
     assert set(keys(home, "fct_task")) == {1, 2}
 
 
-def keys(home: Home, fact: str) -> dict[int, tuple[str, str, str]]:
-    """An activity's keys of its owner, its account and, where it has one, its contact, by its number."""
-    contact_key = "account_key" if fact == "fct_email_message" else "contact_key"
-    id_ = fact.replace("fct_", "") + "_id"
-    rows = home.rows(f"select {id_}, owner_user_key, account_key, {contact_key} from gtm_core.{fact}")
-    return {int(number[3:]): (owner, account_, contact_) for number, owner, account_, contact_ in rows}
+def keys(home: Home, fact: str) -> dict[int, tuple[str, ...]]:
+    """An activity's keys of its owner, its account and, but for an email, its contact, by its number."""
+    columns = ["owner_user_key", "account_key", *(["contact_key"] if fact != "fct_email_message" else [])]
+    rows = home.rows(f"select {fact.removeprefix('fct_')}_id, {', '.join(columns)} from gtm_core.{fact}")
+    return {int(id_[3:]): tuple(found) for id_, *found in rows}
