@@ -224,12 +224,12 @@ def test_a_full_extraction_finds_in_a_merged_lake_what_it_finds_in_single_files(
     """Of two versions of one instant the later partition's is the newest: the record is as it was."""
     window = CALENDAR.window("2026-03-11")
     tied = deal(5, "2026-01-31")
-    records = [deal(1, "2026-01-05", my_field_c="x"), tied | {"name": "later"}, deal(7, "2026-03-10")]
+    records = [deal(1, "2026-01-05", my_field_c="x"), tied, deal(7, "2026-03-10")]
+    earlier = [tied | {"name": name} for name in "uvwxyz"]
     found = []
     for name in ("single", "merged"):
         lake = filled(tmp_path / name)
-        lake.land(DEALS, CALENDAR.window("2026-02-05"), [page(tied | {"name": "later"})], window.end)
-        lake.land(DEALS, CALENDAR.window("2026-01-30"), [page(tied | {"name": "z"})], window.end)
+        land(lake, "2026-01-30", *earlier)
         if name == "merged":
             compacted(lake)
         landing = lake.land_snapshot(DEALS, window, [page(*records)], window.end, limit=0.9)
