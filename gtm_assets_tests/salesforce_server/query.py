@@ -77,7 +77,7 @@ def run(query: soql.Query, view: View, all_records: bool) -> Result:
         values = frame.select(functions)
         made = tuple(Field(name, name, _aggregate_type(values.schema[name])) for name in values.columns)
         return Result("AggregateResult", 1, made, values)
-    columns = dict.fromkeys(["id", *(f.column for f in fields)])
+    columns = list(dict.fromkeys(["id", *(f.column for f in fields)]))
     return Result(view.name, frame.height, fields, frame.select(columns))
 
 

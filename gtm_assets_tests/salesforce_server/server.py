@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -129,6 +130,7 @@ class SalesforceServer:
         self.polls_in_progress = 1
         """How many looks at a job's status find it in progress."""
         self.log: list[Logged] = []
+        self._own_faults: list[Exception] = []
         self._hidden_objects: set[str] = set()
         self._hidden_fields: dict[str, set[str]] = {}
         self._cursors: OrderedDict[str, _Cursor] = OrderedDict()
@@ -141,17 +143,23 @@ class SalesforceServer:
 
     def __enter__(self) -> SalesforceServer:
         """Start."""
-        self._http = _Http(("127.0.0.1", self._port), _handler(self))
+        self._http = _Http(self._port, self)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop.
+
+        Raises:
+            ExceptionGroup: the server itself broke while it answered.
+        """
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
         self._http = None
+        if self._own_faults:
+            raise ExceptionGroup("the local Salesforce broke", self._own_faults)
 
     @property
     def url(self) -> str:
@@ -216,6 +224,10 @@ class SalesforceServer:
 
     # Answering
 
+    def broke(self, error: Exception) -> None:
+        """Note a fault of the server's own: stopping it will raise it."""
+        self._own_faults.append(error)
+
     def answer(self, request: Request) -> tuple[Reply, Active | None]:
         """The reply to a request, and the fault that breaks it on its way."""
         args = self._route(request)
@@ -226,6 +238,9 @@ class SalesforceServer:
             reply = self._broken(call) or self._reply(call)
         except ApiError as error:
             reply = Reply.error(error)
+        except Exception as error:
+            self.broke(error)
+            reply = Reply.error(ApiError(500, "UNKNOWN_EXCEPTION", f"the local server broke: {error!r}"))
         if request.endpoint != "token":
             reply.headers["Sforce-Limit-Info"] = f"api-usage={self.requests_used}/{self.daily_requests}"
         reply.headers["Date"] = format_datetime(now, usegmt=True)
@@ -535,8 +550,15 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, port: int, server: SalesforceServer) -> None:
+        super().__init__(("127.0.0.1", port), _handler(server))
+        self._server = server
+
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has gone away is no error of ours."""
+        """A client that has gone away is no fault of ours."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and not isinstance(error, ConnectionError):
+            self._server.broke(error)
 
 
 def _handler(server: SalesforceServer) -> type[BaseHTTPRequestHandler]:
