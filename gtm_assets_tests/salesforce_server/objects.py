@@ -13,11 +13,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from gtm_assets.sources.raw_table import Column, ColumnType
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets.sources.salesforce.synthetic.ids import ids
 
 _SNAPSHOTS_KEPT = 2
 """Instants whose records are kept, per object."""
@@ -106,6 +108,11 @@ _SYSTEM = {
     "LastModifiedDate",
     "SystemModstamp",
 }
+
+
+def make_id(prefix: str, number: int) -> str:
+    """The 18-character id of a number."""
+    return ids(prefix, np.array([number]))[0]
 
 
 @dataclass(frozen=True)
