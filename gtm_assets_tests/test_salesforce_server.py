@@ -795,6 +795,8 @@ def test_a_hidden_field_and_a_hidden_object_vanish(server, http):
     server.show("Lead")
     assert "AnnualRevenue" in fields_of(http, "Account")
     assert http.values("SELECT Id FROM Lead")
+    with pytest.raises(ValueError, match="Account has no field Nothing"):
+        server.hide("Account", "Nothing")
 
 
 # Bulk
@@ -849,6 +851,13 @@ def test_results_come_in_pages_each_with_the_header(http, org):
     assert again == [pages[1].content] * 2
     for bad in ("x", "null", "OTk5OTk5"):
         assert http.get(f"jobs/query/{job}/results", locator=bad).status_code == 400, bad
+
+
+def test_a_job_that_finds_nothing_has_a_header_only(http):
+    job = http.job("SELECT Id, Name FROM Account WHERE Name = 'nobody'")
+    assert http.finish(job)["numberRecordsProcessed"] == 0
+    (page,) = http.download(job)
+    assert (text(page), page.headers["Sforce-NumberOfRecords"]) == ('"Id","Name"\n', "0")
 
 
 def test_a_job_holds_what_the_org_held_when_it_was_made(server, http):
@@ -1116,6 +1125,8 @@ def test_a_right_is_missing_for_one_request(server, http):
     assert http.error("query", q="SELECT Id FROM Account")[1] == "INVALID_TYPE"
     assert http.values("SELECT Id FROM Lead")
     assert http.values("SELECT Id FROM Account")
+    with pytest.raises(ValueError, match="needs the object"):
+        server.faults.add(Fault.HIDDEN)
 
 
 def test_the_servers_clock_runs_ahead(server, http):

@@ -189,6 +189,8 @@ class SalesforceServer:
         if field is None:
             self._hidden_objects.add(table.api_name)
             return
+        if field not in [f.name for f in self.objects.view(table, self.now, frozenset()).fields]:
+            raise ValueError(f"{table.api_name} has no field {field}")
         self._hidden_fields.setdefault(table.api_name, set()).add(field)
 
     def show(self, object_: str, field: str | None = None) -> None:
@@ -206,11 +208,9 @@ class SalesforceServer:
         as when a formula changes.
         """
         table = self.objects.table(object_)
-        stamps = {"SystemModstamp": self.now, "LastModifiedDate": self.now} if touch else {}
-        made = {fivetran_name(name): value for name, value in (stamps | values).items()}
-        known = {name: value for name, value in made.items() if name in table.types or name in values}
-        unknown = {fivetran_name(name) for name in values} - set(table.types)
-        self.objects.edit(table, self.now, id_, known | {name: made[name] for name in unknown})
+        stamps = [name for name in ("system_modstamp", "last_modified_date") if touch and name in table.types]
+        made = dict.fromkeys(stamps, self.now) | {fivetran_name(name): value for name, value in values.items()}
+        self.objects.edit(table, self.now, id_, made)
 
     def delete(self, object_: str, id_: str) -> None:
         """From now on a record is in the recycle bin."""
