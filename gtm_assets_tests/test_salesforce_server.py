@@ -365,20 +365,17 @@ def typed(records, object_, frame):
 
     In CSV null is nothing between quotes.
     """
-    described = [column for column in frame.columns if column in TABLES[object_].types or column.endswith("_c")]
     names = {column.name: column.api_name for column in TABLES[object_].columns}
     columns = {}
-    for column in described:
+    for column in frame.columns:
         name = names.get(column, column.removesuffix("_c").title() + "__c")
-        if not name:
-            continue
         kind = TABLES[object_].types.get(column, ColumnType.STRING)
         columns[column] = pl.Series(column, [_typed(record[name], kind) for record in records], kind.polars)
     return pl.DataFrame(columns).sort("id")
 
 
 def _typed(value, kind):
-    if value is None or (value == "" and kind is not None):
+    if value is None or value == "":
         return None
     return {
         ColumnType.STRING: lambda v: v,
