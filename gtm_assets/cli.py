@@ -27,6 +27,7 @@ def explained(command: Callable) -> Callable:
 
     @wraps(command)
     def wrapper(*args, **kwargs):
+        from gtm_assets.automation.alerts.matrix import MatrixError
         from gtm_assets.dbt_runner import TransformError
         from gtm_assets.instance import ServerError
         from gtm_assets.lake import LakeError
@@ -34,17 +35,13 @@ def explained(command: Callable) -> Callable:
         from gtm_assets.partitions import PartitionError
         from gtm_assets.warehouse import WarehouseError
 
+        own = (
+            *(SettingsError, PartitionError, LakeError, LandingError, WarehouseError, TransformError),
+            *(ServerError, MatrixError),
+        )
         try:
             return command(*args, **kwargs)
-        except (
-            SettingsError,
-            PartitionError,
-            LakeError,
-            LandingError,
-            WarehouseError,
-            TransformError,
-            ServerError,
-        ) as error:
+        except own as error:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
         except Exception as error:
@@ -82,9 +79,14 @@ def main() -> None:
 @click.option("--from", "first", metavar="DAY", help="First partition to land. Default: all not landed yet.")
 @click.option("--to", "last", metavar="DAY", help="Last partition to land. Default: the last that is over.")
 @click.option("--full-refresh", is_flag=True, help="Rebuild every model from the whole lake.")
+@click.option(
+    "--full-extraction",
+    is_flag=True,
+    help="Take all records of every table: finds hard deletes and changed formula fields. Rebuilds every model.",
+)
 @click.option("--as-of", metavar="DAY", help="Build everything as it was known at the end of that day.")
 @explained
-def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | None) -> None:
+def run(first: str | None, last: str | None, full_refresh: bool, full_extraction: bool, as_of: str | None) -> None:
     """Land records, build the warehouse, prove it and publish it.
 
     Without --from and --to, the partitions that are over and have not landed yet are landed.
@@ -94,10 +96,8 @@ def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | No
     started = time.monotonic()
     settings = load_settings()
     if as_of:
-        if first or last or full_refresh:
-            raise click.UsageError(
-                "--as-of builds from the lake alone: leave --from, --to and --full-refresh out."
-            )
+        if first or last or full_refresh or full_extraction:
+            raise click.UsageError("--as-of builds from the lake alone: leave the other options out.")
         from gtm_assets.as_of import build_as_of
 
         built = build_as_of(settings, as_of, console.print)
@@ -107,10 +107,17 @@ def run(first: str | None, last: str | None, full_refresh: bool, as_of: str | No
         return
     from gtm_assets.refresh import refresh
 
-    outcome = refresh(settings, console, first, last, full_refresh)
+    if full_extraction and (first or last):
+        raise click.UsageError(
+            "--full-extraction is of the last partition that is over: leave --from and --to out."
+        )
+    outcome = refresh(settings, console, first, last, full_refresh, full_extraction)
     if outcome.errors and disk_is_full(settings.home):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)
+    from gtm_assets.automation.alerts import tell_after_run
+
+    tell_after_run(settings, lambda sentence: problems.print(_escaped(sentence)))
     sys.exit(0 if outcome.succeeded else 1)
 
 
@@ -221,6 +228,65 @@ def metrics(arguments: tuple[str, ...]) -> None:
     from gtm_assets.metrics import ask
 
     ask(settings, arguments or ("--help",))
+
+
+@main.group()
+def alerts() -> None:
+    """What is wrong, and whether people would hear of it."""
+
+
+@alerts.command("test")
+@explained
+def try_channels() -> None:
+    """Read the matrix and send a test message to each channel that is set."""
+    settings = load_settings()
+    from gtm_assets.automation.alerts.channels import DeliveryError, Message, channels_set, deliver_by
+    from gtm_assets.automation.alerts.matrix import Channel, load_matrix
+
+    load_matrix(settings.alert_matrix)
+    deliver, failed = deliver_by(settings), 0
+    for channel in Channel:
+        if channel not in channels_set(settings):
+            console.print(f"{channel}: not set (GTM_ALERT_{channel.upper()}_URL)")
+            continue
+        try:
+            deliver(channel, Message("[test] gtm alerts test", f"The channel {channel} works.", "test"))
+        except DeliveryError as error:
+            failed += 1
+            console.print(f"{channel}: [red]not delivered[/]: {_escaped(error)}")
+        else:
+            console.print(f"{channel}: delivered")
+    if not channels_set(settings):
+        console.print("No channel is set: alerts go to the log.")
+    sys.exit(1 if failed else 0)
+
+
+@alerts.command("list")
+@explained
+def list_alerts() -> None:
+    """Show the incidents that are open."""
+    from rich.table import Table
+
+    settings = load_settings()
+    from contextlib import closing
+
+    from gtm_assets.automation.alerts.incidents import Incidents
+
+    if not settings.incidents_path.exists():
+        console.print("No incident is open: nothing was ever told.")
+        return
+    with closing(Incidents(settings.incidents_path)) as incidents:
+        unresolved, waiting = incidents.unresolved(), incidents.waiting()
+    if unresolved:
+        shown = Table("since (UTC)", "severity", "event", "what")
+        for incident in unresolved:
+            since = f"{incident.since:%Y-%m-%d %H:%M}"
+            shown.add_row(since, incident.severity, incident.event, _escaped(incident.title))
+        console.print(shown)
+    else:
+        console.print("No incident is open.")
+    if waiting:
+        console.print(f"{waiting:,} messages did not reach their channel yet. Try the channels: gtm alerts test")
 
 
 @main.command()

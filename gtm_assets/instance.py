@@ -41,6 +41,7 @@ run_monitoring:
 run_retries:
   enabled: true
   max_retries: 0
+  retry_on_asset_or_op_failure: false
 event_log_storage:
   module: gtm_assets.event_log
   class: KeptOpenEventLogStorage

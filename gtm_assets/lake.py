@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 
 import duckdb
 import polars as pl
@@ -30,6 +31,7 @@ from filelock import FileLock
 
 from gtm_assets.fit import SYNCED, TypedPage, as_text, fit
 from gtm_assets.partitions import Window, partition_of
+from gtm_assets.settings import HARD_DELETE_LIMIT
 from gtm_assets.sources.raw_table import ColumnType, RawTable
 
 LOADER_COLUMNS: dict[str, ColumnType] = {
@@ -51,6 +53,13 @@ _QUARANTINE_SCHEMA = pl.Schema(
     }
 )
 _PARTITION_DIR = "partition={}"
+_OWED = "owed"
+"""Beside a partition's batches: the source didn't let us read it. Holds the reason."""
+MISSING_ALWAYS_ALLOWED = 10
+"""So many records may be missing from a snapshot whatever their share: a small table has few of them."""
+_CHUNK_ROWS = 50_000
+_COMPARED = ("_version_hash", "newest_hash", "newest_cursor")
+"""What a record carries while it is compared with its newest version."""
 
 
 class LakeError(RuntimeError):
@@ -89,6 +98,8 @@ class Landing:
     missing_columns: tuple[str, ...]
     columns: dict[str, str] = field(repr=False)
     """Column name to SQL type, as landed."""
+    hard_deleted: int = 0
+    """Records that a snapshot no longer holds: of the versions added, those that say so."""
 
     def describe_problems(self) -> str:
         """What is in quarantine, why and what to do, in sentences. Empty where nothing is."""
@@ -138,7 +149,59 @@ class Lake:
                 the lake writes. Nothing was landed.
         """
         with self._alone(table):
-            return _Landing(self, table, window, known_at).run(pages)
+            landing = _Landing(self, table, window, known_at).run(pages)
+            self._settle(table, window.key)
+            return landing
+
+    def land_snapshot(
+        self,
+        table: RawTable,
+        window: Window,
+        pages: Iterable[pl.DataFrame],
+        known_at: datetime,
+        limit: float = HARD_DELETE_LIMIT,
+    ) -> Landing:
+        """Land all records of a table as they are at the end of ``window``, in that partition.
+
+        What the daily extractions could not see is found:
+
+        - A record that is missing, and alive in the lake, gets a version with the delete mark set.
+        - A record that differs from its newest version though its cursor is no later (a formula field, or one that
+          was taken for deleted) gets that content as a version.
+
+        Both are stamped with the time of their detection: their cursor is the window's end. A column that a page
+        does not have tells no versions apart. Records that changed at the window's end or later are left alone, in
+        the lake as in the pages: their own partition brings them. Of a table whose records never change
+        (:attr:`RawTable.is_append_only`) nothing counts as deleted: the source purges old history.
+
+        ``limit`` is the share of the live records that may be missing; ten may always be, unless they are all.
+
+        Raises:
+            LakeError: as in :meth:`land`, or more records are missing than ``limit`` allows. Nothing was landed.
+        """
+        with self._alone(table):
+            landing = _SnapshotLanding(self, table, window, known_at, limit).run(pages)
+            self._settle(table, window.key)
+            return landing
+
+    def land_unreadable(self, table: RawTable, window: Window, reason: str, known_at: datetime) -> Landing:
+        """Land an empty batch where there is none, for a partition that the source doesn't let us read now.
+
+        The partition counts as landed and as owed, until it is landed.
+
+        Raises:
+            LakeError: as in :meth:`land`.
+        """
+        with self._alone(table):
+            with _explaining(table, window.key):
+                folder = self.partition_dir(table, window.key)
+                folder.mkdir(parents=True, exist_ok=True)
+                # Before the batch: a partition with a batch and no mark would count as read.
+                (folder / _OWED).write_text(reason)
+            return _Landing(self, table, window, known_at).run(())
+
+    def _settle(self, table: RawTable, partition: str) -> None:
+        (self.partition_dir(table, partition) / _OWED).unlink(missing_ok=True)
 
     def retry(self, table: RawTable, window_of_partition, known_at: datetime) -> list[Landing]:
         """Land the records in quarantine that fit by now, each in the partition that it came in.
@@ -175,6 +238,15 @@ class Lake:
     def partitions(self, table: RawTable) -> list[str]:
         """Keys of the partitions of a table that have landed, oldest first."""
         return sorted({batch.partition for batch in self.batches(table)})
+
+    def has_landed(self, table: RawTable, partition: str) -> bool:
+        """Whether a partition of a table has landed."""
+        return any(self.partition_dir(table, partition).glob("*.parquet"))
+
+    def owed(self, table: RawTable) -> list[str]:
+        """Keys of the partitions that landed empty because the table could not be read, oldest first."""
+        marks = (self.root / table.source / table.name).glob(f"{_PARTITION_DIR.format('*')}/{_OWED}")
+        return sorted(_partition_in(path) for path in marks)
 
     def read(self, table: RawTable) -> pl.LazyFrame:
         """All landed versions of a table, columns unknown to the catalogue included.
@@ -261,7 +333,7 @@ class _Landing:
     def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime) -> None:
         self.lake, self.table, self.window, self.known_at = lake, table, window, known_at.astimezone(UTC)
         self.folder = lake.partition_dir(table, window.key)
-        self.received = self.added = self.quarantined = 0
+        self.received = self.added = self.quarantined = self.hard_deleted = 0
         self.newest: datetime | None = None
         self.problems: dict[tuple[str, str], Problem] = {}
         self.unknown: set[str] = set()
@@ -285,8 +357,10 @@ class _Landing:
                     typed = fit(self.table, page)
                     self._note(typed)
                     misfits.append(self._misfits(page, typed))
-                    spool.write(self._unseen(self._versions(typed)))
+                    spool.write(self._stamped(self._unseen(self._versions(typed), typed)))
             with self._explaining():
+                for versions in self._missing_records():
+                    spool.write(self._stamped(versions))
                 landed = spool.close(empty_too=first)
                 # Quarantine first: once the batch stands, the partition counts as landed.
                 self._quarantine(misfits)
@@ -312,6 +386,7 @@ class _Landing:
                 **dict.fromkeys(sorted(self.unknown), ColumnType.STRING.sql),
                 **{name: type_.sql for name, type_ in LOADER_COLUMNS.items()},
             },
+            hard_deleted=self.hard_deleted,
         )
 
     def _explaining(self):
@@ -389,15 +464,22 @@ class _Landing:
     def _versions(self, typed: TypedPage) -> pl.DataFrame:
         """The records that fit, each with its version hash, each version once."""
         frame = typed.frame.filter(typed.fits) if typed.misfits else typed.frame
-        told_apart_by = frame.drop(self._apart, strict=False)
-        frame = frame.with_columns(version_hash(told_apart_by).alias("_version_hash"))
-        return frame.unique("_version_hash", keep="first", maintain_order=True)
+        return self._hashed(frame).unique("_version_hash", keep="first", maintain_order=True)
 
-    def _unseen(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        told_apart_by = frame.drop(self._apart, strict=False)
+        return frame.with_columns(version_hash(told_apart_by).alias("_version_hash"))
+
+    def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
         """The versions that neither this landing nor an earlier one brought."""
-        for known in [self._landed_versions(self.window.key), *self._own, *self._late_versions(frame)]:
-            if frame.height and len(known):
-                frame = frame.join(known.to_frame("_version_hash"), on="_version_hash", how="anti")
+        return _without(frame, [self._landed_versions(self.window.key), *self._own, *self._late_versions(frame)])
+
+    def _missing_records(self) -> Iterator[pl.DataFrame]:
+        """Versions that say that records are gone, once all pages are there."""
+        yield from ()
+
+    def _stamped(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The versions with the loader's columns, and counted."""
         now = pl.lit(self.known_at, pl.Datetime("us", "UTC"))
         frame = frame.with_columns(
             (pl.col(SYNCED).fill_null(now) if SYNCED in frame.columns else now).alias(SYNCED),
@@ -451,6 +533,179 @@ class _Landing:
             name = f"{self.batch_id}.{again}"
         _replace(folder / f"{name}.parquet", found)
         self.quarantined = found.height
+
+
+class _SnapshotLanding(_Landing):
+    """Landing all records of a table, compared with the newest version that the lake has of each.
+
+    DuckDB holds the ids and compares; of the records themselves memory holds a page.
+    """
+
+    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime, limit: float) -> None:
+        super().__init__(lake, table, window, known_at)
+        self.limit = limit
+        self.all_have_ids = True
+        self.db = duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
+        self.db.execute("set TimeZone = 'UTC'")
+
+    def run(self, pages: Iterable[pl.DataFrame]) -> Landing:
+        with self.db:
+            with self._explaining():
+                # A file that is put aside has no newest versions.
+                self._clear_up()
+                self._find_newest()
+            return super().run(pages)
+
+    def _find_newest(self) -> None:
+        """Table ``newest``: of each record the version that the models take too."""
+        batches = self.lake.batches(self.table)
+        for batch in batches:
+            self.lake.verify(batch.path)
+        self.paths = [str(batch.path) for batch in batches]
+        kind = self.table.types[self.table.id_column].sql
+        self.db.execute(
+            f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar);"
+            f"create table present (id {kind})"
+        )
+        if not self.paths:
+            return
+        # Ties as in base: the cursor, the partition that a version first came in, the delete mark, the hash.
+        self.db.execute(
+            f"""
+            insert into newest
+            with landed as (
+                select
+                    {_quoted(self.table.id_column)} as id,
+                    {_quoted(self.table.cursor)} as cursor,
+                    coalesce({_quoted(self.table.deletes.value)}, false) as deleted,
+                    _version_hash as hash,
+                    regexp_extract(filename, 'partition=([^/]+)/[^/]+$', 1) as partition
+                from read_parquet($paths, union_by_name = true, hive_partitioning = false, filename = true)
+            ),
+            versions as (
+                select
+                    id, hash, min(partition) as partition,
+                    any_value(cursor) as cursor, bool_or(deleted) as deleted
+                from landed group by id, hash
+            ),
+            ranked as (
+                select id, max({{'c': cursor, 'p': partition, 'd': deleted, 'h': hash}}) as newest
+                from versions group by id
+            )
+            select id, newest.c, newest.d, newest.h from ranked
+            """,
+            {"paths": self.paths},
+        )
+
+    def _note(self, typed: TypedPage) -> None:
+        super()._note(typed)
+        ids = typed.frame[self.table.id_column]
+        self.all_have_ids &= not ids.has_nulls()
+        # A record in quarantine is there too.
+        self._insert("present", ids.drop_nulls().to_frame("id"))
+
+    def _insert(self, name: str, frame: pl.DataFrame) -> None:
+        self.db.register("frame", frame.to_arrow())
+        self.db.execute(f"insert into {name} select * from frame")
+        self.db.unregister("frame")
+
+    def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
+        key, cursor = self.table.id_column, self.table.cursor
+        keys = frame.select(pl.col(key).alias("id")).with_row_index("row")
+        self.db.register("keys", keys.to_arrow())
+        newest = self.db.sql(
+            "select row, newest.cursor as newest_cursor, newest.hash as newest_hash"
+            " from keys left join newest using (id) order by row"
+        ).pl()
+        self.db.unregister("keys")
+        frame = frame.with_columns(newest["newest_cursor"].cast(pl.Datetime("us", "UTC")), newest["newest_hash"])
+        end = pl.lit(self.window.end, pl.Datetime("us", "UTC"))
+        frame = frame.filter(
+            pl.col(cursor) < end,
+            pl.col("newest_cursor").is_null() | (pl.col("newest_cursor") < end),
+            pl.col("newest_hash").is_null() | (pl.col("newest_hash") != pl.col("_version_hash")),
+        )
+        is_later = pl.col("newest_cursor").is_null() | (pl.col(cursor) > pl.col("newest_cursor"))
+        found = frame.filter(is_later).drop("newest_cursor", "newest_hash")
+        if not self.table.is_append_only:
+            restated = self._restated(frame.filter(~is_later), typed.missing_columns)
+            found = pl.concat([found, restated.select(found.columns)])
+        return _without(found, self._own)
+
+    def _restated(self, frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
+        """Of records whose cursor is no later than that of their newest version: those that differ, stamped."""
+        if frame.is_empty():
+            return frame
+        # A page without the delete mark shows what is alive.
+        mark = self.table.deletes.value
+        lacking = ({*missing, self.table.cursor} - {mark}) | self._apart | set(_COMPARED)
+        names = [name for name in frame.columns if name not in lacking]
+        before = self._contents(frame["newest_hash"]).rename({"_version_hash": "newest_hash"})
+        absent = [pl.lit(None, frame.schema[name]).alias(name) for name in names if name not in before.columns]
+        before = before.with_columns(absent)
+        contents = [
+            side.select(
+                "newest_hash", version_hash(side.select(names).with_columns(pl.col(mark).fill_null(False)))
+            )
+            for side in (before, frame)
+        ]
+        is_same = contents[1].join(contents[0], on=contents[0].columns, how="left", coalesce=False)
+        return self._detected(frame.filter(is_same["hash_right"].is_null()))
+
+    def _contents(self, hashes: pl.Series) -> pl.DataFrame:
+        """The landed versions with these hashes, each once, in the catalogue's types."""
+        self.db.register("wanted", hashes.to_frame("_version_hash").to_arrow())
+        landed = self.db.sql(
+            "select * from read_parquet($paths, union_by_name = true, hive_partitioning = false)"
+            " where _version_hash in (select _version_hash from wanted)",
+            params={"paths": self.paths},
+        ).pl()
+        self.db.unregister("wanted")
+        landed = landed.unique("_version_hash", keep="first", maintain_order=True)
+        own = landed.select("_version_hash")
+        # A file may be of an older catalogue.
+        return pl.concat(
+            [fit(self.table, landed.drop(set(LOADER_COLUMNS) - set(self.table.types))).frame, own],
+            how="horizontal",
+        )
+
+    def _detected(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The records as versions of the time of detection."""
+        end = pl.lit(self.window.end, pl.Datetime("us", "UTC")).alias(self.table.cursor)
+        return self._hashed(frame.drop(_COMPARED, strict=False).with_columns(end))
+
+    def _missing_records(self) -> Iterator[pl.DataFrame]:
+        if self.table.is_append_only:
+            return
+        alive = "not deleted and cursor < $end"
+        end = {"end": self.window.end}
+        ((live,),) = self.db.execute(f"select count(*) from newest where {alive}", end).fetchall()
+        gone = self.db.sql(
+            f"select hash from newest anti join present using (id) where {alive} order by id", params=end
+        ).pl()["hash"]
+        self._refuse_short(len(gone), live)
+        for low in range(0, len(gone), _CHUNK_ROWS):
+            records = self._contents(gone[low : low + _CHUNK_ROWS])
+            mark = pl.lit(True).alias(self.table.deletes.value)
+            self.hard_deleted += records.height
+            yield self._detected(records.with_columns(mark))
+
+    def _refuse_short(self, gone: int, live: int) -> None:
+        name = f"{self.table.qualified_name} {self.window.key}"
+        if gone and not self.all_have_ids:
+            raise LakeError(
+                f"{name}: the full extraction returned records without {self.table.id_column}, so it can't tell "
+                f"which of {gone:,} missing records are gone. Nothing was landed. Look at the source's answer."
+            )
+        allowed = max(self.limit * live, MISSING_ALWAYS_ALLOWED)
+        if gone <= allowed and (gone < live or gone == 0 or self.limit == 1):
+            return
+        raise LakeError(
+            f"{name}: the full extraction lacks {gone:,} of {live:,} live records, more than "
+            f"GTM_HARD_DELETE_LIMIT ({self.limit:.0%}) allows. Nothing was landed. "
+            f"See whether the source still lets us read all records. "
+            f"If they were deleted: GTM_HARD_DELETE_LIMIT=1 gtm run --full-extraction"
+        )
 
 
 class _Spool:
@@ -542,6 +797,18 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
         text = pl.concat_str([pl.lit(f"{name}="), value.str.len_bytes(), pl.lit(":"), value])
         parts.append(text.fill_null(""))
     return _md5(frame.select(pl.concat_str(parts).alias("text"))["text"])
+
+
+def _without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:
+    """The versions whose hash is in none of ``known``."""
+    for hashes in known:
+        if frame.height and len(hashes):
+            frame = frame.join(hashes.to_frame("_version_hash"), on="_version_hash", how="anti")
+    return frame
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _md5(texts: pl.Series) -> pl.Series:

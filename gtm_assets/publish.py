@@ -4,24 +4,32 @@ People and BI tools read ``GTM_HOME/published/gtm.duckdb``, at any time. A build
 and a build that a check stopped leaves the file as it was.
 """
 
+import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import dagster as dg
 import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
-from gtm_assets import exposures
+from gtm_assets import clock, exposures
+from gtm_assets.automation.retries import retried
+from gtm_assets.checks.finding import Finding
 from gtm_assets.landing import landed_tables
 from gtm_assets.partitions import boundary, partition_of
+from gtm_assets.settings import RETRY_SECONDS
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK
 from gtm_assets.transform import PUBLISHED_LAYERS
 from gtm_assets.warehouse import Warehouse
 
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
+BATCHES = "batches"
+"""Metadata of the published file: the digest of all batches that it was built from."""
 
 
 class PublishError(RuntimeError):
@@ -103,6 +111,8 @@ class Publication:
     checks_warned: int
     as_of: datetime
     """The instant that the models took for now, UTC."""
+    unreadable: Sequence[tuple[str, str, str]] = ()
+    """Source, table and reason of each table that the source doesn't let us read: it may lack records."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,12 @@ def _copy(
             f" from {warehouse}.gtm_meta.landed_tables order by all"
         )
         source.execute(
+            "create table published.gtm_meta.unreadable_tables"
+            " (source_name varchar, table_name varchar, reason varchar)"
+        )
+        for row in publication.unreadable:
+            source.execute("insert into published.gtm_meta.unreadable_tables values (?, ?, ?)", row)
+        source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
             " case when exists (from published.gtm_meta.landed_tables) then 'landing' else 'lake' end"
@@ -213,6 +229,27 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def batches_digest(batches: Iterable[tuple[str, str]]) -> str:
+    """A digest of batches, each given by ``source.table`` and its id, whatever their order."""
+    return hashlib.md5("\n".join(sorted(f"{table} {batch}" for table, batch in batches)).encode()).hexdigest()
+
+
+def unreadable_tables(
+    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+) -> list[tuple[str, str, str]]:
+    """Source, table and reason of each table whose latest check says that it can't be read."""
+    keys = [key for key in checks if key.name == READABLE_CHECK]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    evaluations = [
+        record.evaluation for record in latest.values() if isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    ]
+    return sorted(
+        (*evaluation.asset_key.path, str(evaluation.metadata["reason"].value))
+        for evaluation in evaluations
+        if not evaluation.passed
+    )
+
+
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
     """The models' now, UTC: the end of the last partition that they were built from, or a landing's last load."""
     landed = landed_tables(warehouse)
@@ -234,9 +271,17 @@ def descriptions(manifest: Mapping) -> dict[str, Table]:
 
 
 def published_asset(
-    built: dg.AssetsDefinition, checks: Mapping[dg.AssetCheckKey, bool], manifest: Mapping
+    built: dg.AssetsDefinition,
+    checks: Mapping[dg.AssetCheckKey, bool],
+    manifest: Mapping,
+    retry_seconds: float = RETRY_SECONDS,
+    standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
-    """The published file. ``checks`` are all checks upstream, each with whether it is blocking."""
+    """The published file. ``checks`` are all checks upstream, each with whether it is blocking.
+
+    ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
+    it leaves the check missing, and the table will not land again.
+    """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
 
@@ -256,14 +301,24 @@ def published_asset(
         published_path: dg.ResourceParam[Path],
     ) -> dg.MaterializeResult:
         found = verdicts(context.instance, checks)
-        refuse(found)
-        with warehouse.open(f"publishing, run {context.run_id[:8]}") as connection:
+        missing = [v.check for v in found if v.outcome == "missing" and v.check in standing]
+        for check in missing:
+            context.instance.report_runless_asset_event(standing[check]().evaluation(check))
+        refuse(found := verdicts(context.instance, checks) if missing else found)
+        with (
+            retried(context, retry_seconds),
+            warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
+        ):
+            listed = connection.execute(
+                "select source_name || '.' || table_name, batch_id from gtm_meta.lake_batches"
+            ).fetchall()
             publication = Publication(
                 run_id=context.run_id,
-                published_at=datetime.now(UTC),
+                published_at=clock.now(),
                 as_of=known_as_of(connection),
                 checks_passed=sum(v.outcome == "passed" for v in found),
                 checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
+                unreadable=unreadable_tables(context.instance, checks),
             )
             rows = publish(connection, published_path, publication, descriptions(manifest))
         return dg.MaterializeResult(
@@ -274,6 +329,7 @@ def published_asset(
                 "bytes": published_path.stat().st_size,
                 "checks_passed": publication.checks_passed,
                 "checks_warned": publication.checks_warned,
+                BATCHES: batches_digest(listed),
             }
         )
 

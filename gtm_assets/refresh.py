@@ -14,13 +14,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gtm_assets import clock
 from gtm_assets.automation import jobs
+from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
+from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
 from gtm_assets.landing import check_landing
 from gtm_assets.partitions import Calendar, PartitionError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.runs import Extraction, execute, extractions, missing
+from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
 from gtm_assets.settings import Settings
 from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -87,11 +90,18 @@ def _one_liner(settings: Settings) -> str:
 
 
 def refresh(
-    settings: Settings, console: Console, first: str | None, last: str | None, full_refresh: bool
+    settings: Settings,
+    console: Console,
+    first: str | None,
+    last: str | None,
+    full_refresh: bool = False,
+    full_extraction: bool = False,
 ) -> Outcome:
     """Land what is wanted, build, prove and publish.
 
-    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet.
+    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet. ``full_refresh``
+    rebuilds every model; ``full_extraction`` does so too, and takes all records of every table for the last
+    partition.
 
     Raises:
         PartitionError: the range is not one that can be landed.
@@ -100,14 +110,15 @@ def refresh(
     """
     lake = Lake(settings.lake_dir)
     if settings.is_landed:
-        if first or last:
+        if first or last or full_extraction:
             raise PartitionError(
-                "--from and --to name partitions to land: with GTM_SALESFORCE_SOURCE=landed another loader lands"
+                "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=landed another "
+                "loader does that"
             )
         check_landing(settings)
         keys = []
     else:
-        keys = Calendar.of(settings).range(first, last, datetime.now(UTC))
+        keys = Calendar.of(settings).range(first, last, clock.now())
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
@@ -121,7 +132,12 @@ def refresh(
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
-        return _Refresh(instance, defs, console).run(extractions(wanted), full_refresh)
+        refresh = _Refresh(instance, defs, console)
+        if full_extraction:
+            before = {table: [key for key in wanted[table] if key != keys[-1]] for table in OBJECTS}
+            plan = [*extractions(before), Extraction(OBJECTS, (keys[-1],))]
+            return refresh.run(plan, jobs.full_refresh, jobs.EXTRACT_ALL | jobs.REBUILD)
+        return refresh.run(extractions(wanted), jobs.refresh, jobs.REBUILD if full_refresh else {})
 
 
 class _Refresh:
@@ -131,10 +147,11 @@ class _Refresh:
         self.instance, self.console = instance, console
         graph = defs.resolve_asset_graph()
         self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.materializable_asset_keys}
-        self.built = [key for key in self.layers if self.layers[key] != "raw"]
+        self.built = list(defs.resolve_job_def(jobs.transform.name).asset_layer.executable_asset_keys)
         self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
 
-    def run(self, plan: list[Extraction], full_refresh: bool) -> Outcome:
+    def run(self, plan: list[Extraction], last_job: dg.JobDefinition, ops: Mapping) -> Outcome:
+        """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""
         partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
         with Progress(
             TextColumn("{task.description}"),
@@ -148,15 +165,17 @@ class _Refresh:
             self.landing = self.progress.add_task("landing partitions", total=partitions)
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
-                self._follow(jobs.transform.name, full_refresh=full_refresh)
+                self._follow(jobs.transform.name, run_config={"ops": ops})
             for extraction in plan:
                 is_last = extraction is plan[-1]
                 raw = [asset_key(table) for table in extraction.tables]
+                # A narrowed job gets the checks of freshness too, which speak of days that are still to land.
+                whole = len(raw) == len(OBJECTS)
                 self._follow(
-                    jobs.refresh.name if is_last else jobs.extract.name,
+                    last_job.name if is_last else jobs.extract.name,
                     partitions=extraction.partitions,
-                    assets=[*raw, *self.built] if is_last else raw,
-                    full_refresh=full_refresh and is_last,
+                    assets=None if whole else [*raw, *self.built] if is_last else raw,
+                    run_config={"ops": ops} if is_last else None,
                 )
                 if self.outcome.errors:
                     break
@@ -176,7 +195,7 @@ class _Refresh:
                 case Event.ASSET_CHECK_EVALUATION:
                     self._checked(event.asset_check_evaluation_data)
                 case Event.STEP_FAILURE:
-                    self.outcome.errors.append(_cause(event.step_failure_data.error))
+                    self.outcome.errors.append(cause_of(event.step_failure_data.error))
                 case Event.RUN_FAILURE if not self.outcome.errors:
                     self.outcome.errors.append(event.message or "the run failed")
 
@@ -222,6 +241,8 @@ class _Refresh:
             self.outcome.troubles += [f"warned: {problem.removeprefix('- ')}." for problem in problems]
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        if evaluation.check_name in (LANDED_ON_TIME, PUBLISHED_ON_TIME):
+            return
         if evaluation.passed:
             self.outcome.checks["passed"] += 1
             return
@@ -234,21 +255,3 @@ class _Refresh:
         )
         detail = evaluation.description or (f"{rows.value} rows" if rows else "")
         self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")
-
-
-def _cause(error) -> str:
-    """The sentence of the platform's own error at the bottom of Dagster's; else the whole of it."""
-    innermost = error
-    while innermost.cause is not None:
-        own = innermost.cause.cls_name in _OWN_ERRORS
-        innermost = innermost.cause
-        if own:
-            break
-    if innermost.cls_name == "DagsterAssetCheckFailedError":
-        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
-    if innermost.cls_name in _OWN_ERRORS:
-        return innermost.message.split(": ", 1)[-1].strip()
-    return error.to_string()
-
-
-_OWN_ERRORS = {"LakeError", "LandingError", "TransformError", "PublishError", "WarehouseError", "PartitionError"}

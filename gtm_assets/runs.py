@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -13,13 +13,13 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
+from dagster_shared.error import SerializableErrorInfo
 
 from gtm_assets.instance import MODULE, PROCESS_TAG, job_origin, process_tag
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import batches
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.transform import BUILD_OP
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,19 @@ def _without_gaps(keys: Sequence[str]) -> list[list[str]]:
 
 
 def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict[RawTable, list[str]]:
-    """The partitions among ``keys`` that each table has not landed yet."""
+    """The partitions among ``keys`` that each table has not landed, or landed empty as it could not be read."""
     wanted = {}
     for table in tables:
-        landed = set(lake.partitions(table))
+        landed = set(lake.partitions(table)) - set(lake.owed(table))
         wanted[table] = [key for key in keys if key not in landed]
     return wanted
+
+
+def range_tags(partitions: Sequence[str]) -> dict[str, str]:
+    """The tags of a run that name its partitions: Dagster names a range by its ends."""
+    if not partitions:
+        return {}
+    return {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
 
 
 def execute(
@@ -73,7 +80,7 @@ def execute(
     *,
     partitions: Sequence[str] = (),
     assets: Sequence[dg.AssetKey] | None = None,
-    full_refresh: bool = False,
+    run_config: Mapping | None = None,
 ) -> Iterator[dg.DagsterEvent]:
     """Run a job of the code location in this process and yield its events as they happen.
 
@@ -84,18 +91,44 @@ def execute(
     if assets is not None:
         job = job.get_subset(asset_selection=frozenset(assets))
     definition = job.get_definition()
-    tags = {PROCESS_TAG: process_tag()}
-    if partitions:
-        tags |= {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
-    run_config: dict = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if full_refresh:
-        run_config["ops"] = {BUILD_OP: {"config": {"full_refresh": True}}}
+    tags = {PROCESS_TAG: process_tag(), **range_tags(partitions)}
     run = instance.create_run_for_job(
         job_def=definition,
-        run_config=run_config,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **(run_config or {})},
         tags=tags,
         asset_selection=frozenset(assets) if assets is not None else None,
         job_code_origin=job.get_python_origin(),
         remote_job_origin=job_origin(job_name, PROJECT_DIR),
     )
     yield from execute_run_iterator(job, run, instance)
+
+
+def cause_of(error: SerializableErrorInfo, traceback: bool = True) -> str:
+    """The sentence of the platform's own error at the bottom of Dagster's.
+
+    Where there is none: the whole of it with its traceback, or only what the innermost says.
+    """
+    innermost = error
+    while innermost.cause is not None:
+        own = innermost.cause.cls_name in _OWN_ERRORS
+        innermost = innermost.cause
+        if own:
+            break
+    if innermost.cls_name == "DagsterAssetCheckFailedError":
+        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
+    if innermost.cls_name in _OWN_ERRORS:
+        return innermost.message.split(": ", 1)[-1].strip()
+    return error.to_string() if traceback else innermost.message.strip()
+
+
+_OWN_ERRORS = {
+    "CredentialsRefused",
+    "LakeError",
+    "LandingError",
+    "PartitionError",
+    "PublishError",
+    "SourceUnavailable",
+    "TransformError",
+    "WarehouseBusy",
+    "WarehouseError",
+}

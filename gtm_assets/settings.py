@@ -11,15 +11,17 @@ import os
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 SYNTHETIC_DAYS = 30
+HARD_DELETE_LIMIT = 0.2
+RETRY_SECONDS = 15.0
 
 
 class SettingsError(ValueError):
@@ -59,6 +61,17 @@ class Settings(BaseSettings):
     executor: Literal["in_process", "multiprocess"] = Field(
         default="in_process", description="How the steps of a run are executed."
     )
+    hard_delete_limit: float = Field(
+        default=HARD_DELETE_LIMIT,
+        ge=0,
+        le=1,
+        description="Share of a table's live records that a full extraction may lack; above it nothing lands.",
+    )
+    retry_seconds: float = Field(
+        default=RETRY_SECONDS,
+        ge=0,
+        description="Seconds before a failure that may pass is tried again; four times as many the next time.",
+    )
     dbt_threads: int = Field(default=2, ge=1, le=64, description="Models that dbt builds at a time.")
     volume_tolerance: float = Field(
         default=0.2,
@@ -93,10 +106,48 @@ class Settings(BaseSettings):
         default=30, ge=1, description="Minutes after that deadline when it has missed its day (critical)."
     )
 
-    @field_validator("home", "landing_database")
+    ui_url: str = Field(
+        default="http://127.0.0.1:3000",
+        description="Where people reach the UI: the links in alerts begin with it.",
+    )
+    alert_chat_url: SecretStr | None = Field(
+        default=None, description="Apprise URL of the alert channel `chat`. A secret, like those of the others."
+    )
+    alert_email_url: SecretStr | None = Field(
+        default=None, description="Apprise URL of the alert channel `email`."
+    )
+    alert_pager_url: SecretStr | None = Field(
+        default=None, description="Apprise URL of the alert channel `pager`."
+    )
+    alert_matrix: Path | None = Field(
+        default=None,
+        description="A team's own matrix of alerts. Default: `gtm_assets/automation/alerts.yml`. "
+        "Relative to the project.",
+    )
+    alert_escalation_minutes: int = Field(
+        default=30, ge=1, description="Minutes after which an unresolved critical alert goes to the next channel."
+    )
+    alert_failed_syncs: int = Field(
+        default=3, ge=1, description="Failed extractions in a row that are critical; fewer are a warning."
+    )
+    alert_extract_minutes: int = Field(
+        default=30, ge=1, description="Minutes after which an extraction that is not done is a warning."
+    )
+    alert_failed_checks: int = Field(
+        default=3, ge=2, description="Checks that fail at a time and are told as one critical alert."
+    )
+
+    @field_validator("home", "landing_database", "alert_matrix")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and (PROJECT_DIR / value.expanduser()).resolve()
+
+    @field_validator("alert_chat_url", "alert_email_url", "alert_pager_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and "://" not in value.get_secret_value():
+            raise ValueError("it is not a URL")
+        return value
 
     @field_validator("end_date", mode="before")
     @classmethod
@@ -151,6 +202,11 @@ class Settings(BaseSettings):
         return self.home / "published" / "gtm.duckdb"
 
     @cached_property
+    def incidents_path(self) -> Path:
+        """What the alerts remember."""
+        return self.home / "incidents.sqlite"
+
+    @cached_property
     def dagster_home(self) -> Path:
         """Dagster's own records: runs, events, schedules, logs."""
         return self.home / "dagster"
@@ -197,5 +253,8 @@ def _explain(error: dict) -> str:
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0])
-    takes = Settings.model_fields[name].description
-    return f"{PREFIX}{name.upper()}={error['input']!r}: {error['msg']}. It holds: {takes}"
+    field = Settings.model_fields[name]
+    secret = SecretStr in (field.annotation, *get_args(field.annotation))
+    value = "**********" if secret else repr(error["input"])
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{PREFIX}{name.upper()}={value}: {message}. It holds: {field.description}"

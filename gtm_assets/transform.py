@@ -11,6 +11,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
+from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding, rows_of
 from gtm_assets.dbt_runner import build_arguments, run_dbt
 from gtm_assets.lake import Lake
@@ -91,7 +92,10 @@ class DbtBuild:
             current_dbt_indirect_selection_env=None,
         )
         arguments = build_arguments(selection, indirect, full_refresh)
-        with self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info):
+        with (
+            retried(context, self._settings.retry_seconds),
+            self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info),
+        ):
             if self._settings.is_landed:
                 check_landing(self._settings)
             else:

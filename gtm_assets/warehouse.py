@@ -21,6 +21,10 @@ class WarehouseError(RuntimeError):
     """The warehouse can't be opened. The message says who has it open and what to do."""
 
 
+class WarehouseBusy(WarehouseError):
+    """A program outside the platform has the warehouse open."""
+
+
 class Warehouse:
     """The warehouse file and its lock. The lock is the operating system's: no crash leaves it behind."""
 
@@ -40,7 +44,8 @@ class Warehouse:
         """Hold the lock. Where another process holds it, ``say`` for whom we wait, and wait.
 
         Raises:
-            WarehouseError: a process outside the platform has the file open.
+            WarehouseBusy: a process outside the platform has the file open.
+            WarehouseError: the file can't be opened.
         """
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._lock_path)
@@ -104,12 +109,16 @@ class Warehouse:
         try:
             duckdb.connect(str(self.path)).close()
         except duckdb.IOException as error:
-            raise WarehouseError(explain_io_error(self.path, str(error))) from error
+            kind = WarehouseBusy if _HOLDER.search(str(error)) else WarehouseError
+            raise kind(explain_io_error(self.path, str(error))) from error
+
+
+_HOLDER = re.compile(r"held in (?P<program>\S+) \(PID (?P<pid>\d+)\)")
 
 
 def explain_io_error(path: Path, error: str) -> str:
     """What DuckDB's refusal to open ``path`` means and what to do."""
-    held = re.search(r"held in (?P<program>\S+) \(PID (?P<pid>\d+)\)", error)
+    held = _HOLDER.search(error)
     if held:
         return (
             f"{path} is open in process {held['pid']} ({held['program']}), which keeps others from writing it. "

@@ -17,6 +17,7 @@ SMALL = {
     "GTM_START_DATE": "2026-09-09",
     "GTM_END_DATE": "2026-09-11",
     "GTM_SYNTHETIC_SCALE": "0.001",
+    "GTM_RETRY_SECONDS": "0",
 }
 """Three partitions of the smallest organisation. A column appears on the last day."""
 

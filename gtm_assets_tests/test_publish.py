@@ -13,7 +13,18 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 
 from gtm_assets import publish as publishing
 from gtm_assets.partitions import boundary
-from gtm_assets.publish import Publication, PublishError, Table, publish, refuse, verdicts
+from gtm_assets.publish import (
+    Publication,
+    PublishError,
+    Table,
+    publish,
+    refuse,
+    unreadable_tables,
+    verdicts,
+)
+from gtm_assets.sources.errors import NotReadable
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, readable
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.warehouse import Warehouse
 
 ASSET = dg.AssetKey(["gtm_core", "dim_user"])
@@ -160,6 +171,25 @@ def test_core_and_mart_are_published_with_their_descriptions_and_where_they_come
         (0,)
     ]
     assert [path.name for path in target.parent.iterdir()] == ["gtm.duckdb"]
+
+
+def test_tables_that_could_not_be_read_are_listed(instance, source, tmp_path):
+    table, key = OBJECTS[0], asset_key(OBJECTS[0])
+    closed, open_ = NotReadable(table, "no permission"), None
+    listed = []
+    for refusal in (closed, open_):
+        result = readable(table, refusal).result(dg.AssetCheckKey(key, READABLE_CHECK))
+
+        @dg.asset(key=key, check_specs=[dg.AssetCheckSpec(READABLE_CHECK, asset=key)])
+        def raw() -> dg.MaterializeResult:
+            return dg.MaterializeResult(check_results=[result])  # noqa: B023
+
+        dg.materialize([raw], instance=instance)
+        unreadable = unreadable_tables(instance, [dg.AssetCheckKey(key, READABLE_CHECK), CHECK])
+        publish(source, tmp_path / "gtm.duckdb", dataclasses.replace(PUBLICATION, unreadable=unreadable), {})
+        listed.append(query(tmp_path / "gtm.duckdb", "select * from gtm_meta.unreadable_tables"))
+
+    assert listed == [[("salesforce", table.name, "no permission")], []]
 
 
 def test_batches_after_the_instant_are_not_among_those_it_was_built_from(source, tmp_path):

@@ -1,15 +1,20 @@
 """A raw asset: lands its partitions, says what it did, and lets what fits pass where some records don't."""
 
+import sqlite3
 from datetime import UTC, date, datetime, timedelta
+from unittest import mock
 
 import dagster as dg
 import polars as pl
 import pytest
+import requests
 
+from gtm_assets.automation.retries import may_pass, retried
 from gtm_assets.checks.raw import DRIFT, QUARANTINE, VALUES, VOLUME, Limits
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, Window
-from gtm_assets.sources.salesforce.assets import asset_key, raw_asset
+from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 CONTACT = next(table for table in OBJECTS if table.name == "contact")
@@ -55,15 +60,22 @@ def instance():
 
 
 def land(
-    instance, lake: Lake, org: Org, first: str, last: str | None = None, raise_on_error: bool = True
+    instance,
+    lake: Lake,
+    org: Org,
+    first: str,
+    last: str | None = None,
+    full: bool = False,
+    raise_on_error: bool = True,
 ) -> dg.ExecuteInProcessResult:
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
     return dg.materialize(
-        [raw_asset(CONTACT, CALENDAR, READ, LIMITS)],
+        [raw_asset(CONTACT, CALENDAR, READ, LIMITS, retry_seconds=0)],
         instance=instance,
         resources={"org": org, "lake": lake},
         partition_key=None if last else first,
         tags=tags if last else None,
+        run_config={"ops": {"salesforce__contact": {"config": {"full": full}}}},
         raise_on_error=raise_on_error,
     )
 
@@ -140,7 +152,7 @@ def test_every_check_is_made_and_passes_where_all_is_well(instance, lake):
     result = land(instance, lake, Org(), "2026-01-05")
 
     found = checks(result)
-    assert set(found) == {QUARANTINE, DRIFT, VOLUME, VALUES}
+    assert set(found) == {QUARANTINE, DRIFT, VOLUME, VALUES, READABLE_CHECK}
     assert all(check.passed for check in found.values())
     assert (
         {c.asset_key for c in found.values()} == {asset_key(CONTACT)} == {dg.AssetKey(["salesforce", "contact"])}
@@ -184,15 +196,169 @@ def test_a_partition_that_went_mostly_to_quarantine_blocks_until_it_is_repaired(
     assert (repaired.passed, repaired.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
-def test_a_source_that_fails_lands_nothing_of_that_day_and_keeps_the_days_before(instance, lake):
-    class Breaking(Org):
-        def changes(self, table, window):
-            yield from super().changes(table, window)
-            if window.key == "2026-01-06":
-                raise ConnectionError("the source hung up")
+class Breaking(Org):
+    """Fails in mid-page on the days in `errors`, with each of their errors in turn."""
 
-    with pytest.raises(ConnectionError, match="hung up"):
-        land(instance, lake, Breaking(), "2026-01-05", "2026-01-06")
+    def __init__(self, **errors: list[Exception]) -> None:
+        super().__init__()
+        self.errors = {key.removeprefix("d").replace("_", "-"): list(found) for key, found in errors.items()}
 
+    def changes(self, table, window):
+        yield from super().changes(table, window)
+        if self.errors.get(window.key):
+            raise self.errors[window.key].pop(0)
+
+
+@pytest.mark.parametrize(
+    "error", [CredentialsRefused("the password is wrong"), KeyError("a field"), OSError(28, "no")]
+)
+def test_what_will_not_pass_fails_at_once_and_keeps_the_days_before(instance, lake, error):
+    org = Breaking(d2026_01_06=[error])
+
+    result = land(instance, lake, org, "2026-01-05", "2026-01-06", raise_on_error=False)
+
+    assert not result.success
+    assert org.asked == ["2026-01-05", "2026-01-06"]
     assert lake.partitions(CONTACT) == ["2026-01-05"]
     assert [path.name for path in lake.partition_dir(CONTACT, "2026-01-06").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("the source hung up"),
+        TimeoutError("no answer"),
+        requests.ConnectionError("no route"),
+        requests.HTTPError(response=mock.Mock(status_code=503)),
+        requests.HTTPError(response=mock.Mock(status_code=429)),
+        SourceUnavailable("in maintenance"),
+        sqlite3.OperationalError("database is locked"),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_tried_again_and_lands(instance, lake, error):
+    org = Breaking(d2026_01_06=[error, error])
+
+    result = land(instance, lake, org, "2026-01-05", "2026-01-06")
+
+    assert result.success
+    assert org.asked == ["2026-01-05", "2026-01-06"] * 3
+    assert lake.read(CONTACT).select(pl.len()).collect().item() == 6
+
+
+def test_a_third_failure_is_the_last(instance, lake):
+    org = Breaking(d2026_01_05=[ConnectionError("the source hung up")] * 4)
+
+    result = land(instance, lake, org, "2026-01-05", raise_on_error=False)
+
+    assert not result.success
+    assert org.asked == ["2026-01-05"] * 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_an_answer_that_says_no_will_not_pass(status):
+    assert not may_pass(requests.HTTPError(response=mock.Mock(status_code=status)))
+
+
+def test_each_wait_is_four_times_the_one_before():
+    waits = []
+    for number in range(3):
+        context = mock.Mock(retry_number=number)
+        with pytest.raises(dg.RetryRequested) as requested, retried(context, 15):
+            raise ConnectionError
+        assert requested.value.max_retries == 2
+        waits.append(requested.value.seconds_to_wait)
+    assert waits == [15, 60, 240]
+
+
+# -- a table that can't be read --------------------------------------------------------------------------------
+
+
+class Closed(Org):
+    """Nobody lets us read, until `open`."""
+
+    open = False
+
+    def changes(self, table, window):
+        if not self.open:
+            self.asked.append(window.key)
+            raise NotReadable(table, "no permission on Contact")
+        yield from super().changes(table, window)
+
+
+def test_a_table_that_cannot_be_read_lands_empty_is_told_and_is_owed(instance, lake):
+    org = Closed()
+
+    result = land(instance, lake, org, "2026-01-05", "2026-01-07")
+
+    check = checks(result)[READABLE_CHECK]
+    assert result.success
+    assert (check.passed, check.severity, check.blocking) == (False, dg.AssetCheckSeverity.ERROR, False)
+    assert check.metadata["reason"].value == "no permission on Contact"
+    assert "the right to read Contact and its fields" in check.description
+    assert lake.partitions(CONTACT) == lake.owed(CONTACT) == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    assert lake.read(CONTACT).select(pl.len()).collect().item() == 0
+    assert org.asked == ["2026-01-05"]
+
+
+def test_once_it_can_be_read_what_was_owed_lands_and_is_settled(instance, lake):
+    org = Closed()
+    land(instance, lake, org, "2026-01-05", "2026-01-06")
+    org.open = True
+
+    result = land(instance, lake, org, "2026-01-05")
+
+    assert checks(result)[READABLE_CHECK].passed
+    assert lake.owed(CONTACT) == ["2026-01-06"]
+    assert lake.read(CONTACT).select(pl.len()).collect().item() == 3
+
+
+def test_what_had_landed_before_it_was_closed_stays(instance, lake):
+    land(instance, lake, Org(), "2026-01-05")
+
+    land(instance, lake, Closed(), "2026-01-05")
+
+    assert lake.read(CONTACT).select(pl.len()).collect().item() == 3
+    assert lake.owed(CONTACT) == ["2026-01-05"]
+
+
+# -- full extractions ------------------------------------------------------------------------------------------
+
+
+class Whole(Org):
+    """Shows two of the three contacts of 5 January, one of them changed by a formula."""
+
+    def snapshot(self, table, window):
+        self.asked.append(f"all of {window.key}")
+        (page,) = super().changes(table, CALENDAR.window("2026-01-05"))
+        yield page.head(2).with_columns(pl.Series("shoe_size_c", ["41", "47"]))
+
+
+def test_a_full_extraction_takes_all_records_and_finds_what_is_gone(instance, lake):
+    org = Whole()
+    land(instance, lake, org, "2026-01-05")
+
+    result = land(instance, lake, org, "2026-01-06", full=True)
+
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.step_materialization_data.materialization.metadata
+    assert org.asked[1] == "all of 2026-01-06"
+    assert (metadata["rows_received"].value, metadata["dagster/partition_row_count"].value) == (2, 2)
+    assert metadata["hard_deleted"].value == 1
+    gone = lake.read(CONTACT).filter(pl.col("is_deleted")).collect()
+    assert gone["id"].to_list() == ["0032026-01-052"]
+
+
+def test_a_full_extraction_of_a_closed_table_deletes_nothing(instance, lake):
+    class ClosedWhole(Org):
+        def snapshot(self, table, window):
+            raise NotReadable(table, "no permission")
+            yield
+
+    land(instance, lake, Org(), "2026-01-05")
+
+    result = land(instance, lake, ClosedWhole(), "2026-01-06", full=True)
+
+    assert result.success
+    assert not checks(result)[READABLE_CHECK].passed
+    assert lake.read(CONTACT).filter(pl.col("is_deleted")).collect().is_empty()

@@ -43,11 +43,14 @@ def test_each_wanted_partition_is_landed_once_and_no_other(wanted):
         assert list(e.partitions) == days(e.partitions[0], len(e.partitions))
 
 
-def test_missing_asks_for_what_a_table_has_not_landed():
+def test_missing_asks_for_what_a_table_has_not_landed_and_for_what_it_is_owed():
     class HalfLanded:
         def partitions(self, table):
             return {"account": ["2026-01-01", "2026-01-02"], "contact": ["2026-01-02"]}[table.name]
 
+        def owed(self, table):
+            return {"account": [], "contact": ["2026-01-02"]}[table.name]
+
     wanted = missing(HalfLanded(), [ACCOUNT, CONTACT], days("2026-01-01", 3))
 
-    assert wanted == {ACCOUNT: ["2026-01-03"], CONTACT: ["2026-01-01", "2026-01-03"]}
+    assert wanted == {ACCOUNT: ["2026-01-03"], CONTACT: ["2026-01-01", "2026-01-02", "2026-01-03"]}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gtm_assets.partitions import Calendar, Window
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 
 TABLES = {table.name: table for table in OBJECTS}
@@ -89,6 +89,11 @@ def pull(org: SyntheticOrg, table: str, window: Window) -> pl.DataFrame:
     return pl.concat(pages) if pages else pl.DataFrame(schema=types)
 
 
+def snapshot(org: SyntheticOrg, table: SalesforceObject, at: datetime) -> pl.DataFrame:
+    """All pages of a full extraction, sorted by id."""
+    return pl.concat(org.snapshot(table, Window("any", None, at))).sort("id")
+
+
 @pytest.fixture(scope="module")
 def org() -> SyntheticOrg:
     return SyntheticOrg()
@@ -108,12 +113,12 @@ def pulls(org) -> dict[str, list[pl.DataFrame]]:
 
 @pytest.fixture(scope="module")
 def snapshots(org) -> dict[str, pl.DataFrame]:
-    return {name: org.snapshot(table, END) for name, table in TABLES.items()}
+    return {name: snapshot(org, table, END) for name, table in TABLES.items()}
 
 
 @pytest.fixture(scope="module")
 def settled(org) -> dict[str, pl.DataFrame]:
-    return {name: org.snapshot(table, END + SETTLED) for name, table in TABLES.items()}
+    return {name: snapshot(org, table, END + SETTLED) for name, table in TABLES.items()}
 
 
 # A pure function
@@ -124,20 +129,20 @@ def test_a_fresh_org_asked_in_another_order_gives_the_same_frames(pulls, snapsho
     fresh = SyntheticOrg()
     for day in (17, 29, 3):
         assert pull(fresh, name, WINDOWS[day]).equals(pulls[name][day])
-    assert fresh.snapshot(TABLES[name], END).equals(snapshots[name])
+    assert snapshot(fresh, TABLES[name], END).equals(snapshots[name])
 
 
 def test_what_an_old_window_shows_is_not_changed_by_having_looked_far_ahead(pulls):
     org = SyntheticOrg()
     for name in ("forecasting_item", "campaign_member", "email_message", "account_history"):
-        org.snapshot(TABLES[name], datetime(2028, 3, 1, tzinfo=UTC))
+        snapshot(org, TABLES[name], datetime(2028, 3, 1, tzinfo=UTC))
         assert pull(org, name, WINDOWS[5]).equals(pulls[name][5])
 
 
 def test_another_seed_is_another_org(snapshots):
     other = SyntheticOrg(seed=2)
     for name in ("account", "opportunity", "task", "user"):
-        assert not other.snapshot(TABLES[name], END).equals(snapshots[name])
+        assert not snapshot(other, TABLES[name], END).equals(snapshots[name])
 
 
 # Enough of everything
@@ -146,7 +151,7 @@ def test_another_seed_is_another_org(snapshots):
 @pytest.mark.parametrize("scale", [0.001, 0.01])
 def test_no_scale_has_fewer_records_than_the_floors(scale):
     org = SyntheticOrg(scale=scale)
-    count = {name: org.snapshot(TABLES[name], END).height for name in TABLES}
+    count = {name: snapshot(org, TABLES[name], END).height for name in TABLES}
 
     floors = {"user": 25, "account": 200, "contact": 500, "product_2": 10, "campaign": 30, "opportunity": 800}
     assert {name: floor for name, floor in floors.items() if count[name] < floor} == {}
@@ -173,7 +178,7 @@ def _chain(user: str, reports: dict):
 def test_three_fiscal_years_have_their_periods_and_the_next_one_comes_before_it_begins(org, snapshots):
     period = snapshots["period"]
     by_kind = dict(period["type"].value_counts().iter_rows())
-    later = org.snapshot(TABLES["period"], datetime(2026, 12, 1, tzinfo=UTC))
+    later = snapshot(org, TABLES["period"], datetime(2026, 12, 1, tzinfo=UTC))
 
     assert by_kind == {"Month": 36, "Quarter": 12, "Year": 3}
     assert period["start_date"].min() == date(2024, 1, 1)
@@ -245,7 +250,7 @@ def test_the_three_histories_share_a_prefix_and_no_id(snapshots):
     "when", [END, datetime(2024, 9, 4, 20, tzinfo=UTC), datetime(2025, 6, 3, 16, 20, tzinfo=UTC)]
 )
 def test_each_reference_leads_to_a_record_that_is_visible_then(org, when):
-    shown = {name: org.snapshot(table, when) for name, table in TABLES.items()}
+    shown = {name: snapshot(org, table, when) for name, table in TABLES.items()}
     for name, references in PARENTS.items():
         for column, parent in references.items():
             values = shown[name][column].drop_nulls()
@@ -313,12 +318,12 @@ def test_a_converted_lead_became_a_contact_an_account_and_often_an_opportunity(s
 
 
 def test_influence_adds_up_to_the_whole_deal_in_each_model(larger):
-    influence = larger.snapshot(TABLES["campaign_influence"], END + SETTLED)
+    influence = snapshot(larger, TABLES["campaign_influence"], END + SETTLED)
     shares = influence.group_by("opportunity_id", "model_id").agg(
         pl.col("influence").sum(), pl.col("revenue_share").sum(), uneven=pl.len() > 1
     )
     deals = shares.join(
-        larger.snapshot(TABLES["opportunity"], END + SETTLED), left_on="opportunity_id", right_on="id"
+        snapshot(larger, TABLES["opportunity"], END + SETTLED), left_on="opportunity_id", right_on="id"
     )
 
     assert deals.height == shares.height > 30
@@ -331,8 +336,8 @@ def test_influence_adds_up_to_the_whole_deal_in_each_model(larger):
 @pytest.mark.parametrize("name", ["account", "contact", "lead"])
 def test_what_others_refer_to_is_there_from_its_creation(larger, name):
     at = datetime(2024, 9, 1, 20, tzinfo=UTC)
-    shown = larger.snapshot(TABLES[name], at)
-    later = larger.snapshot(TABLES[name], at + SETTLED)
+    shown = snapshot(larger, TABLES[name], at)
+    later = snapshot(larger, TABLES[name], at + SETTLED)
 
     assert later.filter(pl.col("created_date") < at).height == shown.height > 0
 
@@ -545,7 +550,7 @@ def test_windows_cut_anywhere_fold_to_the_snapshot_at_the_last_cut(org, name, cu
         pull(org, name, Window("any", start, end)) for start, end in zip([None, *cuts[:-1]], cuts, strict=True)
     ]
 
-    expected = org.snapshot(TABLES[name], cuts[-1]).drop(NOT_SHARED, strict=False)
+    expected = snapshot(org, TABLES[name], cuts[-1]).drop(NOT_SHARED, strict=False)
     assert newest(frames, name).select(expected.columns).equals(expected)
 
 

@@ -1,6 +1,6 @@
 """The checks on what dbt built, made by one op that opens the warehouse once, before anything is published."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,11 @@ def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
     for report in reconciliation.REPORT_TIES:
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)
     return checks
+
+
+def discrepancies(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
+    """Those of the checks that find a number which does not tie to its source, or a broken history."""
+    return [key for key in checks if key.name in _DESCRIPTIONS]
 
 
 def _key(layer: str, table: str, name: str) -> dg.AssetCheckKey:

@@ -121,6 +121,11 @@ class RawTable:
         """``source.table``: how messages and commands name the table."""
         return f"{self.source}.{self.name}"
 
+    @property
+    def is_append_only(self) -> bool:
+        """Whether records never change: only their creation orders them."""
+        return self.cursor == "created_date"
+
     @cached_property
     def types(self) -> dict[str, ColumnType]:
         """Column name to type, in the catalogue's order."""

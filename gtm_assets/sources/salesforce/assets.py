@@ -8,15 +8,27 @@ from collections.abc import Collection
 
 import dagster as dg
 
+from gtm_assets.automation.retries import retried
 from gtm_assets.checks import raw as raw_checks
+from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.partitions import BATCH_SIZE, Calendar
+from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
+from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
+from gtm_assets.sources.errors import NotReadable
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
 OWNER = "team:revops"
 GROUP = "salesforce_raw"
+READABLE_CHECK = "table_is_readable"
+
+
+class ExtractConfig(dg.Config):
+    """How to extract."""
+
+    full: bool = False
+    """Take all records as they are at the end of the partition, not only those that changed in it."""
 
 
 def asset_key(table: RawTable) -> dg.AssetKey:
@@ -25,11 +37,17 @@ def asset_key(table: RawTable) -> dg.AssetKey:
 
 
 def raw_asset(
-    table: SalesforceObject, calendar: Calendar, read: Collection[str], limits: raw_checks.Limits
+    table: SalesforceObject,
+    calendar: Calendar,
+    read: Collection[str],
+    limits: raw_checks.Limits,
+    hard_delete_limit: float = HARD_DELETE_LIMIT,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> dg.AssetsDefinition:
     """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31.
 
-    ``read`` are the columns that models read, ``limits`` those of its checks.
+    ``read`` are the columns that models read, ``limits`` those of its checks. ``hard_delete_limit`` is the share
+    of the live records that a full extraction may lack, ``retry_seconds`` the first pause before another try.
     """
     key = asset_key(table)
     with warnings.catch_warnings():
@@ -50,22 +68,52 @@ def raw_asset(
                 "deletes": table.deletes.value,
                 "dagster/column_schema": _schema(table),
             },
-            check_specs=raw_checks.specs(key),
+            check_specs=[
+                *raw_checks.specs(key),
+                dg.AssetCheckSpec(
+                    READABLE_CHECK,
+                    asset=key,
+                    description="The source lets us read the table. It stops nothing: the table lands empty.",
+                ),
+            ],
         )
 
     @as_asset
     def ingest(
-        context: dg.AssetExecutionContext, org: dg.ResourceParam[SalesforceOrg], lake: dg.ResourceParam[Lake]
+        context: dg.AssetExecutionContext,
+        config: ExtractConfig,
+        org: dg.ResourceParam[SalesforceOrg],
+        lake: dg.ResourceParam[Lake],
     ) -> dg.MaterializeResult:
+        refusal: NotReadable | None = None
         landings = []
-        for partition in context.partition_keys:
-            window = calendar.window(partition)
-            landing = lake.land(table, window, org.changes(table, window), org.known_at(window))
-            landings.append(landing)
-            context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
-            if landing.problems:
-                context.log.warning(landing.describe_problems())
-        found = raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat())
+
+        def landed(window: Window) -> Landing:
+            nonlocal refusal
+            known_at = org.known_at(window)
+            try:
+                # A refusal is of the table: the partitions that follow are not asked for.
+                if refusal is None and config.full:
+                    return lake.land_snapshot(
+                        table, window, org.snapshot(table, window), known_at, hard_delete_limit
+                    )
+                if refusal is None:
+                    return lake.land(table, window, org.changes(table, window), known_at)
+            except NotReadable as error:
+                refusal = error
+            return lake.land_unreadable(table, window, refusal.reason, known_at)
+
+        with retried(context, retry_seconds):
+            for partition in context.partition_keys:
+                landing = landed(calendar.window(partition))
+                landings.append(landing)
+                context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
+                if landing.problems:
+                    context.log.warning(landing.describe_problems())
+        found = [
+            *raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat()),
+            (READABLE_CHECK, readable(table, refusal)),
+        ]
         return dg.MaterializeResult(
             check_results=[finding.result(dg.AssetCheckKey(key, name)) for name, finding in found]
         )
@@ -98,6 +146,8 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
             dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
         ),
     }
+    if landing.hard_deleted:
+        metadata["hard_deleted"] = dg.MetadataValue.int(landing.hard_deleted)
     if landing.newest_cursor:
         metadata["newest_cursor"] = dg.MetadataValue.timestamp(landing.newest_cursor)
     if landing.unknown_columns:
@@ -107,6 +157,22 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
     if landing.problems:
         metadata["problems"] = dg.MetadataValue.md(landing.describe_problems())
     return metadata
+
+
+def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
+    """Whether we may read a table. The figure ``reason`` is the source's own, empty where we may."""
+    reason = refusal.reason if refusal else ""
+    return Finding(
+        passed=not reason,
+        sentence=(
+            f"{table.qualified_name} can't be read: {reason}. It landed empty. Give the platform's user the right "
+            f"to read {table.api_name} and its fields; the partitions that landed empty are then landed again by "
+            "themselves, or at once by: gtm run"
+            if reason
+            else "The source lets us read it."
+        ),
+        figures={"reason": reason},
+    )
 
 
 def _schema(table: RawTable) -> dg.TableSchema:

@@ -19,6 +19,18 @@ class SalesforceOrg(Protocol):
         """The records whose cursor lies in the window, in pages, plus late ones that were missed before.
 
         Columns are named as in the catalogue; values may be text or typed; repeats are allowed.
+
+        Raises:
+            NotReadable: the organisation doesn't let us read this table.
+            SourceUnavailable: it can't answer now.
+            CredentialsRefused: it refuses our credentials.
+        """
+        ...
+
+    def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
+        """All records as they are at the window's end or, from a live organisation, now, in pages.
+
+        It raises what :meth:`changes` raises.
         """
         ...
 

@@ -95,15 +95,16 @@ class SyntheticOrg:
         """The window's end: made-up records are seen when their day is over."""
         return window.end
 
-    def snapshot(self, table: SalesforceObject, at: datetime) -> pl.DataFrame:
-        """All records as the source shows them just before ``at``, each once, sorted by id.
+    def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
+        """All records as the source shows them just before the window's end, each once, in pages; at least one.
 
-        Each is in its newest version that had arrived before ``at``; soft-deleted ones are included.
+        Each is in its newest version that had arrived by then; soft-deleted ones are included.
         """
         recipe = self._recipes[table.name]
-        end = seconds(at)
-        found = self._find(recipe, None, end)
-        return self._frame(table, recipe, found, at).sort("id")
+        found = self._find(recipe, None, seconds(window.end))
+        for low in range(0, max(len(found.codes), 1), PAGE_ROWS):
+            page = _Found(found.codes[low : low + PAGE_ROWS], found.number[low : low + PAGE_ROWS])
+            yield self._frame(table, recipe, page, window.end)
 
     def changes(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         """What an extraction of the window finds, in pages of at most 50,000 rows; none where nothing changed.

@@ -1,0 +1,83 @@
+"""What runs when: the extraction each day, the full refresh each week. The UI switches them on and off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from gtm_assets.automation import jobs
+from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
+from gtm_assets.partitions import TIMEZONE, Calendar
+from gtm_assets.settings import Settings
+
+TRANSFORMED = "59 21 * * *"
+MEASURED = "30 23 * * *"
+"""After the day's last deadline."""
+WEEKLY = "30 22 * * 0"
+"""Sunday, after the daily run of the partition that ends then."""
+
+
+def on_by_default(settings: Settings) -> bool:
+    """Whether automation runs without being switched on.
+
+    Only on an open calendar, since a closed one has no next day, and on the synthetic organisation, since opening
+    a UI must not spend a live one's API calls.
+    """
+    return settings.last_partition is None and settings.salesforce_source == "synthetic"
+
+
+def all_schedules(settings: Settings) -> Sequence:
+    """The schedules."""
+    status = dg.DefaultScheduleStatus.RUNNING if on_by_default(settings) else dg.DefaultScheduleStatus.STOPPED
+    return [
+        # The partitions' own boundary is its time: at the tick, in summer and winter, the newest one is over.
+        dg.build_schedule_from_partitioned_job(
+            jobs.extract,
+            name="extract_daily",
+            description="Land the partition that ends at this moment.",
+            default_status=status,
+            tags=REPEATED_WHEN_KILLED,
+        ),
+        _weekly(Calendar.of(settings), status),
+        _daily(MEASURED, jobs.measure, status),
+    ]
+
+
+def of_a_landing() -> Sequence:
+    """The schedule of a landing that another loader fills. Off: only its owner knows when it is filled."""
+    return [_daily(TRANSFORMED, jobs.transform_landing, dg.DefaultScheduleStatus.STOPPED)]
+
+
+def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=f"{job.name}_daily",
+        cron_schedule=cron,
+        execution_timezone=TIMEZONE,
+        job=job,
+        default_status=status,
+        tags=REPEATED_WHEN_KILLED,
+    )
+
+
+def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="full_refresh_weekly",
+        cron_schedule=WEEKLY,
+        execution_timezone=TIMEZONE,
+        job=jobs.full_refresh,
+        default_status=status,
+        description="Compare every raw table with the whole source, for the newest partition that is over, and "
+        "rebuild every model.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        over = calendar.closed(context.scheduled_execution_time)
+        if not over:
+            return dg.SkipReason("No partition is over yet.")
+        return dg.RunRequest(
+            partition_key=over[-1],
+            run_config={"ops": jobs.EXTRACT_ALL | jobs.REBUILD},
+            tags=REPEATED_WHEN_KILLED,
+        )
+
+    return schedule

@@ -1,0 +1,226 @@
+"""What runs because of what there is: the transformation once a day has landed, and the days that were missed.
+
+What has landed is read from the lake and not from Dagster's records: the files are what will be built, also those
+that a quarantine retry, another Dagster home or a restored backup brought.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from gtm_assets import clock
+from gtm_assets.automation import jobs
+from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
+from gtm_assets.automation.schedules import on_by_default
+from gtm_assets.instance import end_dead_runs
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar
+from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publish import BATCHES, batches_digest, verdicts
+from gtm_assets.runs import Extraction, extractions, missing, range_tags
+from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+GRACE = timedelta(minutes=10)
+"""The transformation of a day waits so long after its end, as the daily extraction takes its time."""
+OVERDUE = timedelta(minutes=60)
+"""What has not landed so long after its end was missed."""
+FIRST_PAUSE = timedelta(minutes=15)
+LONGEST_PAUSE = timedelta(hours=24)
+AT_ONCE = 4
+"""So many extractions are asked for at a time at most."""
+_UNFINISHED = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+_RAW_KEYS = {asset_key(table): table for table in OBJECTS}
+_LANDING_JOBS = {jobs.extract.name, jobs.refresh.name, jobs.full_refresh.name}
+
+
+def all_sensors(
+    settings: Settings, calendar: Calendar, lake: Lake, checks: Mapping[dg.AssetCheckKey, bool]
+) -> Sequence[dg.SensorDefinition]:
+    """The sensors. ``checks`` are all checks, each with whether it is blocking."""
+    status = dg.DefaultSensorStatus.RUNNING if on_by_default(settings) else dg.DefaultSensorStatus.STOPPED
+    blocking = {key: True for key, is_blocking in checks.items() if is_blocking and key.asset_key in _RAW_KEYS}
+
+    @dg.sensor(
+        job=jobs.transform,
+        minimum_interval_seconds=60,
+        default_status=status,
+        description="Build and publish once the newest day that is over has landed whole and passed its checks.",
+    )
+    def transform_when_landed(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        end_dead_runs(context.instance)
+        return transformation(context.instance, calendar, lake, blocking, clock.now())
+
+    @dg.sensor(
+        job=jobs.extract,
+        minimum_interval_seconds=300,
+        default_status=status,
+        description="Land the days that are over and that no run has landed: missed ticks, failed extractions, "
+        "tables that could not be read. Pauses grow while the same day fails again.",
+    )
+    def catch_up(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        end_dead_runs(context.instance)
+        return missed(context.instance, calendar, lake, clock.now(), context.cursor)
+
+    return [transform_when_landed, catch_up]
+
+
+# -- the transformation ------------------------------------------------------------------------------------------
+
+
+def transformation(
+    instance: dg.DagsterInstance,
+    calendar: Calendar,
+    lake: Lake,
+    blocking: Mapping[dg.AssetCheckKey, bool],
+    now: datetime,
+) -> dg.RunRequest | dg.SkipReason:
+    """The run that builds the newest day that is over, or why there is none now.
+
+    Each content of the lake is built once: the run's key is the day and a digest of all batches. So a day that is
+    landed or repaired later, or an older one that is filled, is built again when no extraction is under way.
+    """
+    over = calendar.closed(now)
+    if not over:
+        return dg.SkipReason("No partition is over yet.")
+    day = over[-1]
+    ready_at = calendar.window(day).end + GRACE
+    if now < ready_at:
+        return dg.SkipReason(f"Partition {day} has just ended: its transformation begins at {ready_at:%H:%M} UTC.")
+    absent = [table.name for table in OBJECTS if not lake.has_landed(table, day)]
+    if absent:
+        return dg.SkipReason(
+            f"Partition {day} waits for {len(absent)} of {len(OBJECTS)} tables: {_first(absent)}."
+        )
+    landing = [run for run in _unfinished(instance) if _tables_of(run)]
+    if landing:
+        return dg.SkipReason(f"Waits for {len(landing)} extractions: {_first([r.run_id[:8] for r in landing])}.")
+    failed = [v.check for v in verdicts(instance, blocking) if v.outcome == "failed"]
+    if failed:
+        names = [f"{check.asset_key.to_user_string()} {check.name}" for check in failed]
+        return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {_first(names)}.")
+    digest = batches_digest((batch.table, batch.batch_id) for batch in lake.batches())
+    if digest == _published_digest(instance):
+        return dg.SkipReason(f"All that has landed up to {day} is published.")
+    return dg.RunRequest(run_key=f"{day} {digest}", tags=REPEATED_WHEN_KILLED)
+
+
+def _first(names: Sequence[str], count: int = 5) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _published_digest(instance: dg.DagsterInstance) -> str | None:
+    event = instance.get_latest_materialization_event(PUBLISHED)
+    if event is None or event.asset_materialization is None:
+        return None
+    digest = event.asset_materialization.metadata.get(BATCHES)
+    return None if digest is None else str(digest.value)
+
+
+# -- what was missed ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Attempts:
+    """How often an extraction was asked for, and when last."""
+
+    count: int
+    last: datetime
+
+    def next(self) -> datetime:
+        return self.last + min(FIRST_PAUSE * 2 ** min(self.count - 1, 16), LONGEST_PAUSE)
+
+
+def missed(
+    instance: dg.DagsterInstance, calendar: Calendar, lake: Lake, now: datetime, cursor: str | None
+) -> dg.SensorResult | dg.SkipReason:
+    """Runs for the partitions that should have landed and that no run is about to land, oldest first.
+
+    ``cursor`` holds the attempts made at each: their pauses grow, so that a dead source isn't hammered.
+    """
+    backfills = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    )
+    if backfills:
+        return dg.SkipReason(f"Backfill {backfills[0].backfill_id} is under way.")
+    wanted = missing(lake, OBJECTS, calendar.closed(now - OVERDUE))
+    for run in _unfinished(instance):
+        for table in _tables_of(run):
+            wanted[table] = [key for key in wanted[table] if not _lands(run, key)]
+    plan = {_name(extraction): extraction for extraction in extractions(wanted)}
+    before = {name: attempts for name, attempts in _attempts(cursor).items() if name in plan}
+    due = [name for name in plan if name not in before or before[name].next() <= now][:AT_ONCE]
+    attempts = before | {name: _Attempts(before[name].count + 1 if name in before else 1, now) for name in due}
+    reason = None
+    if plan and not due:
+        soonest = min(attempts[name].next() for name in plan)
+        reason = f"{len(plan)} extractions are missing; the next attempt is at {soonest:%Y-%m-%d %H:%M} UTC."
+    elif not plan:
+        reason = "Nothing was missed."
+    return dg.SensorResult(
+        run_requests=[_request(plan[name]) for name in due] or None,
+        skip_reason=reason,
+        cursor=json.dumps({name: [a.count, a.last.isoformat()] for name, a in attempts.items()}),
+    )
+
+
+def _attempts(cursor: str | None) -> dict[str, _Attempts]:
+    return {
+        name: _Attempts(count, datetime.fromisoformat(last))
+        for name, (count, last) in json.loads(cursor or "{}").items()
+    }
+
+
+def _name(extraction: Extraction) -> str:
+    """Of an extraction, the same while it fails: further days may join it at its end."""
+    tables = hashlib.md5(" ".join(sorted(t.qualified_name for t in extraction.tables)).encode()).hexdigest()
+    return f"{extraction.partitions[0]} {tables[:8]}"
+
+
+def _request(extraction: Extraction) -> dg.RunRequest:
+    return dg.RunRequest(
+        asset_selection=[asset_key(table) for table in extraction.tables],
+        tags={**REPEATED_WHEN_KILLED, **range_tags(extraction.partitions)},
+    )
+
+
+# -- runs under way ----------------------------------------------------------------------------------------------
+
+
+def _unfinished(instance: dg.DagsterInstance) -> Sequence[DagsterRun]:
+    return instance.get_runs(RunsFilter(statuses=_UNFINISHED))
+
+
+def _tables_of(run: DagsterRun) -> Collection[RawTable]:
+    """The raw tables that a run lands."""
+    if run.asset_selection is None:
+        return OBJECTS if run.job_name in _LANDING_JOBS else ()
+    return [_RAW_KEYS[key] for key in run.asset_selection if key in _RAW_KEYS]
+
+
+def _lands(run: DagsterRun, key: str) -> bool:
+    one = run.tags.get(PARTITION_NAME_TAG, "")
+    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, one)
+    return first <= key <= run.tags.get(ASSET_PARTITION_RANGE_END_TAG, one)

@@ -1,0 +1,22 @@
+"""How a source can fail: what may pass, what will not, and what concerns one table alone."""
+
+from __future__ import annotations
+
+from gtm_assets.sources.raw_table import RawTable
+
+
+class SourceUnavailable(RuntimeError):
+    """The source can't answer now (overloaded, in maintenance, too many requests). Asking again may help."""
+
+
+class CredentialsRefused(RuntimeError):
+    """The source refuses who we say we are. Asking again does not help, and may lock the account."""
+
+
+class NotReadable(RuntimeError):
+    """The source doesn't let us read one table. The others are not concerned."""
+
+    def __init__(self, table: RawTable, reason: str) -> None:
+        """``reason`` is the source's own, in one sentence."""
+        super().__init__(f"{table.qualified_name} can't be read: {reason}")
+        self.table, self.reason = table, reason
