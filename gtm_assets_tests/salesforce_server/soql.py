@@ -262,13 +262,11 @@ class _Parser:
     def condition(self) -> Condition:
         parts = [self.term()]
         operator = next((word for word in ("and", "or") if self.have(word)), None)
+        # One operator only: SOQL wants parentheses where AND and OR meet.
         while operator is not None:
             parts.append(self.term())
             if not self.have(operator):
                 break
-        # SOQL wants parentheses where AND and OR meet.
-        if operator and self.next.kind == "name" and self.next.lower in ("and", "or"):
-            self.refuse()
         return parts[0] if operator is None else Logic(operator, tuple(parts))
 
     def term(self) -> Condition:
