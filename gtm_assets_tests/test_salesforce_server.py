@@ -32,6 +32,7 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer, loopback_session
 from gtm_assets_tests.salesforce_server.oauth import JWT_BEARER
+from gtm_assets_tests.salesforce_server.objects import snapshot_at
 from gtm_assets_tests.salesforce_server.render import java_double
 
 NOW = datetime(2026, 9, 12, 4, 49, tzinfo=UTC)
@@ -390,7 +391,7 @@ def _typed(value, kind):
 
 @pytest.mark.parametrize("object_", sorted(TABLES))
 def test_rest_and_bulk_show_the_org_as_it_stands(server, http, org, object_):
-    frame = org.snapshot(TABLES[object_], NOW)
+    frame = snapshot_at(org, TABLES[object_], NOW)
     frame = frame.drop("_fivetran_deleted", strict=False)
     soql = everything(http, object_)
     by_rest = typed(http.records(soql, "queryAll"), object_, frame)
@@ -403,7 +404,7 @@ def test_rest_and_bulk_show_the_org_as_it_stands(server, http, org, object_):
 def test_records_have_the_forms_of_json(http, org):
     soql = "SELECT Name, CloseDate, Id, SystemModstamp, Amount, IsWon, NextStep FROM Opportunity LIMIT 1"
     (record,) = http.records(soql)
-    row = org.snapshot(TABLES["Opportunity"], NOW).filter(pl.col("id") == record["Id"]).row(0, named=True)
+    row = snapshot_at(org, TABLES["Opportunity"], NOW).filter(pl.col("id") == record["Id"]).row(0, named=True)
     assert list(record) == [
         "attributes",
         "Name",
@@ -442,7 +443,7 @@ def test_the_orgs_time_moves_when_told(server, http):
 
 
 def deleted_ids(org, object_, at=NOW):
-    return set(org.snapshot(TABLES[object_], at).filter("is_deleted")["id"])
+    return set(snapshot_at(org, TABLES[object_], at).filter("is_deleted")["id"])
 
 
 def test_only_query_all_shows_the_recycle_bin(http, org):
@@ -451,7 +452,7 @@ def test_only_query_all_shows_the_recycle_bin(http, org):
         assert gone, object_
         shown = set(http.values(f"SELECT Id FROM {object_}"))
         everything_ = set(http.values(f"SELECT Id FROM {object_}", "queryAll"))
-        assert everything_ == set(org.snapshot(TABLES[object_], NOW)["id"])
+        assert everything_ == set(snapshot_at(org, TABLES[object_], NOW)["id"])
         assert not shown & gone
         bulk = {record["Id"] for record in http.bulk(f"SELECT Id FROM {object_}")}
         assert bulk == shown
@@ -461,7 +462,7 @@ def test_only_query_all_shows_the_recycle_bin(http, org):
 
 
 def test_only_query_all_shows_archived_activities(http, org):
-    tasks = org.snapshot(TABLES["Task"], NOW)
+    tasks = snapshot_at(org, TABLES["Task"], NOW)
     archived = set(tasks.filter(pl.col("is_archived") & ~pl.col("is_deleted"))["id"])
     assert archived
     assert not archived & set(http.values("SELECT Id FROM Task"))
@@ -470,7 +471,7 @@ def test_only_query_all_shows_archived_activities(http, org):
 
 def test_deleted_lists_what_was_deleted_in_the_span(server, http, org):
     start, end = NOW - timedelta(days=13), NOW + timedelta(days=1)
-    frame = org.snapshot(TABLES["Contact"], NOW).filter("is_deleted")
+    frame = snapshot_at(org, TABLES["Contact"], NOW).filter("is_deleted")
     made_up = set(frame.filter(pl.col("system_modstamp") >= start)["id"])
     assert made_up
     at_the_start, within, at_the_end = http.values("SELECT Id FROM Contact LIMIT 3")
@@ -551,7 +552,7 @@ def test_an_edit_moves_the_cursor_unless_it_is_a_formulas(server, http):
 
 def test_pages_hold_2000_records_and_a_locator_stays(server, http, org):
     soql = "SELECT Id FROM OpportunityFieldHistory"
-    total = org.snapshot(TABLES["OpportunityFieldHistory"], NOW).height
+    total = snapshot_at(org, TABLES["OpportunityFieldHistory"], NOW).height
     first = http.ok("query", q=soql)
     assert (first["totalSize"], first["done"], len(first["records"])) == (total, False, 2000)
     assert re.fullmatch(rf"{BASE}/query/01g\w{{15}}-2000", first["nextRecordsUrl"])
@@ -626,7 +627,7 @@ CONDITIONS = [
 
 @pytest.mark.parametrize(("where", "holds"), CONDITIONS, ids=[where for where, _ in CONDITIONS])
 def test_where_finds_what_it_says(http, org, where, holds):
-    records = org.snapshot(TABLES["Opportunity"], NOW).to_dicts()
+    records = snapshot_at(org, TABLES["Opportunity"], NOW).to_dicts()
     expected = {record["id"] for record in records if holds(record)}
     assert 0 < len(expected) < len(records)
     assert set(http.values(f"SELECT Id FROM Opportunity WHERE {where}", "queryAll")) == expected
@@ -642,7 +643,9 @@ def test_ids_are_found_by_15_characters_and_by_18_in_their_case(http):
 
 
 def test_order_limit_and_offset(http, org):
-    column = org.snapshot(TABLES["Opportunity"], NOW).filter(~pl.col("is_deleted"))["total_opportunity_quantity"]
+    column = snapshot_at(org, TABLES["Opportunity"], NOW).filter(~pl.col("is_deleted"))[
+        "total_opportunity_quantity"
+    ]
     nulls = [None] * column.null_count()
     rising = sorted(column.drop_nulls())
     assert nulls
@@ -659,7 +662,7 @@ def test_order_limit_and_offset(http, org):
 
 
 def test_aggregates(http, org):
-    frame = org.snapshot(TABLES["Opportunity"], NOW).filter(~pl.col("is_deleted"))
+    frame = snapshot_at(org, TABLES["Opportunity"], NOW).filter(~pl.col("is_deleted"))
     count = http.ok("query", q="SELECT COUNT() FROM Opportunity")
     assert count == {"totalSize": frame.height, "done": True, "records": []}
     soql = (
@@ -823,14 +826,14 @@ def test_a_job_goes_through_its_states(server, http, org):
     assert http.ok(path)["state"] == "InProgress"
     done = http.ok(path)
     assert (done["state"], done["jobType"], done["retries"]) == ("JobComplete", "V2Query", 0)
-    assert done["numberRecordsProcessed"] == org.snapshot(TABLES["Contact"], NOW).height
+    assert done["numberRecordsProcessed"] == snapshot_at(org, TABLES["Contact"], NOW).height
     assert [job["id"] for job in http.ok("jobs/query")["records"]] == [made["id"]]
     limits = http.ok("limits")["DailyBulkV2QueryJobs"]
     assert limits == {"Max": 10_000, "Remaining": 9_999}
 
 
 def test_results_come_in_pages_each_with_the_header(http, org):
-    total = org.snapshot(TABLES["Contact"], NOW).height
+    total = snapshot_at(org, TABLES["Contact"], NOW).height
     job = http.job("SELECT Name, Id FROM Contact", "queryAll")
     http.finish(job)
     pages = http.download(job, maxRecords=100)
@@ -1269,20 +1272,22 @@ def test_simple_salesforce_reads_the_org(server, org):
     assert client.Account.describe()["name"] == "Account"
     assert client.limits()["DailyApiRequests"]["Max"] == 100_000
     assert client.api_usage["api-usage"].total == 100_000
-    frame = org.snapshot(TABLES["OpportunityFieldHistory"], NOW)
+    frame = snapshot_at(org, TABLES["OpportunityFieldHistory"], NOW)
     shown = frame.filter(~pl.col("is_deleted"))
     soql = "SELECT Id, NewValue FROM OpportunityFieldHistory"
     by_rest = {r["Id"]: r["NewValue"] for r in client.query_all_iter(soql)}
     assert by_rest == dict(shown.select("id", "new_value").rows())
     by_rest_all = {r["Id"] for r in client.query_all_iter("SELECT Id FROM Task", include_deleted=True)}
-    assert by_rest_all == set(org.snapshot(TABLES["Task"], NOW)["id"])
+    assert by_rest_all == set(snapshot_at(org, TABLES["Task"], NOW)["id"])
     pages = list(client.bulk2.OpportunityFieldHistory.query(soql, max_records=5000, wait=0.01))
     assert len(pages) == -(-shown.height // 5000)
     by_bulk = {r["Id"]: r["NewValue"] or None for page in pages for r in csv.DictReader(io.StringIO(page))}
     assert by_bulk == by_rest
     start = NOW - timedelta(days=14)
     gone = {entry["id"] for entry in client.Task.deleted(start, NOW)["deletedRecords"]}
-    recent = org.snapshot(TABLES["Task"], NOW).filter(pl.col("is_deleted") & (pl.col("system_modstamp") >= start))
+    recent = snapshot_at(org, TABLES["Task"], NOW).filter(
+        pl.col("is_deleted") & (pl.col("system_modstamp") >= start)
+    )
     assert gone == set(recent["id"])
 
 
@@ -1377,17 +1382,17 @@ def test_jsforce_reads_the_org(server, org, jsforce):
     assert set(out["objects"]) == set(TABLES)
     assert "Competitor__c" in out["fields"]
     assert out["usage"]["limit"] == 100_000
-    history = org.snapshot(TABLES["OpportunityFieldHistory"], NOW).filter(~pl.col("is_deleted"))
+    history = snapshot_at(org, TABLES["OpportunityFieldHistory"], NOW).filter(~pl.col("is_deleted"))
     expected = dict(history.select("id", "new_value").rows())
     assert len(out["rest"]) == len(expected)
     assert dict(out["rest"]) == expected
     assert len(out["bulk"]) == len(expected)
     assert dict(out["bulk"]) == expected
-    deals = org.snapshot(TABLES["Opportunity"], NOW)
+    deals = snapshot_at(org, TABLES["Opportunity"], NOW)
     won = deals.filter(~pl.col("is_deleted") & pl.col("is_won") & (pl.col("close_date") >= pl.date(2026, 1, 1)))
     assert set(out["found"]) == set(won["id"])
     assert won.height
-    tasks = org.snapshot(TABLES["Task"], NOW)
+    tasks = snapshot_at(org, TABLES["Task"], NOW)
     assert set(out["all"]) == set(tasks["id"])
     gone = tasks.filter(pl.col("is_deleted") & (pl.col("system_modstamp") >= start))
     assert set(out["deleted"]) == set(gone["id"])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gtm_assets.partitions import Window
 from gtm_assets.sources.raw_table import Column, ColumnType
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
@@ -249,6 +250,11 @@ class View:
         }
 
 
+def snapshot_at(org: SyntheticOrg, table: SalesforceObject, at: datetime) -> pl.DataFrame:
+    """All records as the synthetic org has them just before ``at``, by id."""
+    return pl.concat(org.snapshot(table, Window("any", None, at))).sort("id")
+
+
 def has_deletes(table: SalesforceObject) -> bool:
     """True where the object has IsDeleted."""
     return "is_deleted" in table.types
@@ -329,7 +335,7 @@ class Objects:
         with self._lock:
             kept = self._kept[table.name]
             if at not in kept:
-                kept[at] = self._changed(table, self.org.snapshot(table, at), at)
+                kept[at] = self._changed(table, snapshot_at(self.org, table, at), at)
                 while len(kept) > _SNAPSHOTS_KEPT:
                     kept.popitem(last=False)
             kept.move_to_end(at)
