@@ -85,6 +85,19 @@ def test_a_table_that_falls_silent_for_longer_than_ever_warns():
     assert never.passed
 
 
+@pytest.mark.parametrize(("days_before", "passed"), [(3, True), (13, True), (14, False)])
+def test_the_first_weekends_are_no_silence(days_before, passed):
+    """Until two weeks are known nobody can say how long a table is usually silent."""
+    start = date.fromisoformat(LAST) - timedelta(days=days_before + 2)
+    young = Calendar(start, None)
+    counts = {(start + timedelta(days=n)).isoformat(): 5 for n in range(days_before + 1)}
+    silent = {(start + timedelta(days=n)).isoformat(): 0 for n in (days_before + 1, days_before + 2)}
+
+    found = landed_on_time("salesforce.lead", young, counts | silent, END, LANDING)
+
+    assert found.passed == passed, found.sentence
+
+
 @pytest.mark.parametrize(
     ("minutes", "passed", "severity"),
     [(74, True, None), (75, False, WARN), (89, False, WARN), (90, False, ERROR)],

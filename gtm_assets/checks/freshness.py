@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from gtm_assets.checks.anomalies import FEWEST_DAYS
 from gtm_assets.checks.finding import Finding
 from gtm_assets.partitions import Calendar
 
@@ -112,4 +113,7 @@ def _silence(counts: Sequence[int]) -> tuple[int, int]:
         else:
             current += 1
     # A table that never had a record in all these days is not silent, only small.
-    return (current, max(runs)) if len(runs) > 1 else (0, 0)
+    # What is usual takes two weeks to tell.
+    if len(runs) < 2 or len(counts) - current < FEWEST_DAYS:
+        return 0, 0
+    return current, max(runs)
