@@ -817,6 +817,8 @@ def test_the_summary_comes_once_a_day_from_its_local_time_on_to_the_channels_tha
         at(moment)
         assert (len(receiver.titles("chat")), len(receiver.titles("pager"))) == (chat, pager), moment
     assert receiver.titles("email") == []
+    # 18:30 of the second of July is the third in UTC.
+    assert receiver.titles("pager") == ["Daily summary, 2099-07-01", "Daily summary, 2099-07-02"]
 
 
 def test_the_summary_says_what_the_day_was_like(world, receiver):

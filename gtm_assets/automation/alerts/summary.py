@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 from dagster import AssetRecordsFilter, DagsterRunStatus, RunsFilter
@@ -26,8 +26,12 @@ def daily_summary(
     incidents: Sequence[Incident],
     settings: Settings,
     now: datetime,
+    day: date,
 ) -> Message:
-    """Runs and landed rows of the last 24 hours, and how publication, checks and open incidents stand."""
+    """Runs and landed rows of the last 24 hours, and how publication, checks and open incidents stand.
+
+    ``day`` is the local one whose summary it is.
+    """
     graph = repository.asset_graph
     runs = Counter(run.dagster_run.status for run in _runs(instance, now - DAY))
     going_on = sum(runs.values()) - sum(runs[s] for s in _ENDED)
@@ -48,7 +52,7 @@ def daily_summary(
         *(f"- [{i.severity}] {i.title}, since {i.since:%Y-%m-%d %H:%M} UTC" for i in incidents[:_NAMED_INCIDENTS]),
         f"Look: {settings.ui_url.rstrip('/')}/runs",
     ]
-    return Message(f"Daily summary, {now:%Y-%m-%d}", "\n".join(lines), "summary")
+    return Message(f"Daily summary, {day}", "\n".join(lines), "summary")
 
 
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)

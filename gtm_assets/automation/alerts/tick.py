@@ -196,7 +196,12 @@ class _Desk:
         ]
         if wanting:
             message = daily_summary(
-                self._instance, self._repository, self._incidents.unresolved(), self._settings, self._now
+                self._instance,
+                self._repository,
+                self._incidents.unresolved(),
+                self._settings,
+                self._now,
+                local.date(),
             )
             self._incidents.enqueue(wanting, message, self._now)
 
