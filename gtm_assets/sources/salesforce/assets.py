@@ -165,9 +165,9 @@ def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
     return Finding(
         passed=not reason,
         sentence=(
-            f"{table.qualified_name} can't be read: {reason}. It landed empty. Give the platform's user the right "
-            f"to read {table.api_name} and its fields; the partitions that landed empty are then landed again by "
-            "themselves, or at once by: gtm run"
+            f"{table.qualified_name} can't be read: {reason.rstrip('.')}. It landed empty. Give the platform's "
+            f"user the right to read {table.api_name} and its fields; the partitions that landed empty are then "
+            "landed again by themselves, or at once by: gtm run"
             if reason
             else "The source lets us read it."
         ),
