@@ -443,6 +443,20 @@ def test_a_late_table_that_gets_later_becomes_critical(world, receiver):
     assert "Blocks: gtm_core/dim_account, gtm_mart/rep_x, salesforce/account wait." in receiver.bodies("chat")[0]
 
 
+def test_tables_that_get_later_together_are_all_named_when_they_become_critical(world, receiver):
+    world.settings = world.settings.model_copy(update={"alert_failed_checks": 2})
+    for check in (LATE, LATE_LEAD):
+        world.evaluated(check, False, WARN)
+    world.tick()
+    for check in (LATE, LATE_LEAD):
+        world.evaluated(check, False, ERROR, says=f"{check.asset_key.path[-1]} is 61 minutes late.")
+    world.tick()
+
+    assert receiver.titles("chat") == ["[warning] 2 checks warned", "[now critical] 2 checks failed"]
+    assert "account is 61 minutes late." in receiver.bodies("chat")[1]
+    assert "lead is 61 minutes late." in receiver.bodies("chat")[1]
+
+
 def test_three_checks_that_fail_at_a_time_are_one_critical_incident(world, receiver):
     checks = [DRIFT, LATE, LATE_LEAD]
     for check in checks:

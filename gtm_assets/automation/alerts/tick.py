@@ -115,17 +115,15 @@ class _Desk:
         return len(opened), resolved
 
     def _open(self, members: Sequence[Condition]) -> None:
-        first, rest = members[0], members[1:]
-        severity = messages.worst(members)
-        title, detail, link = first.title, messages.detail(first, rest), first.link
-        events = {condition.event for condition in members}
-        if first.is_check and rest:
-            title, detail = messages.digest_title(members), messages.check_lines(members)
-            link = f"/runs/{next(iter(first.run_ids))}" if _one_run(members) else link
-            first = dataclasses.replace(first, event=events.pop() if len(events) == 1 else Event.CHECK)
-            severity = Severity.CRITICAL if members[0].failed else severity
+        first = members[0]
+        event, severity = first.event, messages.worst(members)
+        title, detail, link = _told_as(members)
+        if _is_digest(members):
+            events = {condition.event for condition in members}
+            event = events.pop() if len(events) == 1 else Event.CHECK
+            severity = Severity.CRITICAL if first.failed else severity
         incident = Incident(
-            event=first.event,
+            event=event,
             severity=severity,
             title=title,
             detail=detail,
@@ -141,16 +139,16 @@ class _Desk:
         self._tell(dataclasses.replace(incident, id=incident_id), messages.opened(incident, self._settings))
 
     def _carry_on(self, incident: Incident, present: Sequence[Condition], more: Sequence[Condition]) -> None:
-        now_critical = [c for c in present if c.severity == Severity.CRITICAL]
+        now_critical = sorted(
+            (c for c in present if c.severity == Severity.CRITICAL), key=lambda c: (c.is_check, c.key)
+        )
         if incident.severity == Severity.WARNING and now_critical:
-            newest = now_critical[0]
+            first, *others = now_critical
+            title, detail, link = _told_as(
+                [first, *(others if first.is_check else (c for c in more if c is not first))]
+            )
             worse = dataclasses.replace(
-                incident,
-                severity=Severity.CRITICAL,
-                title=newest.title,
-                detail=messages.detail(newest, [c for c in more if c is not newest]),
-                link=newest.link,
-                tellings=0,
+                incident, severity=Severity.CRITICAL, title=title, detail=detail, link=link, tellings=0
             )
             self._incidents.worsen(incident.id, worse.severity, worse.title, worse.detail, worse.link)
             self._tell(worse, messages.worsened(worse, self._settings))
@@ -226,6 +224,19 @@ def _grouped(new: Sequence[Condition], all_: Sequence[Condition], many: int) -> 
     for alike in (failed, *warned.values()):
         groups += [alike] if len(alike) >= many else [[c] for c in alike]
     return groups
+
+
+def _is_digest(members: Sequence[Condition]) -> bool:
+    return members[0].is_check and len(members) > 1
+
+
+def _told_as(members: Sequence[Condition]) -> tuple[str, str, str]:
+    """Title, detail and link of conditions that are told as one."""
+    first, rest = members[0], members[1:]
+    if not _is_digest(members):
+        return first.title, messages.detail(first, rest), first.link
+    link = f"/runs/{next(iter(first.run_ids))}" if _one_run(members) else first.link
+    return messages.digest_title(members), messages.check_lines(members), link
 
 
 def _one_run(members: Iterable[Condition]) -> bool:
