@@ -42,6 +42,8 @@ from gtm_assets.settings import Settings
 
 LOGGER = logging.getLogger("gtm_assets_tests.daemon")
 ROUNDS = 20
+LAST = "alerts"
+"""The sensor that looks at what the others did."""
 _NUMBERS = count()
 _EVENT_LOG = {"module": "gtm_assets.event_log", "class": "KeptOpenEventLogStorage"}
 _IN_THIS_PROCESS = {
@@ -61,6 +63,7 @@ class Daemon:
 
     instance: dg.DagsterInstance
     workspace: WorkspaceProcessContext
+    repository: dg.RepositoryDefinition
     now: datetime = field(default=datetime(2000, 1, 1, tzinfo=UTC))
     _iterations: dict = field(default_factory=dict)
     _repetition: EventLogConsumerDaemon = field(default_factory=EventLogConsumerDaemon)
@@ -75,7 +78,7 @@ class Daemon:
         before = {run.run_id for run in self.instance.get_runs()}
         for _ in range(ROUNDS):
             known = self.instance.get_runs_count()
-            with freeze_time(self.now), mock.patch.object(clock, "now", lambda: self.now):
+            with self.standing_still(), _in_order():
                 _refuse_errors(launch_scheduled_runs(self.workspace, LOGGER, self.now, self._iterations))
                 _refuse_errors(execute_sensor_iteration(self.workspace, LOGGER, None, None))
                 _refuse_errors(self._repetition.run_iteration(self.workspace))
@@ -83,6 +86,12 @@ class Daemon:
                 break
             self.now += timedelta(seconds=61)
         return [run for run in self.instance.get_runs(ascending=True) if run.run_id not in before]
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Within it every clock shows the daemon's time: for what somebody does between two looks."""
+        with freeze_time(self.now), mock.patch.object(clock, "now", lambda: self.now):
+            yield
 
     def until(self, end: datetime, step: timedelta = timedelta(hours=1)) -> list[DagsterRun]:
         """What happens from now to ``end``, looked at in steps. A step costs about a tenth of a second."""
@@ -100,6 +109,20 @@ class Daemon:
         return self.instance.get_ticks(remote.get_remote_origin_id(), remote.selector_id)[::-1]
 
 
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Within it schedules and sensors take their turns by name. Dagster shuffles them."""
+
+    def by_name(instigators, key):
+        return sorted(instigators, key=lambda instigator: (instigator.name == LAST, instigator.name))
+
+    with (
+        mock.patch("dagster._scheduler.scheduler.shuffled_round_robin_by_key", by_name),
+        mock.patch("dagster._daemon.sensor.shuffled_round_robin_by_key", by_name),
+    ):
+        yield
+
+
 def _refuse_errors(results: Iterable[object]) -> None:
     errors = [result for result in results if isinstance(result, SerializableErrorInfo)]
     assert not errors, "\n".join(error.to_string() for error in errors)
@@ -112,7 +135,7 @@ def daemon(settings: Settings) -> Iterator[Daemon]:
         prepare_home(settings)
         # Under a name of its own: Dagster remembers what it loaded.
         attribute = f"served_{next(_NUMBERS)}"
-        globals()[attribute] = definitions(settings)
+        globals()[attribute] = served = definitions(settings)
         origin = InProcessCodeLocationOrigin(
             LoadableTargetOrigin(module_name=__name__, attribute=attribute), location_name=CODE_LOCATION
         )
@@ -122,7 +145,7 @@ def daemon(settings: Settings) -> Iterator[Daemon]:
             dg.instance_for_test(temp_dir=str(settings.dagster_home), overrides=overrides) as instance,
             create_test_daemon_workspace_context(InProcessWorkspaceLoadTarget(origin), instance) as workspace,
         ):
-            yield Daemon(instance, workspace)
+            yield Daemon(instance, workspace, served.get_repository_def())
 
 
 def la(*of_datetime: int) -> datetime:
