@@ -372,8 +372,8 @@ def _monday_core_is_corrupted_and_the_file_stays(week: Week, usual: dict[str, st
     assert week.told() == [
         "chat: Daily summary, 2026-03-09",
         "chat: [critical] transform failed",
-        "email: [critical, not resolved for 30 minutes] transform failed",
-        "pager: [critical, not resolved for 63 minutes] transform failed",
+        "email: [critical, not resolved for 31 minutes] transform failed",
+        "pager: [critical, not resolved for 65 minutes] transform failed",
         "chat: [warning] published/gtm: published_on_time warned",
         "chat: [now critical] published/gtm: published_on_time failed",
     ]
@@ -382,6 +382,9 @@ def _monday_core_is_corrupted_and_the_file_stays(week: Week, usual: dict[str, st
     assert "The published file stays as of 2026-03-09 05:30 UTC." in said
     assert week.not_passed() == usual | {
         "gtm_core/fct_opportunity reconciles_with_source": "ERROR",
+        "gtm_mart/rep_daily_activity reconciles_with_core": "ERROR",
+        "gtm_mart/rep_executive_summary reconciles_with_core": "ERROR",
+        "gtm_mart/rep_owner_performance reconciles_with_core": "ERROR",
         "operations/service_levels service_level_met": "ERROR",
         "published/gtm published_on_time": "ERROR",
         "salesforce/contact nothing_in_quarantine": "WARN",
@@ -418,9 +421,9 @@ def _tuesday_a_table_is_down_and_another_lost_a_column(week: Week, usual: dict[s
     assert week.at(10, 23, 30) == ["measure ok"]
     # Core was built anew, so Monday's incidents end here too. The lost column stopped nothing and was told once.
     assert week.told() == [
+        *(f"{channel}: [resolved] transform failed" for channel in Channel),
         "chat: [resolved] extract failed",
         "chat: [resolved] salesforce/opportunity: landed_on_time failed",
-        *(f"{channel}: [resolved] transform failed" for channel in Channel),
         *(f"{channel}: [resolved] published/gtm: published_on_time failed" for channel in Channel),
     ]
     assert week.not_passed() == usual | {
