@@ -459,7 +459,12 @@ def _wednesday_our_credentials_are_refused(week: Week, usual: dict[str, str]) ->
 
     week.org.troubles = {}
     assert week.at(11, 23, 37) == ["measure ok", "extract 2026-03-10 of 25 ok", "transform ok"]
-    assert week.told() == []
+    assert week.told() == [
+        "chat: [resolved] salesforce/task: schema_as_catalogued failed",
+        "chat: [resolved] extract failed 3 times in a row",
+        *(f"{channel}: [resolved] 25 checks failed" for channel in (Channel.CHAT, Channel.EMAIL)),
+        "chat: [resolved] published/gtm: published_on_time failed",
+    ]
     assert week.not_passed() == usual | {
         "operations/service_levels service_level_met": "ERROR",
         "salesforce/contact nothing_in_quarantine": "WARN",
