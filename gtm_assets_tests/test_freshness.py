@@ -133,30 +133,35 @@ def test_dbt_tells_of_each_busy_source_how_old_its_newest_row_is(built_home, tmp
 
     assert {spec.asset_key.path[-1] for spec in checks.check_specs} == {t.name for t in OBJECTS if t.busy}
     assert set(results) == {source["unique_id"] for source in wanted}
-    for found in map(judge_source, results.values()):
-        assert (found.passed, found.severity) == (False, ERROR)
-        assert found.figures["newest_row_loaded_at"].startswith("2026-09-1")
-        assert "warn after 96 hours, error after 168 hours" in found.sentence
+    loaded = CALENDAR.window("2026-09-11").end
+    for result in results.values():
+        late = judge_source(result, loaded + timedelta(days=9))
+        assert judge_source(result, loaded + timedelta(hours=95)).passed
+        assert (late.passed, late.severity) == (False, ERROR)
+        assert late.figures["newest_row_loaded_at"].startswith("2026-09-1")
+        assert "(warn after 96, error after 168)" in late.sentence
 
 
-@pytest.mark.parametrize(("status", "passed", "severity"), [("pass", True, ERROR), ("warn", False, WARN)])
-def test_what_dbt_says_of_a_source_is_what_the_check_says(status, passed, severity):
-    limit = {"count": 96, "period": "hour"}
-    found = judge_source(
-        {
-            "status": status,
-            "max_loaded_at": "2026-03-10T04:49:00+00:00",
-            "max_loaded_at_time_ago_in_s": 5400.0,
-            "criteria": {"warn_after": limit, "error_after": {"count": None, "period": None}, "filter": None},
-        }
-    )
+@pytest.mark.parametrize(
+    ("hours", "passed", "severity"), [(96, True, None), (97, False, WARN), (168, False, WARN), (169, False, ERROR)]
+)
+def test_a_source_is_stale_from_its_limits_on(hours, passed, severity):
+    limits = {name: {"count": n, "period": "hour"} for name, n in (("warn_after", 96), ("error_after", 168))}
+    result = {
+        "status": "error",
+        "max_loaded_at": "2026-03-10T04:49:00+00:00",
+        "criteria": limits | {"filter": None},
+    }
 
-    assert (found.passed, found.severity) == (passed, severity)
-    assert found.sentence == "The newest row was loaded 1.5 hours ago (warn after 96 hours)."
+    found = judge_source(result, datetime(2026, 3, 10, 4, 49, tzinfo=UTC) + timedelta(hours=hours))
+
+    assert found.passed == passed
+    assert passed or found.severity == severity
+    assert found.sentence == f"The newest row was loaded {hours:.1f} hours ago (warn after 96, error after 168)."
 
 
 def test_a_source_that_dbt_can_not_read_fails():
-    found = judge_source({"status": "runtime error", "error": "no such file"})
+    found = judge_source({"status": "runtime error", "error": "no such file"}, END)
 
     assert (found.passed, found.severity) == (False, ERROR)
     assert found.sentence == "dbt could not tell: no such file."
