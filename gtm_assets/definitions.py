@@ -19,6 +19,7 @@ from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.salesforce.assets import raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.live.resource import live_org
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.transform import DbtBuild, Translator, transform_assets
 from gtm_assets.warehouse import Warehouse
@@ -59,7 +60,9 @@ def definitions(settings: Settings) -> dg.Definitions:
         schedules=schedules.all_schedules(settings),
         sensors=sensors.all_sensors(settings, calendar, lake, checks),
         resources={
-            "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
+            "org": live_org(settings, calendar)
+            if settings.salesforce_source == "live"
+            else SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,
             "warehouse": warehouse,
             "dbt_build": DbtBuild(settings, warehouse, lake),

@@ -227,6 +227,7 @@ def _cause(error) -> str:
 
 
 _OWN_ERRORS = {
+    "BudgetReached",
     "CredentialsRefused",
     "LakeError",
     "PartitionError",
