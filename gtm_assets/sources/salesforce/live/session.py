@@ -37,8 +37,8 @@ JWT_SECONDS = 180
 _BUSY = {408, 420, 429}
 _EXPIRED = "INVALID_SESSION_ID"
 _LATER = (
-    "What has landed stays and nothing is lost. The count falls as the day before passes: go on with `gtm run` in a "
-    "few hours, in 24 at the latest"
+    "What has landed stays and nothing is lost. The count falls as the day before passes: go on with `gtm run` in "
+    "a few hours, in 24 at the latest"
 )
 _NO_API = {"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"}
 
@@ -131,8 +131,8 @@ class Budget:
         with self._lock:
             if self.used is not None and self.limit and self.used + self._open + 1 > self.share * self.limit:
                 raise BudgetReached(
-                    f"{self.used:,} of Salesforce's {self.limit:,} API requests of the last 24 hours are used, and "
-                    f"GTM_SALESFORCE_API_SHARE stops us at {self.share:.0%}. {_LATER}"
+                    f"{self.used:,} of Salesforce's {self.limit:,} API requests of the last 24 hours are used, "
+                    f"and GTM_SALESFORCE_API_SHARE stops us at {self.share:.0%}. {_LATER}"
                 )
             self._open += 1
 

@@ -75,32 +75,30 @@ class Spool:
             path.unlink(missing_ok=True)
         del self._pages[mark:]
 
-    def add_csv(self, answer: requests.Response, fields: Sequence[str], expected: int | None) -> int:
-        """Write a page of Bulk CSV while it arrives; the number of its records.
+    def add_csv(self, answer: requests.Response, fields: Sequence[str], expected: int | None) -> None:
+        """Write a page of Bulk CSV while it arrives.
 
         Raises:
             Unsettled: the page has other columns, not the ``expected`` number of records, or ends in mid-record.
         """
         body = _Body(answer, self)
+        schema = pa.schema([(name, pa.string()) for name in fields])
         try:
-            rows = self._add(
-                pa.schema([(name, pa.string()) for name in fields]), _csv_batches(body, fields), expected
-            )
+            self._add(schema, _csv_batches(body, fields), expected)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             if body.error is not None:
                 raise body.error from None
-            if body.is_empty and not expected:
-                return 0
-            # Arrow's sentence quotes the record.
-            raise Unsettled(f"a page of results is not whole CSV ({type(error).__name__})") from None
+            if not body.is_empty or expected:
+                # Arrow's sentence quotes the record.
+                raise Unsettled(f"a page of results is not whole CSV ({type(error).__name__})") from None
 
-    def add_records(self, records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> int:
+    def add_records(self, records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
         """Write a page of REST records: texts, flags and nulls."""
         columns = [pa.array([_text(record.get(name)) for record in records], pa.string()) for name in fields]
         batch = pa.RecordBatch.from_arrays(columns, list(fields))
-        return self._add(batch.schema, [batch], len(records))
+        self._add(batch.schema, [batch])
 
-    def _add(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], expected: int | None) -> int:
+    def _add(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], expected: int | None = None) -> None:
         self._folder.mkdir(exist_ok=True)
         self._made += 1
         path, rows = self._folder / f"{self._made:06d}.arrow", 0
@@ -116,7 +114,6 @@ class Spool:
             path.unlink(missing_ok=True)
             raise
         self._pages.append((path, rows))
-        return rows
 
     def pages(self) -> Iterator[pl.DataFrame]:
         """The pages, which are gone as they are read. Columns are fields, values texts."""
