@@ -56,10 +56,15 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     """Build core and mart as they were known at the end of ``day`` into ``GTM_HOME/as_of/<instant>.duckdb``.
 
     Raises:
-        PartitionError: nothing was known then, or not all of it has landed.
+        PartitionError: nothing was known then, not all of it has landed, or a landing is read, not the lake.
         TransformError: a model or an error-level test failed.
         LakeError: a batch can't be read.
     """
+    if settings.is_landed:
+        raise PartitionError(
+            "--as-of needs the lake, which keeps when each version was seen. A landing does not "
+            "(GTM_SALESFORCE_SOURCE=landed): build what it holds now with gtm run"
+        )
     lake = Lake(settings.lake_dir)
     landed = sorted({batch.partition for batch in lake.batches()})
     instant = instant_of(day, Calendar.of(settings), landed)

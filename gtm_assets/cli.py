@@ -27,15 +27,21 @@ def explained(command: Callable) -> Callable:
 
     @wraps(command)
     def wrapper(*args, **kwargs):
+        from gtm_assets.automation.alerts.matrix import MatrixError
         from gtm_assets.dbt_runner import TransformError
         from gtm_assets.instance import ServerError
         from gtm_assets.lake import LakeError
+        from gtm_assets.landing import LandingError
         from gtm_assets.partitions import PartitionError
         from gtm_assets.warehouse import WarehouseError
 
+        own = (
+            *(SettingsError, PartitionError, LakeError, LandingError, WarehouseError, TransformError),
+            *(ServerError, MatrixError),
+        )
         try:
             return command(*args, **kwargs)
-        except (SettingsError, PartitionError, LakeError, WarehouseError, TransformError, ServerError) as error:
+        except own as error:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
         except Exception as error:
@@ -109,6 +115,9 @@ def run(first: str | None, last: str | None, full_refresh: bool, full_extraction
     if outcome.errors and disk_is_full(settings.home):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)
+    from gtm_assets.automation.alerts import tell_after_run
+
+    tell_after_run(settings, lambda sentence: problems.print(_escaped(sentence)))
     sys.exit(0 if outcome.succeeded else 1)
 
 
@@ -219,6 +228,65 @@ def metrics(arguments: tuple[str, ...]) -> None:
     from gtm_assets.metrics import ask
 
     ask(settings, arguments or ("--help",))
+
+
+@main.group()
+def alerts() -> None:
+    """What is wrong, and whether people would hear of it."""
+
+
+@alerts.command("test")
+@explained
+def try_channels() -> None:
+    """Read the matrix and send a test message to each channel that is set."""
+    settings = load_settings()
+    from gtm_assets.automation.alerts.channels import DeliveryError, Message, channels_set, deliver_by
+    from gtm_assets.automation.alerts.matrix import Channel, load_matrix
+
+    load_matrix(settings.alert_matrix)
+    deliver, failed = deliver_by(settings), 0
+    for channel in Channel:
+        if channel not in channels_set(settings):
+            console.print(f"{channel}: not set (GTM_ALERT_{channel.upper()}_URL)")
+            continue
+        try:
+            deliver(channel, Message("[test] gtm alerts test", f"The channel {channel} works.", "test"))
+        except DeliveryError as error:
+            failed += 1
+            console.print(f"{channel}: [red]not delivered[/]: {_escaped(error)}")
+        else:
+            console.print(f"{channel}: delivered")
+    if not channels_set(settings):
+        console.print("No channel is set: alerts go to the log.")
+    sys.exit(1 if failed else 0)
+
+
+@alerts.command("list")
+@explained
+def list_alerts() -> None:
+    """Show the incidents that are open."""
+    from rich.table import Table
+
+    settings = load_settings()
+    from contextlib import closing
+
+    from gtm_assets.automation.alerts.incidents import Incidents
+
+    if not settings.incidents_path.exists():
+        console.print("No incident is open: nothing was ever told.")
+        return
+    with closing(Incidents(settings.incidents_path)) as incidents:
+        unresolved, waiting = incidents.unresolved(), incidents.waiting()
+    if unresolved:
+        shown = Table("since (UTC)", "severity", "event", "what")
+        for incident in unresolved:
+            since = f"{incident.since:%Y-%m-%d %H:%M}"
+            shown.add_row(since, incident.severity, incident.event, _escaped(incident.title))
+        console.print(shown)
+    else:
+        console.print("No incident is open.")
+    if waiting:
+        console.print(f"{waiting:,} messages did not reach their channel yet. Try the channels: gtm alerts test")
 
 
 @main.command()

@@ -111,11 +111,13 @@ def run_dbt(arguments: Sequence[str], settings: Settings, warehouse: Path) -> It
     messages: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
     outcome: list[Any] = []
     flags = _flags(settings.dbt_target_dir / "target", settings.dbt_target_dir / "logs")
-    # How the profile and the macros find the state folder and the file.
+    # How the profile and the macros find the state folder, the file and the landing.
     os.environ |= {
         "GTM_HOME": str(settings.home),
         "GTM_DBT_THREADS": str(settings.dbt_threads),
         "DBT_WAREHOUSE_FILE": str(warehouse),
+        "GTM_SALESFORCE_SOURCE": settings.salesforce_source,
+        "GTM_LANDING_DATABASE": str(settings.landing_database or ""),
     }
     worker = threading.Thread(
         target=_invoke, args=([*arguments, *flags], messages, outcome), name="dbt", daemon=True

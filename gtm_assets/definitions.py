@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import dagster as dg
 
-from gtm_assets.automation import jobs, schedules, sensors
+from gtm_assets.automation.alerts.sensor import alerts_sensor
+from gtm_assets.automation.freshness import policies
+from gtm_assets.automation.operation import automation
 from gtm_assets.checks.built import built_checks
 from gtm_assets.checks.drift import columns_read
-from gtm_assets.checks.raw import Limits
+from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.raw import QUARANTINE, Limits, quarantine
 from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.exposures import dashboards
 from gtm_assets.lake import Lake
@@ -17,7 +23,7 @@ from gtm_assets.partitions import Calendar
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.salesforce.assets import raw_asset
+from gtm_assets.sources.salesforce.assets import asset_key, landed_asset, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.resource import live_org
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
@@ -27,13 +33,46 @@ from gtm_assets.warehouse import Warehouse
 
 def definitions(settings: Settings) -> dg.Definitions:
     """The code location for these settings."""
-    calendar = Calendar.of(settings)
     lake, warehouse = Lake(settings.lake_dir), Warehouse.of(settings)
     manifest = json.loads(manifest_path().read_text())
 
-    read = columns_read(manifest)
+    raw = [landed_asset(table) for table in OBJECTS] if settings.is_landed else _extracted(settings, manifest)
+    built = transform_assets(manifest)
+    proof = built_checks(settings)
+    checks = {
+        spec.key: spec.blocking
+        for made in [*raw, built, proof]
+        if not isinstance(made, dg.AssetSpec)
+        for spec in made.check_specs
+    }
+    quarantines = {} if settings.is_landed else _quarantines(settings, lake)
+    published = published_asset(built, checks, manifest, settings.retry_seconds, quarantines)
+
+    assets = dg.Definitions(
+        assets=[
+            *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
+            *dashboards(manifest, Translator(), PUBLISHED),
+        ],
+        asset_checks=[proof],
+        sensors=[alerts_sensor(settings)],
+        resources={
+            "org": live_org(settings, Calendar.of(settings))
+            if settings.salesforce_source == "live"
+            else SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
+            "lake": lake,
+            "warehouse": warehouse,
+            "dbt_build": DbtBuild(settings, warehouse, lake),
+            "published_path": settings.published_path,
+        },
+        executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
+    )
+    return dg.Definitions.merge(assets, automation(settings, lake, checks))
+
+
+def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:
+    calendar, read = Calendar.of(settings), columns_read(manifest)
     limits = Limits(settings.volume_tolerance, settings.quarantine_limit)
-    raw = [
+    return [
         raw_asset(
             table,
             calendar,
@@ -44,32 +83,23 @@ def definitions(settings: Settings) -> dg.Definitions:
         )
         for table in OBJECTS
     ]
-    built = transform_assets(manifest)
-    proof = built_checks(settings)
-    checks = {spec.key: spec.blocking for made in [*raw, built, proof] for spec in made.check_specs}
 
-    return dg.Definitions(
-        assets=[
-            *raw,
-            built,
-            published_asset(built, checks, manifest, settings.retry_seconds),
-            *dashboards(manifest, Translator(), PUBLISHED),
-        ],
-        asset_checks=[proof],
-        jobs=[jobs.extract, jobs.transform, jobs.refresh, jobs.full_refresh],
-        schedules=schedules.all_schedules(settings),
-        sensors=sensors.all_sensors(settings, calendar, lake, checks),
-        resources={
-            "org": live_org(settings, calendar)
-            if settings.salesforce_source == "live"
-            else SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
-            "lake": lake,
-            "warehouse": warehouse,
-            "dbt_build": DbtBuild(settings, warehouse, lake),
-            "published_path": settings.published_path,
-        },
-        executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
-    )
+
+def _quarantines(settings: Settings, lake: Lake) -> Mapping[dg.AssetCheckKey, Callable[[], Finding]]:
+    return {
+        dg.AssetCheckKey(asset_key(table), QUARANTINE): partial(quarantine, lake, table, settings.quarantine_limit)
+        for table in OBJECTS
+    }
+
+
+def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]):
+    """Gives an asset the freshness policy of its layer."""
+
+    def with_policy(spec: dg.AssetSpec) -> dg.AssetSpec:
+        policy = by_layer.get(spec.tags.get("layer", ""))
+        return spec.replace_attributes(freshness_policy=policy) if policy else spec
+
+    return with_policy
 
 
 defs = definitions(load_settings())

@@ -29,8 +29,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
     return [
         Finding(True, f"The settings are read: source {settings.salesforce_source}, state in {settings.home}."),
         *_home(settings),
-        *_partitions(settings, now),
-        *_lake(settings),
+        *(_landing(settings) if settings.is_landed else (*_partitions(settings, now), *_lake(settings))),
         *_project(),
         *_warehouse(settings),
         *_published(settings),
@@ -94,6 +93,34 @@ def _lake(settings: Settings) -> Iterator[Finding]:
             )
 
 
+def _landing(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.dbt_runner import TransformError
+    from gtm_assets.landing import LandingError, examine_landing
+
+    try:
+        tables = examine_landing(settings)
+    except (LandingError, TransformError) as error:
+        yield Finding(False, str(error))
+        return
+    there = [table for table in tables if table.landed_name is not None]
+    newest = max(table.newest_synced_at for table in there if table.newest_synced_at)
+    yield Finding(
+        True,
+        f"The landing {settings.landing_database} holds {len(there)} of the {len(tables)} tables, loaded until "
+        f"{newest:%Y-%m-%d %H:%M} UTC.",
+    )
+    if len(there) < len(tables):
+        names = ", ".join(table.name for table in tables if table.landed_name is None)
+        yield Finding(True, f"Not in the landing, and counted as empty: {names}.")
+    for table in there:
+        lacks = f"lacks {', '.join(table.missing_columns)}" if table.missing_columns else "lacks nothing"
+        extra = f"; {len(table.unknown_columns)} more columns are left out" if table.unknown_columns else ""
+        loaded = f"{table.newest_synced_at:%Y-%m-%d %H:%M} UTC" if table.newest_synced_at else "an unknown time"
+        yield Finding(True, f"{table.name}: {table.row_count:,} rows, loaded until {loaded}; {lacks}{extra}.")
+        for misfit in table.misfits:
+            yield Finding(False, misfit)
+
+
 def _project() -> Iterator[Finding]:
     from gtm_assets.dbt_runner import TransformError, manifest_path
 
@@ -129,12 +156,13 @@ def _published(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with duckdb.connect(str(settings.published_path), read_only=True) as connection:
-            published_at, last = connection.execute(
-                "select published_at, last_partition from gtm_meta.publication"
+            published_at, last, as_of = connection.execute(
+                "select published_at, last_partition, as_of from gtm_meta.publication"
             ).fetchone()
     except duckdb.Error as error:
         yield Finding(
             False, f"{settings.published_path} can't be read ({error}). Close it where it is open for writing."
         )
         return
-    yield Finding(True, f"Published {published_at:%Y-%m-%d %H:%M} UTC, up to partition {last}.")
+    reach = f"up to partition {last}" if last else f"of a landing as of {as_of:%Y-%m-%d %H:%M} UTC"
+    yield Finding(True, f"Published {published_at:%Y-%m-%d %H:%M} UTC, {reach}.")

@@ -6,10 +6,11 @@ and a build that a check stopped leaves the file as it was.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import dagster as dg
 import duckdb
@@ -17,6 +18,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from gtm_assets import clock, exposures
 from gtm_assets.automation.retries import retried
+from gtm_assets.checks.finding import Finding
+from gtm_assets.landing import landed_tables
 from gtm_assets.partitions import boundary, partition_of
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
@@ -177,6 +180,10 @@ def _copy(
             [partition_of(publication.as_of)],
         )
         source.execute(
+            "create table published.gtm_meta.landed_tables as"
+            f" from {warehouse}.gtm_meta.landed_tables order by all"
+        )
+        source.execute(
             "create table published.gtm_meta.unreadable_tables"
             " (source_name varchar, table_name varchar, reason varchar)"
         )
@@ -185,6 +192,8 @@ def _copy(
         source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
+            " case when exists (from published.gtm_meta.landed_tables) then 'landing' else 'lake' end"
+            " as read_from,"
             " ?::bigint as checks_passed,"
             " ?::bigint as checks_warned,"
             " min(partition_key) as first_partition, max(partition_key) as last_partition,"
@@ -231,7 +240,9 @@ def unreadable_tables(
     """Source, table and reason of each table whose latest check says that it can't be read."""
     keys = [key for key in checks if key.name == READABLE_CHECK]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    evaluations = [record.evaluation for record in latest.values() if record and record.evaluation]
+    evaluations = [
+        record.evaluation for record in latest.values() if isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    ]
     return sorted(
         (*evaluation.asset_key.path, str(evaluation.metadata["reason"].value))
         for evaluation in evaluations
@@ -239,8 +250,11 @@ def unreadable_tables(
     )
 
 
-def last_boundary(warehouse: duckdb.DuckDBPyConnection) -> datetime:
-    """The end of the last partition that the warehouse was built from: the models' now, UTC."""
+def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
+    """The models' now, UTC: the end of the last partition that they were built from, or a landing's last load."""
+    landed = landed_tables(warehouse)
+    if landed:
+        return max(table.newest_synced_at for table in landed if table.newest_synced_at)
     (last,) = warehouse.execute("select max(partition_key) from gtm_meta.lake_batches").fetchone()
     return boundary(date.fromisoformat(last) + timedelta(days=1))
 
@@ -261,8 +275,13 @@ def published_asset(
     checks: Mapping[dg.AssetCheckKey, bool],
     manifest: Mapping,
     retry_seconds: float = RETRY_SECONDS,
+    standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
-    """The published file. ``checks`` are all checks upstream, each with whether it is blocking."""
+    """The published file. ``checks`` are all checks upstream, each with whether it is blocking.
+
+    ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
+    it leaves the check missing, and the table will not land again.
+    """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
 
@@ -282,7 +301,10 @@ def published_asset(
         published_path: dg.ResourceParam[Path],
     ) -> dg.MaterializeResult:
         found = verdicts(context.instance, checks)
-        refuse(found)
+        missing = [v.check for v in found if v.outcome == "missing" and v.check in standing]
+        for check in missing:
+            context.instance.report_runless_asset_event(standing[check]().evaluation(check))
+        refuse(found := verdicts(context.instance, checks) if missing else found)
         with (
             retried(context, retry_seconds),
             warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
@@ -293,7 +315,7 @@ def published_asset(
             publication = Publication(
                 run_id=context.run_id,
                 published_at=clock.now(),
-                as_of=last_boundary(connection),
+                as_of=known_as_of(connection),
                 checks_passed=sum(v.outcome == "passed" for v in found),
                 checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
                 unreadable=unreadable_tables(context.instance, checks),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterEventType as Event
@@ -15,11 +16,14 @@ from rich.table import Table
 
 from gtm_assets import clock
 from gtm_assets.automation import jobs
+from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
+from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
-from gtm_assets.partitions import Calendar
+from gtm_assets.landing import check_landing
+from gtm_assets.partitions import Calendar, PartitionError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.runs import Extraction, execute, extractions, missing
+from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
 from gtm_assets.settings import Settings
 from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -36,6 +40,8 @@ class Outcome:
     checks: Counter = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """Checks that warned or failed, a sentence each."""
+    missing: list[str] = field(default_factory=list)
+    """Raw tables that the landing lacks."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
 
@@ -54,13 +60,17 @@ class Outcome:
             rows[self.layers[key]] += count
         for layer in ("raw", *LAYERS):
             if tables[layer]:
-                unit = "new versions" if layer == "raw" else "rows"
+                unit = "new versions" if layer == "raw" and not settings.is_landed else "rows"
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} {unit}")
         console.print(table)
         passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
         console.print(f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed")
         for trouble in self.troubles:
             console.print(f"           {escape(trouble)}")
+        if settings.is_landed:
+            console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
+            if self.missing:
+                console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
         console.print(f"seconds    {seconds:,.0f}")
         for error in self.errors:
             console.print(f"[red]error[/]      {escape(error)}")
@@ -95,15 +105,29 @@ def refresh(
 
     Raises:
         PartitionError: the range is not one that can be landed.
+        LandingError: in landing mode, the landing can't be read.
         TransformError: dbt can't parse the project.
     """
-    calendar, lake = Calendar.of(settings), Lake(settings.lake_dir)
-    keys = calendar.range(first, last, clock.now())
+    lake = Lake(settings.lake_dir)
+    if settings.is_landed:
+        if first or last or full_extraction:
+            raise PartitionError(
+                "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=landed another "
+                "loader does that"
+            )
+        check_landing(settings)
+        keys = []
+    else:
+        keys = Calendar.of(settings).range(first, last, clock.now())
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
         wanted = dict.fromkeys(OBJECTS, keys) if first or last else missing(lake, OBJECTS, keys)
+        if settings.is_landed:
+            console.print(f"Reading the landing {settings.landing_database}.")
+        elif not any(wanted.values()):
+            console.print("All partitions that are over have landed.")
         # Here, because the code location parses the dbt project when that has changed.
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
@@ -123,7 +147,7 @@ class _Refresh:
         self.instance, self.console = instance, console
         graph = defs.resolve_asset_graph()
         self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.materializable_asset_keys}
-        self.built = [key for key in self.layers if self.layers[key] != "raw"]
+        self.built = list(defs.resolve_job_def(jobs.transform.name).asset_layer.executable_asset_keys)
         self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
 
     def run(self, plan: list[Extraction], last_job: dg.JobDefinition, ops: Mapping) -> Outcome:
@@ -141,15 +165,16 @@ class _Refresh:
             self.landing = self.progress.add_task("landing partitions", total=partitions)
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
-                self.console.print("All partitions that are over have landed.")
                 self._follow(jobs.transform.name, run_config={"ops": ops})
             for extraction in plan:
                 is_last = extraction is plan[-1]
                 raw = [asset_key(table) for table in extraction.tables]
+                # A narrowed job gets the checks of freshness too, which speak of days that are still to land.
+                whole = len(raw) == len(OBJECTS)
                 self._follow(
                     last_job.name if is_last else jobs.extract.name,
                     partitions=extraction.partitions,
-                    assets=[*raw, *self.built] if is_last else raw,
+                    assets=None if whole else [*raw, *self.built] if is_last else raw,
                     run_config={"ops": ops} if is_last else None,
                 )
                 if self.outcome.errors:
@@ -165,10 +190,12 @@ class _Refresh:
                 case Event.STEP_SUCCESS if event.step_key and landed:
                     self._landed(landed)
                     landed.clear()
+                case Event.ASSET_OBSERVATION:
+                    self._observed(event.asset_observation_data.asset_observation)
                 case Event.ASSET_CHECK_EVALUATION:
                     self._checked(event.asset_check_evaluation_data)
                 case Event.STEP_FAILURE:
-                    self.outcome.errors.append(_cause(event.step_failure_data.error))
+                    self.outcome.errors.append(cause_of(event.step_failure_data.error))
                 case Event.RUN_FAILURE if not self.outcome.errors:
                     self.outcome.errors.append(event.message or "the run failed")
 
@@ -196,7 +223,26 @@ class _Refresh:
                 f"landed  {'.'.join(key.path)}: {rows:,} new versions in {landed[key, 'partitions']} partitions"
             )
 
+    def _observed(self, observation: dg.AssetObservation) -> None:
+        key, metadata = observation.asset_key, observation.metadata
+        if self.layers.get(key) != "raw":
+            return
+        name = ".".join(key.path)
+        if not metadata["in_landing"].value:
+            self.outcome.missing.append(name)
+            return
+        rows = metadata["dagster/row_count"].value
+        self.outcome.rows[key] = rows
+        synced = metadata.get("dagster/last_updated_timestamp")
+        until = f"{datetime.fromtimestamp(synced.value, UTC):%Y-%m-%d %H:%M} UTC" if synced else "an unknown time"
+        self.console.print(f"landed  {name}: {rows:,} rows, loaded until {until}")
+        if "problems" in metadata:
+            problems = metadata["problems"].value.splitlines()
+            self.outcome.troubles += [f"warned: {problem.removeprefix('- ')}." for problem in problems]
+
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
+        if evaluation.check_name in (LANDED_ON_TIME, PUBLISHED_ON_TIME):
+            return
         if evaluation.passed:
             self.outcome.checks["passed"] += 1
             return
@@ -209,31 +255,3 @@ class _Refresh:
         )
         detail = evaluation.description or (f"{rows.value} rows" if rows else "")
         self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")
-
-
-def _cause(error) -> str:
-    """The sentence of the platform's own error at the bottom of Dagster's; else the whole of it."""
-    innermost = error
-    while innermost.cause is not None:
-        own = innermost.cause.cls_name in _OWN_ERRORS
-        innermost = innermost.cause
-        if own:
-            break
-    if innermost.cls_name == "DagsterAssetCheckFailedError":
-        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
-    if innermost.cls_name in _OWN_ERRORS:
-        return innermost.message.split(": ", 1)[-1].strip()
-    return error.to_string()
-
-
-_OWN_ERRORS = {
-    "BudgetReached",
-    "CredentialsRefused",
-    "LakeError",
-    "PartitionError",
-    "PublishError",
-    "SourceUnavailable",
-    "TransformError",
-    "WarehouseBusy",
-    "WarehouseError",
-}

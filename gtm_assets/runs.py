@@ -13,6 +13,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
+from dagster_shared.error import SerializableErrorInfo
 
 from gtm_assets.instance import MODULE, PROCESS_TAG, job_origin, process_tag
 from gtm_assets.lake import Lake
@@ -100,3 +101,35 @@ def execute(
         remote_job_origin=job_origin(job_name, PROJECT_DIR),
     )
     yield from execute_run_iterator(job, run, instance)
+
+
+def cause_of(error: SerializableErrorInfo, traceback: bool = True) -> str:
+    """The sentence of the platform's own error at the bottom of Dagster's.
+
+    Where there is none: the whole of it with its traceback, or only what the innermost says.
+    """
+    innermost = error
+    while innermost.cause is not None:
+        own = innermost.cause.cls_name in _OWN_ERRORS
+        innermost = innermost.cause
+        if own:
+            break
+    if innermost.cls_name == "DagsterAssetCheckFailedError":
+        return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
+    if innermost.cls_name in _OWN_ERRORS:
+        return innermost.message.split(": ", 1)[-1].strip()
+    return error.to_string() if traceback else innermost.message.strip()
+
+
+_OWN_ERRORS = {
+    "BudgetReached",
+    "CredentialsRefused",
+    "LakeError",
+    "LandingError",
+    "PartitionError",
+    "PublishError",
+    "SourceUnavailable",
+    "TransformError",
+    "WarehouseBusy",
+    "WarehouseError",
+}

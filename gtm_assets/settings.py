@@ -12,7 +12,7 @@ import re
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -41,8 +41,13 @@ class Settings(BaseSettings):
         default=Path(".gtm"),
         description="State folder: lake, warehouse, published file, Dagster's records. Relative to the project.",
     )
-    salesforce_source: Literal["synthetic", "live"] = Field(
-        default="synthetic", description="Where Salesforce records come from."
+    salesforce_source: Literal["synthetic", "live", "landed"] = Field(
+        default="synthetic",
+        description="Where Salesforce records come from: `synthetic`, `live`, or `landed` by another loader.",
+    )
+    landing_database: Path | None = Field(
+        default=None,
+        description="DuckDB file whose schema `gtm_raw` holds the landed tables; it is only read.",
     )
     salesforce_instance_url: str | None = Field(
         default=None, description="Address of the live organisation, such as https://acme.my.salesforce.com."
@@ -146,10 +151,48 @@ class Settings(BaseSettings):
         default=30, ge=1, description="Minutes after that deadline when it has missed its day (critical)."
     )
 
-    @field_validator("home")
+    ui_url: str = Field(
+        default="http://127.0.0.1:3000",
+        description="Where people reach the UI: the links in alerts begin with it.",
+    )
+    alert_chat_url: SecretStr | None = Field(
+        default=None, description="Apprise URL of the alert channel `chat`. A secret, like those of the others."
+    )
+    alert_email_url: SecretStr | None = Field(
+        default=None, description="Apprise URL of the alert channel `email`."
+    )
+    alert_pager_url: SecretStr | None = Field(
+        default=None, description="Apprise URL of the alert channel `pager`."
+    )
+    alert_matrix: Path | None = Field(
+        default=None,
+        description="A team's own matrix of alerts. Default: `gtm_assets/automation/alerts.yml`. "
+        "Relative to the project.",
+    )
+    alert_escalation_minutes: int = Field(
+        default=30, ge=1, description="Minutes after which an unresolved critical alert goes to the next channel."
+    )
+    alert_failed_syncs: int = Field(
+        default=3, ge=1, description="Failed extractions in a row that are critical; fewer are a warning."
+    )
+    alert_extract_minutes: int = Field(
+        default=30, ge=1, description="Minutes after which an extraction that is not done is a warning."
+    )
+    alert_failed_checks: int = Field(
+        default=3, ge=2, description="Checks that fail at a time and are told as one critical alert."
+    )
+
+    @field_validator("home", "landing_database", "alert_matrix")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return (PROJECT_DIR / value.expanduser()).resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value and (PROJECT_DIR / value.expanduser()).resolve()
+
+    @field_validator("alert_chat_url", "alert_email_url", "alert_pager_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and "://" not in value.get_secret_value():
+            raise ValueError("it is not a URL")
+        return value
 
     @field_validator("end_date", mode="before")
     @classmethod
@@ -198,6 +241,20 @@ class Settings(BaseSettings):
             raise ValueError(f"GTM_END_DATE {self.end_date} is before GTM_START_DATE {self.start_date}")
         return self
 
+    @model_validator(mode="after")
+    def _landing_is_named(self) -> Settings:
+        if self.is_landed and self.landing_database is None:
+            raise ValueError(
+                "GTM_SALESFORCE_SOURCE=landed needs GTM_LANDING_DATABASE: the path of the DuckDB file "
+                "whose schema gtm_raw holds the tables"
+            )
+        return self
+
+    @property
+    def is_landed(self) -> bool:
+        """Whether raw tables are those of a landing that another loader fills, and not the lake's."""
+        return self.salesforce_source == "landed"
+
     @property
     def last_partition(self) -> date | None:
         """Key of the last partition, or None where partitions go on with the calendar, as a live source's do."""
@@ -224,6 +281,11 @@ class Settings(BaseSettings):
     def published_path(self) -> Path:
         """The file that people read."""
         return self.home / "published" / "gtm.duckdb"
+
+    @cached_property
+    def incidents_path(self) -> Path:
+        """What the alerts remember."""
+        return self.home / "incidents.sqlite"
 
     @cached_property
     def dagster_home(self) -> Path:
@@ -275,8 +337,12 @@ def _explain(error: dict) -> str:
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0])
-    takes = Settings.model_fields[name].description
+    field = Settings.model_fields[name]
+    secret = SecretStr in (field.annotation, *get_args(field.annotation))
+    value = "**********" if secret else repr(_WITHOUT_PASSWORD.sub("//***@", error["input"]))
     message = error["msg"].removeprefix("Value error, ")
-    # An address may hold a password.
-    shown = re.sub(r"//[^/]*@", "//***@", error["input"])
-    return f"{PREFIX}{name.upper()}={shown!r}: {message}. It holds: {takes}"
+    return f"{PREFIX}{name.upper()}={value}: {message}. It holds: {field.description}"
+
+
+_WITHOUT_PASSWORD = re.compile(r"//[^/]*@")
+"""The name and password that an address may hold."""

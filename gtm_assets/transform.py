@@ -15,6 +15,7 @@ from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding, rows_of
 from gtm_assets.dbt_runner import build_arguments, run_dbt
 from gtm_assets.lake import Lake
+from gtm_assets.landing import LandedTable, check_landing, landed_tables
 from gtm_assets.settings import Settings
 from gtm_assets.warehouse import Warehouse
 
@@ -79,6 +80,7 @@ class DbtBuild:
         Raises:
             TransformError: a node failed. What does not depend on it was built.
             LakeError: a batch that is new to the warehouse can't be read.
+            LandingError: in landing mode, the landing can't be read.
         """
         selection, indirect = get_subset_selection_for_context(
             context=context,
@@ -94,7 +96,10 @@ class DbtBuild:
             retried(context, self._settings.retry_seconds),
             self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info),
         ):
-            self._verify_new_batches(full_refresh)
+            if self._settings.is_landed:
+                check_landing(self._settings)
+            else:
+                self._verify_new_batches(full_refresh)
             yield from self._events(context, manifest, translator, arguments)
 
     def _verify_new_batches(self, full_refresh: bool) -> None:
@@ -121,9 +126,30 @@ class DbtBuild:
         reader = _Reader(self._warehouse.path, self._settings.dbt_target_dir / "target" / "compiled")
         with closing(reader):
             for message in run_dbt(arguments, self._settings, self._warehouse.path):
+                if not reader.is_open:
+                    # Before the first node dbt has listed the landing.
+                    for table in landed_tables(reader.connection):
+                        context.log_event(observation(table))
                 event = DbtCoreCliEventMessage(raw_event=message, event_history_metadata={})
                 for result in event.to_default_asset_events(manifest, translator, context=context):
                     yield reader.added_to(result, manifest, message)
+
+
+def observation(table: LandedTable) -> dg.AssetObservation:
+    """What the UI shows of a raw table of the landing: its rows and how fresh they are."""
+    metadata: dict[str, Any] = {"in_landing": table.landed_name is not None}
+    if table.landed_name is not None:
+        metadata |= {
+            "dagster/row_count": table.row_count,
+            "history_mode": table.has_history,
+            "columns_not_in_catalogue": ", ".join(table.unknown_columns),
+            "columns_not_in_landing": ", ".join(table.missing_columns),
+        }
+    if table.newest_synced_at:
+        metadata["dagster/last_updated_timestamp"] = dg.MetadataValue.timestamp(table.newest_synced_at)
+    if table.misfits:
+        metadata["problems"] = dg.MetadataValue.md("\n".join(f"- {misfit}" for misfit in table.misfits))
+    return dg.AssetObservation(dg.AssetKey([table.source, table.name]), metadata=metadata)
 
 
 class _Reader:
@@ -138,7 +164,7 @@ class _Reader:
         if isinstance(result, dg.Output):
             # On a table a count costs nothing.
             query = f"select count(*) from {node['schema']}.{node['alias']}"
-            count = self._open().execute(query).fetchone()[0]
+            count = self.connection.execute(query).fetchone()[0]
             return result.with_metadata({**result.metadata, "dagster/row_count": dg.MetadataValue.int(count)})
         if isinstance(result, dg.AssetCheckResult) and not result.passed:
             return result._replace(metadata={**result.metadata, **self._failed_rows(node)})
@@ -149,9 +175,14 @@ class _Reader:
         path = Path(node["original_file_path"])
         file = self._compiled / node["package_name"] / (path / node["path"] if path.suffix == ".yml" else path)
         sql = file.read_text().strip()
-        return Finding(False, "", sql=sql, sample=rows_of(self._open(), sql)).metadata()
+        return Finding(False, "", sql=sql, sample=rows_of(self.connection, sql)).metadata()
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             self._connection = duckdb.connect(str(self._path))
         return self._connection

@@ -45,10 +45,13 @@ class BuildError(AssertionError):
 class Home:
     """A state folder: a lake to land in and a warehouse that dbt builds from it."""
 
-    def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
-        """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed."""
+    def __init__(self, path: Path, manifest: Manifest | None = None, landing: Path | None = None) -> None:
+        """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed.
+
+        With ``landing`` it is built from that file's schema ``gtm_raw`` in place of the lake.
+        """
         path.mkdir(parents=True, exist_ok=True)
-        self.path, self.manifest = path, manifest
+        self.path, self.manifest, self.landing = path, manifest, landing
         self.lake = Lake(path / "lake")
 
     def twin(self, name: str) -> Home:
@@ -82,7 +85,11 @@ class Home:
         command = [*arguments, *(str(part) for pair in places.items() for part in pair), *_QUICKLY]
         if variables:
             command += ["--vars", str(dict(variables))]
-        with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2"):
+        source = {
+            "GTM_SALESFORCE_SOURCE": "landed" if self.landing else "synthetic",
+            "GTM_LANDING_DATABASE": str(self.landing or ""),
+        }
+        with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
             try:
                 return dbtRunner(manifest=self.manifest or parsed()).invoke(command)
             finally:

@@ -80,6 +80,7 @@ def test_each_fault_of_a_history_is_found_and_its_rows_are_shown(history, fault,
 # -- reconciliation ---------------------------------------------------------------------------------------------
 
 DEALS = next(tie for tie in reconciliation.SOURCE_TIES if tie.core == "fct_opportunity")
+DEAL = TABLES["opportunity"]
 OWNERS = next(tie for tie in reconciliation.REPORT_TIES if tie.report == "rep_owner_performance")
 
 
@@ -113,7 +114,9 @@ def warehouse(built, tmp_path):
 
 
 def with_source(warehouse, allowance: float = 0.0):
-    return reconciliation.reconcile_with_source(warehouse, DEALS, TABLES["opportunity"], TIMEZONE, allowance)
+    return reconciliation.reconcile_with_source(
+        warehouse, DEALS, DEAL, reconciliation.newest_in_lake, TIMEZONE, allowance
+    )
 
 
 def test_core_ties_to_the_records_in_the_lake(warehouse):
@@ -143,7 +146,7 @@ def test_what_core_has_otherwise_than_the_lake_is_found(warehouse, plant):
 
     assert not found.passed
     assert found.severity == ERROR
-    assert "gtm_core.fct_opportunity and the lake's salesforce.opportunity differ" in found.sentence
+    assert "gtm_core.fct_opportunity and the raw records of salesforce.opportunity differ" in found.sentence
     assert found.figures["groups_that_differ"] >= 1
     assert date(2026, 1, 4) in {row["day"] for row in found.sample}
     assert warehouse.execute(found.sql).fetchall()

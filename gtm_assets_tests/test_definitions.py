@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from gtm_assets.automation import jobs
+from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.definitions import definitions
 from gtm_assets.exposures import GROUP as DASHBOARDS
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
@@ -93,15 +94,65 @@ def test_keys_are_guarded_by_blocking_checks(defs, graph):
 
 
 def test_the_jobs_cover_the_graph(defs, graph):
-    keys = {
-        name: defs.resolve_job_def(name).asset_layer.executable_asset_keys
-        for name in ("extract", "transform", "refresh", "full_refresh")
-    }
+    names = ("extract", "transform", "refresh", "full_refresh", "measure")
+    layers = {name: defs.resolve_job_def(name).asset_layer for name in names}
+    keys = {name: layer.executable_asset_keys for name, layer in layers.items()}
 
-    assert keys["refresh"] == keys["full_refresh"] == set(graph.materializable_asset_keys)
+    assert keys["refresh"] == keys["full_refresh"] == set(graph.materializable_asset_keys) - {SERVICE_LEVELS}
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
+    assert keys["measure"] == {SERVICE_LEVELS}
     assert jobs.extract.description and jobs.transform.description and jobs.refresh.description
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory) -> dg.Definitions:
+    settings = {
+        "GTM_HOME": str(tmp_path_factory.mktemp("landed")),
+        "GTM_SALESFORCE_SOURCE": "landed",
+        "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb",
+    }
+    return definitions(load_settings(settings))
+
+
+def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(landed, graph):
+    dg.Definitions.validate_loadable(landed)
+    found = landed.resolve_asset_graph()
+
+    assert set(found.toposorted_asset_keys) == set(graph.toposorted_asset_keys) - {SERVICE_LEVELS}
+    for table in OBJECTS:
+        node, ours = (g.get(dg.AssetKey(["salesforce", table.name])) for g in (found, graph))
+        assert node.is_external and not node.is_executable
+        assert node.partitions_def is None
+        assert node.child_keys == ours.child_keys
+        assert (node.group_name, node.description) == (ours.group_name, ours.description)
+        assert (node.tags["layer"], node.kinds) == ("raw", {"salesforce", "fivetran"})
+    assert all(node.partitions_def is None for node in found.asset_nodes)
+
+
+def test_in_landing_mode_all_that_is_built_is_checked_and_nothing_of_a_landing(landed, graph):
+    left_out = set(graph.asset_check_keys) - set(landed.resolve_asset_graph().asset_check_keys)
+
+    # A landing has no days of ours that could be late.
+    of_days = {check for check in left_out if check.asset_key in (PUBLISHED, SERVICE_LEVELS)}
+    assert {check.name for check in of_days} == {"published_on_time", "service_level_met"}
+    assert {check.asset_key.path[0] for check in left_out - of_days} == {"salesforce"}
+
+
+def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
+    assert [job.name for job in landed.jobs] == ["transform"]
+    executable = landed.resolve_job_def("transform").asset_layer.executable_asset_keys
+    assert PUBLISHED in executable
+    assert not any(key.path[0] == "salesforce" for key in executable)
+
+
+def test_the_jobs_make_every_check_but_those_of_freshness(defs, graph):
+    """While a backfill lands day after day, the days to come are missing."""
+    made = set(defs.resolve_job_def("full_refresh").asset_layer.asset_graph.asset_check_keys)
+    left_out = {check for check in graph.asset_check_keys - made if check.asset_key != SERVICE_LEVELS}
+
+    assert {check.name for check in left_out} == {"landed_on_time", "published_on_time"}
+    assert len(left_out) == len(OBJECTS) + 1
 
 
 def test_the_config_of_a_full_refresh_fits_its_job(defs):

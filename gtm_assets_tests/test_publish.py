@@ -144,6 +144,7 @@ def source(tmp_path):
         "create table gtm_meta.lake_batches as select 'salesforce' as source_name, 'user' as table_name,"
         " '2026-09-0' || i as partition_key, 'user-' || i as batch_id from range(1, 4) r(i)"
     )
+    connection.execute("create table gtm_meta.landed_tables (table_name varchar)")
     connection.close()
     # As the asset gets it.
     with Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock").open("a test") as connection:

@@ -8,14 +8,12 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from gtm_assets.automation import jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import all_sensors
+from gtm_assets.definitions import definitions
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar
 from gtm_assets.settings import load_settings
-from gtm_assets.sources.salesforce.assets import asset_key
-from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 OPEN = {"GTM_START_DATE": "2026-01-01", "GTM_END_DATE": "open"}
 CALENDAR = Calendar(date(2026, 1, 1), None)
@@ -23,15 +21,11 @@ EXTRACTIONS, WEEKLY = "extract_daily", "full_refresh_weekly"
 
 
 @pytest.fixture(scope="module")
-def schedules() -> dict[str, dg.ScheduleDefinition]:
-    """The schedules over stand-ins of the raw assets: which partition a tick is for depends on nothing else."""
-
-    @dg.asset(key=asset_key(OBJECTS[0]), tags={"layer": "raw"}, partitions_def=CALENDAR.definition())
-    def raw() -> None: ...
-
-    found = all_schedules(load_settings(OPEN))
-    repository = dg.Definitions(assets=[raw], jobs=[jobs.extract], schedules=[found[0]]).get_repository_def()
-    return {EXTRACTIONS: repository.get_schedule_def(EXTRACTIONS), WEEKLY: found[1]}
+def schedules(tmp_path_factory) -> dict[str, dg.ScheduleDefinition]:
+    """The schedules of an open calendar, by name."""
+    found = definitions(load_settings(OPEN | {"GTM_HOME": str(tmp_path_factory.mktemp("home"))}))
+    repository = found.get_repository_def()
+    return {name: repository.get_schedule_def(name) for name in (EXTRACTIONS, WEEKLY)}
 
 
 def ticks(schedule: dg.ScheduleDefinition, first: date, last: date) -> list[datetime]:
@@ -104,6 +98,7 @@ def test_automation_is_on_by_itself_only_on_an_open_calendar_of_the_synthetic_or
 
     assert {part.name: part.default_status.value for part in parts} == {
         EXTRACTIONS: status,
+        "measure_daily": status,
         WEEKLY: status,
         "transform_when_landed": status,
         "catch_up": status,

@@ -190,3 +190,19 @@ def test_only_the_settings_read_gtm_variables():
 
     assert len(sources) > 5
     assert found == []
+
+
+def test_landing_mode_needs_the_landing():
+    with pytest.raises(SettingsError, match="GTM_LANDING_DATABASE"):
+        load_settings({"GTM_SALESFORCE_SOURCE": "landed"})
+
+    settings = load_settings({"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": "landing.duckdb"})
+
+    assert settings.is_landed
+    assert settings.landing_database == PROJECT_DIR / "landing.duckdb"
+
+
+def test_a_landing_may_be_named_while_the_lake_is_read():
+    settings = load_settings({"GTM_LANDING_DATABASE": "/somewhere/landing.duckdb"})
+
+    assert not settings.is_landed

@@ -1,1 +1,1 @@
-"""What runs, and when: jobs now; schedules, sensors and alerts build on them."""
+"""What runs by itself: jobs, schedules, sensors, freshness, retries."""

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import dagster as dg
 
+from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
+from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
+from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.transform import BUILD_OP, LAYERS
 
-RAW = dg.AssetSelection.tag("layer", "raw")
-BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
+# Freshness is not theirs to check: while a backfill runs, days are missing.
+FRESHNESS = dg.AssetSelection.checks(
+    *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in OBJECTS),
+    dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
+)
+RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS
+BUILT_OF_A_LANDING = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
+BUILT = BUILT_OF_A_LANDING - FRESHNESS
 
 REBUILD = {BUILD_OP: {"config": {"full_refresh": True}}}
 """Config of the ops that rebuilds every model from the whole lake."""
@@ -26,6 +36,11 @@ transform = dg.define_asset_job(
     selection=BUILT,
     description="Build what the lake holds and the warehouse has not consumed, prove it and publish it.",
 )
+transform_landing = dg.define_asset_job(
+    "transform",
+    selection=BUILT_OF_A_LANDING,
+    description="Build what the landing holds, prove it and publish it.",
+)
 refresh = dg.define_asset_job(
     "refresh",
     selection=RAW | BUILT,
@@ -38,3 +53,10 @@ full_refresh = dg.define_asset_job(
     description="Compare every raw table with all records of the source, which finds hard deletes and changed "
     "formula fields, then rebuild every model, prove and publish.",
 )
+measure = dg.define_asset_job(
+    "measure",
+    selection=dg.AssetSelection.assets(SERVICE_LEVELS),
+    description="Measure how the last 30 days kept the service levels.",
+)
+TRANSFORMING = (transform, refresh, full_refresh)
+"""The jobs that build and publish."""

@@ -11,6 +11,9 @@ from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
 from gtm_assets.partitions import TIMEZONE, Calendar
 from gtm_assets.settings import Settings
 
+TRANSFORMED = "59 21 * * *"
+MEASURED = "30 23 * * *"
+"""After the day's last deadline."""
 WEEKLY = "30 22 * * 0"
 """Sunday, after the daily run of the partition that ends then."""
 
@@ -37,7 +40,24 @@ def all_schedules(settings: Settings) -> Sequence:
             tags=REPEATED_WHEN_KILLED,
         ),
         _weekly(Calendar.of(settings), status),
+        _daily(MEASURED, jobs.measure, status),
     ]
+
+
+def of_a_landing() -> Sequence:
+    """The schedule of a landing that another loader fills. Off: only its owner knows when it is filled."""
+    return [_daily(TRANSFORMED, jobs.transform_landing, dg.DefaultScheduleStatus.STOPPED)]
+
+
+def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=f"{job.name}_daily",
+        cron_schedule=cron,
+        execution_timezone=TIMEZONE,
+        job=job,
+        default_status=status,
+        tags=REPEATED_WHEN_KILLED,
+    )
 
 
 def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:

@@ -1,6 +1,6 @@
 """The checks on what dbt built, made by one op that opens the warehouse once, before anything is published."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ Check = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any] | None], Finding]
 
 
 def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    """SCD integrity and reconciliation. All of them block publishing."""
+    """SCD integrity and reconciliation. All of them block publishing. A landing is not reconciled with core."""
     checks = _checks(settings)
     specs = [
         dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_DESCRIPTIONS[key.name], blocking=True)
@@ -47,7 +47,7 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 _DESCRIPTIONS = {
     SCD_INTEGRITY: "The history has no gap and no overlap, one current version per record, and unique keys.",
-    WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records in the lake.",
+    WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records.",
     WITH_CORE: "Counts and sums of the report are those of core.",
 }
 
@@ -58,13 +58,19 @@ def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():
         checks[_key("core", table, SCD_INTEGRITY)] = partial(_scd, f"gtm_core.{table}", record_id)
+    newest = reconciliation.newest_landed if settings.is_landed else reconciliation.newest_in_lake
     for tie in reconciliation.SOURCE_TIES:
         checks[_key("core", tie.core, WITH_SOURCE)] = partial(
-            _with_source, tie, tables[tie.raw], timezone, allowance
+            _with_source, tie, tables[tie.raw], newest, timezone, allowance
         )
     for report in reconciliation.REPORT_TIES:
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)
     return checks
+
+
+def discrepancies(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
+    """Those of the checks that find a number which does not tie to its source, or a broken history."""
+    return [key for key in checks if key.name in _DESCRIPTIONS]
 
 
 def _key(layer: str, table: str, name: str) -> dg.AssetCheckKey:
@@ -75,8 +81,8 @@ def _scd(table, record_id, warehouse, before) -> Finding:
     return scd.scd_integrity(warehouse, table, record_id, before)
 
 
-def _with_source(tie, table, timezone, allowance, warehouse, _before) -> Finding:
-    return reconciliation.reconcile_with_source(warehouse, tie, table, timezone, allowance)
+def _with_source(tie, table, newest, timezone, allowance, warehouse, _before) -> Finding:
+    return reconciliation.reconcile_with_source(warehouse, tie, table, newest, timezone, allowance)
 
 
 def _with_core(tie, allowance, warehouse, _before) -> Finding:

@@ -6,7 +6,7 @@ the models that it checks but the rule that says which version of a record is th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -275,10 +275,19 @@ group by all
 )
 
 
+Newest = Callable[[duckdb.DuckDBPyConnection, RawTable], str | None]
+"""Gives the SQL of a raw table's newest versions with ``is_gone``, or None where nothing has come."""
+
+
 def reconcile_with_source(
-    warehouse: duckdb.DuckDBPyConnection, tie: SourceTie, table: RawTable, timezone: str, allowance: float
+    warehouse: duckdb.DuckDBPyConnection,
+    tie: SourceTie,
+    table: RawTable,
+    newest: Newest,
+    timezone: str,
+    allowance: float,
 ) -> Finding:
-    """Whether a table of core holds what the lake's files hold of its raw table.
+    """Whether a table of core holds what its raw table holds.
 
     ``timezone`` is the one in which a timestamp becomes a day. Batches that base has not consumed don't count.
     """
@@ -291,31 +300,40 @@ from gtm_core.{tie.core}
 where {tie.key} <> 'unknown'
 group by all
 """
-    files = _consumed_files(warehouse, table)
-    if not files:
-        source = "select null::date as day, 0::bigint as records" + "".join(
-            f", 0::{SUM} as {c}" for c in tie.measures
-        )
-        source += " where false"
+    versions = newest(warehouse, table)
+    if versions is None:
+        nothing = "".join(f", 0::{SUM} as {c}" for c in tie.measures)
+        source = f"select null::date as day, 0::bigint as records{nothing} where false"
     else:
-        source = _source_sql(tie, table, timezone, files)
-    subject = f"gtm_core.{tie.core} and the lake's {table.qualified_name}"
-    return _compare(warehouse, subject, "day", ("records", *tie.measures), source, core, allowance)
-
-
-def _source_sql(tie: SourceTie, table: RawTable, timezone: str, files: list[str]) -> str:
-    day = f"cast(timezone('{timezone}', created_date) as date)" if tie.by_day else "null::date"
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-    measures = "".join(f",\n    sum(cast({raw} as {SUM})) as {core}" for core, raw in tie.measures.items())
-    return f"""
+        day = f"cast(timezone('{timezone}', created_date) as date)" if tie.by_day else "null::date"
+        measures = "".join(f",\n    sum(cast({raw} as {SUM})) as {core}" for core, raw in tie.measures.items())
+        source = f"""
 select
     {day} as day,
     count(*) as records{measures}
+from ({versions})
+where not is_gone
+group by all
+"""
+    subject = f"gtm_core.{tie.core} and the raw records of {table.qualified_name}"
+    return _compare(warehouse, subject, "day", ("records", *tie.measures), source, core, allowance)
+
+
+def newest_in_lake(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str | None:
+    """The newest versions by the lake's own files."""
+    files = _consumed_files(warehouse, table)
+    if not files:
+        return None
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    return f"""
+select versions.*
 from (
-    select versions.*, row_number() over (
-        partition by id
-        order by {table.cursor} desc, first_partition desc, is_gone desc, _version_hash desc
-    ) as recency
+    select
+        sightings.*,
+        row_number() over (
+            partition by id
+            order by {table.cursor} desc, first_partition desc, is_gone desc, _version_hash desc
+        ) as recency
     from (
         select
             files.*,
@@ -327,11 +345,16 @@ from (
                 files._batch_id = batches.batch_id
                 and batches.source_name = '{table.source}'
                 and batches.table_name = '{table.name}'
-    ) as versions
-)
-where recency = 1 and not is_gone
-group by all
+    ) as sightings
+) as versions
+where recency = 1
 """
+
+
+def newest_landed(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str:
+    """Those of a landing as base has read them: its file, which another loader writes, may be at a later state."""
+    base = f"gtm_staging.base_{table.source}__{table.name}"
+    return f"select *, coalesce({table.deletes.value}, false) as is_gone from {base}"
 
 
 def _consumed_files(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> list[str]:

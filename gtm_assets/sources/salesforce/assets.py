@@ -1,4 +1,7 @@
-"""The raw assets: one per Salesforce object, each landed by one op, one daily partition at a time."""
+"""The raw assets: one per Salesforce object, each landed by one op, one daily partition at a time.
+
+In landing mode they are external assets: another loader fills them.
+"""
 
 import warnings
 from collections.abc import Collection
@@ -116,6 +119,19 @@ def raw_asset(
         )
 
     return ingest
+
+
+def landed_asset(table: SalesforceObject) -> dg.AssetSpec:
+    """The raw table of one Salesforce object that another loader fills: nothing here makes it, it is observed."""
+    return dg.AssetSpec(
+        asset_key(table),
+        description=table.description,
+        group_name=GROUP,
+        kinds={"salesforce", "fivetran"},
+        owners=[OWNER],
+        tags={"layer": "raw", "source": table.source},
+        metadata={"api_name": table.api_name, "dagster/column_schema": _schema(table)},
+    )
 
 
 def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:

@@ -6,11 +6,11 @@
     {%- if not model.columns -%}
         select * from {{ rows }}
     {%- else -%}
-        select {{ model.columns.keys() | join(', ') }}
+        select {{ contracted_columns() | map(attribute='name') | join(', ') }}
         from {{ rows }}
         union all
         select
-        {%- for column in model.columns.values() %}
+        {%- for column in contracted_columns() %}
             cast({{ values.get(column.name, 'null') }} as {{ column.data_type }}) as {{ column.name }}
             {{- ',' if not loop.last }}
         {%- endfor %}

@@ -14,6 +14,7 @@
 {#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}
 {% macro list_lake() %}
     {%- if execute -%}
+        {%- do check_pass_through() -%}
         {{ adapter.dispatch('list_lake', 'gtm_dbt')() }}
     {%- endif -%}
 {% endmacro %}
@@ -35,6 +36,9 @@
         file as file_path
     -- Quarantine lies one level deeper; files being written do not end in .parquet.
     from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*.parquet')
+    {%- if is_landed() %}
+    where source_name <> 'salesforce'
+    {%- endif %}
     order by all;
 
     create table if not exists {{ meta_table('consumed_batches') }} (
@@ -42,6 +46,8 @@
         parent varchar not null,
         batch_id varchar not null
     );
+
+    {{ list_landing() }}
 {% endmacro %}
 
 
@@ -49,9 +55,13 @@
 {% macro available_batches(parent) %}
     {%- if '.' in parent -%}
         {%- set source_name, table_name = parent.split('.') -%}
+        {%- if is_landed(source_name) -%}
+        select '{{ landing_batch() }}' as batch_id
+        {%- else -%}
         select batch_id
         from {{ meta_table('lake_batches') }}
         where source_name = '{{ source_name }}' and table_name = '{{ table_name }}'
+        {%- endif -%}
     {%- else -%}
         select batch_id
         from {{ meta_table('consumed_batches') }}

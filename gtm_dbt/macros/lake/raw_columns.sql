@@ -1,7 +1,20 @@
-{#- The catalogue's columns of a raw table, then the loader's, as the source file lists them. -#}
+{#- All columns of a raw table: its source's, then the loader's. -#}
 {% macro raw_columns(source_name, table_name) %}
-    {%- set columns = raw_table(source_name, table_name).columns.values() | list -%}
-    {%- do return(columns + [{'name': '_partition', 'data_type': 'varchar'}]) -%}
+    {%- set loaders = [] -%}
+    {%- for column in raw_table(source_name, table_name).columns.values() if column.name in loader_columns() -%}
+        {%- do loaders.append(column) -%}
+    {%- endfor -%}
+    {%- do return(source_columns(source_name, table_name) + loaders + [{'name': '_partition', 'data_type': 'varchar'}]) -%}
+{% endmacro %}
+
+
+{#- The source's own columns of a raw table: the catalogue's, then those that a team passes through. -#}
+{% macro source_columns(source_name, table_name) %}
+    {%- set own = [] -%}
+    {%- for column in raw_table(source_name, table_name).columns.values() if column.name not in loader_columns() -%}
+        {%- do own.append(column) -%}
+    {%- endfor -%}
+    {%- do return(own + pass_through_columns(source_name, table_name)) -%}
 {% endmacro %}
 
 
@@ -13,4 +26,10 @@
         {%- endif -%}
     {%- endfor -%}
     {%- do exceptions.raise_compiler_error(source_name ~ '.' ~ table_name ~ ' is not in the source files') -%}
+{% endmacro %}
+
+
+{#- What the loader adds to each record. -#}
+{% macro loader_columns() %}
+    {%- do return(['_fivetran_synced', '_batch_id', '_known_at', '_version_hash']) -%}
 {% endmacro %}

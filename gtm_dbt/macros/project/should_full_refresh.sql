@@ -1,13 +1,37 @@
 {#-
     Overrides dbt's: a model is also built afresh where building on what is there would be wrong.
     With `as_of`, because what is there knows more than was known then. With other columns than the table
-    has, because old rows would lack what a full refresh gives them.
+    has, because old rows would lack what a full refresh gives them. In landing mode, where nothing tells which
+    rows are new, and as long as the model was built from a landing, be it by way of another model.
 -#}
 {% macro should_full_refresh() %}
     {%- if config.get('full_refresh') is not none -%}
         {%- do return(config.get('full_refresh')) -%}
     {%- endif -%}
-    {%- do return(flags.FULL_REFRESH or var('as_of', none) is not none or columns_have_changed()) -%}
+    {%- do return(
+        flags.FULL_REFRESH
+        or var('as_of', none) is not none
+        or is_landed()
+        or was_built_from_landing()
+        or columns_have_changed()
+    ) -%}
+{% endmacro %}
+
+
+{#- True where this model has consumed rows of a landing. -#}
+{% macro was_built_from_landing() %}
+    {%- if not execute or model.resource_type != 'model' or model.config.materialized != 'incremental' -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- if adapter.get_relation(target.database, 'gtm_meta', 'consumed_batches') is none -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- set query -%}
+        select count(*)
+        from {{ meta_table('consumed_batches') }}
+        where model = '{{ model.name }}' and batch_id = '{{ landing_batch() }}'
+    {%- endset -%}
+    {%- do return(run_query(query).rows[0][0] > 0) -%}
 {% endmacro %}
 
 
@@ -21,7 +45,7 @@
         {%- do return(false) -%}
     {%- endif -%}
     {%- if model.config.contract.enforced -%}
-        {%- set columns = model.columns.values() -%}
+        {%- set columns = contracted_columns() -%}
     {%- else -%}
         {%- set columns = raw_columns(*model.sources[0]) -%}
     {%- endif -%}

@@ -1,10 +1,13 @@
 {#-
     "Now" for all models: the var `as_of` (an instant, or a date: that day's partition boundary), else the end
-    of the last partition that has landed. No model reads the clock.
+    of the last partition that has landed; in landing mode the last time at which a record was loaded. No model
+    reads the clock.
 -#}
 {% macro as_of() -%}
     {%- set given = var('as_of', none) -%}
-    {%- if given is none -%}
+    {%- if given is none and execute and is_landed() -%}
+        (select max(landed_tables.newest_synced_at) from {{ meta_table('landed_tables') }} as landed_tables)
+    {%- elif given is none -%}
         {{ partition_boundary("(select cast(max(lake_batches.partition_key) as date) + 1 from " ~ meta_table('lake_batches') ~ " as lake_batches)") }}
     {%- elif (given | string | length) == 10 -%}
         {{ partition_boundary("cast('" ~ given ~ "' as date)") }}
@@ -25,4 +28,18 @@
 
 {% macro duckdb__partition_boundary(day) -%}
     timezone('America/Los_Angeles', cast({{ day }} as timestamp) + interval '21 hours 49 minutes')
+{%- endmacro %}
+
+
+{#- The day whose partition an instant lies in. -#}
+{% macro partition_of(instant) -%}
+    {{ adapter.dispatch('partition_of', 'gtm_dbt')(instant) }}
+{%- endmacro %}
+
+{% macro default__partition_of(instant) %}
+    {{ not_supported('partition_of') }}
+{% endmacro %}
+
+{% macro duckdb__partition_of(instant) -%}
+    cast(timezone('America/Los_Angeles', {{ instant }}) - interval '21 hours 49 minutes' as date)
 {%- endmacro %}

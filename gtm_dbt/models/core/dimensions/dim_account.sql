@@ -52,7 +52,7 @@ final as (
         {{ to_reporting_date('accounts.created_at') }} as created_date,
         accounts.last_activity_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('accounts') }}
     from accounts
     left join current_versions on accounts.account_id = current_versions.account_id
     left join owners on accounts.owner_user_id = owners.user_id

@@ -45,7 +45,7 @@ final as (
         campaigns.created_at,
         {{ to_reporting_date('campaigns.created_at') }} as created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('campaigns') }}
     from campaigns
     left join users on campaigns.owner_user_id = users.user_id
     left join campaigns as parents on campaigns.parent_campaign_id = parents.campaign_id

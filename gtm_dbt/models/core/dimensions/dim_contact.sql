@@ -41,7 +41,7 @@ final as (
         {{ to_reporting_date('contacts.created_at') }} as created_date,
         contacts.last_activity_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('contacts') }}
     from contacts
     left join accounts on contacts.account_id = accounts.account_id
     left join users on contacts.owner_user_id = users.user_id

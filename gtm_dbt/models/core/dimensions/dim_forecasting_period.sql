@@ -20,7 +20,7 @@ final as (
         start_date,
         end_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through() }}
     from periods
 ),
 

@@ -54,7 +54,7 @@ final as (
         {{ to_reporting_date('leads.created_at') }} as created_date,
         case when leads.is_converted then leads.converted_date end as converted_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('leads') }}
     from leads
     left join users on leads.owner_user_id = users.user_id
     left join accounts on leads.converted_account_id = accounts.account_id

@@ -20,7 +20,7 @@ final as (
         created_at,
         {{ to_reporting_date('created_at') }} as created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through() }}
     from products
 ),
 

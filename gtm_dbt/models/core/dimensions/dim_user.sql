@@ -31,7 +31,7 @@ final as (
         users.created_at,
         users.last_login_at,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('users') }}
     from users
     left join roles on users.user_role_id = roles.user_role_id
     left join users as managers on users.manager_user_id = managers.user_id

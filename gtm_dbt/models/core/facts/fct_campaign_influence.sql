@@ -47,7 +47,7 @@ final as (
         dated.created_at,
         dated.created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('dated') }}
     from dated
     left join deals on dated.opportunity_id = deals.opportunity_id
     left join campaigns on dated.campaign_id = campaigns.campaign_id

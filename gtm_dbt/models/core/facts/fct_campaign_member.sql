@@ -43,7 +43,7 @@ final as (
         dated.created_date,
         dated.first_responded_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('dated') }}
     from dated
     left join campaigns on dated.campaign_id = campaigns.campaign_id
     left join leads on dated.lead_id = leads.lead_id

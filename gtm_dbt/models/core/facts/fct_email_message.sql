@@ -96,7 +96,7 @@ final as (
         activities.created_at,
         {{ to_reporting_date('activities.created_at') }} as created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('activities') }}
     from with_account_version as activities
     left join users on activities.created_by_user_id = users.user_id
 )

@@ -42,7 +42,7 @@ final as (
         -- measures
         forecasts.forecast_quantity,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('forecasts') }}
     from forecasts
     left join users on forecasts.owner_user_id = users.user_id
     left join periods on forecasts.period_id = periods.period_id

@@ -39,7 +39,7 @@ final as (
         -- dates
         quotas.start_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('quotas') }}
     from quotas
     left join users on quotas.quota_owner_user_id = users.user_id
     left join periods on quotas.period_id = periods.period_id

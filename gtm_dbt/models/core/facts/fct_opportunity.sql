@@ -125,7 +125,7 @@ final as (
         deals.last_activity_date,
         deals.last_stage_changed_at,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('deals') }}
     from converted as deals
     left join users on deals.owner_user_id = users.user_id
     left join contacts on deals.contact_id = contacts.contact_id

@@ -29,7 +29,7 @@ final as (
         contact_roles.created_at,
         {{ to_reporting_date('contact_roles.created_at') }} as created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('contact_roles') }}
     from contact_roles
     left join contacts on contact_roles.contact_id = contacts.contact_id
     left join deals on contact_roles.opportunity_id = deals.opportunity_id

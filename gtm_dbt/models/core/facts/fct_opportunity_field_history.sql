@@ -67,7 +67,7 @@ final as (
         changes.created_at as changed_at,
         {{ to_reporting_date('changes.created_at') }} as changed_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('changes') }}
     from changes
     left join users on changes.created_by_user_id = users.user_id
     {% if is_incremental() %}

@@ -59,7 +59,7 @@ final as (
         with_product.created_at,
         {{ to_reporting_date('with_product.created_at') }} as created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('with_product') }}
     from with_product
     left join products on with_product.line_product_id = products.product_id
     left join deals on with_product.opportunity_id = deals.opportunity_id

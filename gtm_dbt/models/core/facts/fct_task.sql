@@ -100,7 +100,7 @@ final as (
         activities.created_at,
         {{ to_reporting_date('activities.created_at') }} as created_date,
         -- provenance
-        'salesforce' as source_system
+        'salesforce' as source_system{{ pass_through('activities') }}
     from with_account_version as activities
     left join users on activities.owner_user_id = users.user_id
     left join contacts on activities.contact_id = contacts.contact_id

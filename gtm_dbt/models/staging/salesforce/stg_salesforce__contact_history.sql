@@ -18,7 +18,7 @@ renamed as (
         -- dates
         created_date as created_at,
         -- provenance
-        _batch_id
+        _batch_id{{ pass_through() }}
     from contact_histories
     where not coalesce(is_deleted, false)
 )

@@ -31,7 +31,7 @@ renamed as (
         last_modified_date as last_modified_at,
         system_modstamp,
         -- provenance
-        _batch_id
+        _batch_id{{ pass_through() }}
     from events
     where not coalesce(is_deleted, false)
 )

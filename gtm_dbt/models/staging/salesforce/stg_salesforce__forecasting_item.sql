@@ -25,7 +25,7 @@ renamed as (
         -- dates
         system_modstamp,
         -- provenance
-        _batch_id
+        _batch_id{{ pass_through() }}
     from forecasting_items
     where not coalesce(_fivetran_deleted, false)
 )

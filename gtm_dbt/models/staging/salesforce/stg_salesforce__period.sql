@@ -22,7 +22,7 @@ renamed as (
         end_date,
         system_modstamp,
         -- provenance
-        _batch_id
+        _batch_id{{ pass_through() }}
     from periods
     where not coalesce(_fivetran_deleted, false)
 )

@@ -32,7 +32,7 @@ renamed as (
         last_modified_date as last_modified_at,
         system_modstamp,
         -- provenance
-        _batch_id
+        _batch_id{{ pass_through() }}
     from users
     where not coalesce(_fivetran_deleted, false)
 )

@@ -1,0 +1,113 @@
+"""The landing: raw tables that another loader, such as Fivetran, fills in schema ``gtm_raw`` of a DuckDB file.
+
+In landing mode the models read it in place of the lake, and nothing here writes it. What its tables are is decided
+by the dbt project (``macros/landing``), which leaves what it found in ``gtm_meta`` of the warehouse.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from gtm_assets.dbt_runner import manifest_path, run_dbt
+from gtm_assets.settings import Settings
+
+SCHEMA = "gtm_raw"
+
+
+class LandingError(RuntimeError):
+    """The landing can't be read. The message names the file and says what to do."""
+
+
+@dataclass(frozen=True)
+class LandedTable:
+    """What the landing has of one raw table."""
+
+    source: str
+    name: str
+    landed_name: str | None
+    """Its name there; None where it is missing and counts as empty."""
+    has_history: bool
+    """Whether it is in history mode: all versions of a record."""
+    row_count: int
+    newest_synced_at: datetime | None
+    """The last ``_fivetran_synced``, UTC."""
+    missing_columns: tuple[str, ...]
+    """Columns of the catalogue that it lacks: null."""
+    unknown_columns: tuple[str, ...]
+    """Its columns that are not in the catalogue: left out."""
+    misfits: tuple[str, ...]
+    """Columns with values that are cut to the catalogue's type, a sentence each."""
+
+
+def check_landing(settings: Settings) -> None:
+    """See whether the landing can be read.
+
+    Raises:
+        LandingError: there is no such file, it is open for writing elsewhere, or it has no schema ``gtm_raw``.
+    """
+    path = settings.landing_database
+    assert path is not None
+    if not path.is_file():
+        raise LandingError(
+            f"there is no landing at {path}. Set GTM_LANDING_DATABASE to the DuckDB file of your loader"
+        )
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            schemas = {row[0] for row in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
+    except duckdb.Error as error:
+        raise LandingError(
+            f"the landing {path} can't be read: {error}. If the loader is writing it, run again when it has ended"
+        ) from error
+    if SCHEMA not in {schema.lower() for schema in schemas}:
+        others = ", ".join(sorted(schemas - {"information_schema", "pg_catalog"}))
+        raise LandingError(
+            f"the landing {path} has no schema {SCHEMA} (it has {others}). Let the loader land into {SCHEMA}, or "
+            f"make it there with views on its tables"
+        )
+
+
+def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
+    """What the last build of the warehouse found in the landing: one entry per raw table, none for the lake."""
+    misfits: dict[tuple[str, str], list[str]] = {}
+    for source, name, column, type_, count, record, value in warehouse.execute(
+        "select * from gtm_meta.landed_misfits order by all"
+    ).fetchall():
+        misfits.setdefault((source, name), []).append(
+            f"{source}.{name}.{column}: {count:,} values are more than a {type_} and are cut to one, "
+            f"such as {value} of {record}"
+        )
+    rows = warehouse.execute(
+        "select source_name, table_name, landed_name, has_history, row_count, newest_synced_at,"
+        " missing_columns, unknown_columns from gtm_meta.landed_tables order by all"
+    ).fetchall()
+    return [
+        LandedTable(*row[:6], _names(row[6]), _names(row[7]), tuple(misfits.get((row[0], row[1]), ())))
+        for row in rows
+    ]
+
+
+def _names(joined: str | None) -> tuple[str, ...]:
+    return tuple(joined.split(", ")) if joined else ()
+
+
+def examine_landing(settings: Settings) -> list[LandedTable]:
+    """What the landing holds now. The warehouse is not opened.
+
+    Raises:
+        LandingError: it can't be read.
+        TransformError: it holds values that can't be read, or no table.
+    """
+    check_landing(settings)
+    manifest_path()
+    with tempfile.TemporaryDirectory() as folder:
+        warehouse = Path(folder) / "warehouse.duckdb"
+        for _ in run_dbt(["run-operation", "examine_landing"], settings, warehouse):
+            pass
+        with duckdb.connect(str(warehouse), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            return landed_tables(connection)

@@ -1,0 +1,513 @@
+"""Landing mode in dbt: another loader's tables give what the lake gives, whatever they lack and are called."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gtm_assets.sources.raw_table import fivetran_name
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets_tests.dbt_harness import (
+    BuildError,
+    Home,
+    account,
+    at,
+    describe,
+    empty_tables,
+    opportunity,
+    partition,
+    task,
+    user,
+)
+from gtm_assets_tests.gtm_process import tables
+from gtm_assets_tests.landings import api_style, land_current, land_history
+
+HISTORIES = {
+    "gtm_core.dim_account_scd2",
+    "gtm_core.dim_contact_scd2",
+    "gtm_core.dim_user_scd2",
+    "gtm_core.fct_opportunity_history",
+    "gtm_core.fct_pipeline_snapshot",
+    "gtm_core.fct_opportunity_stage_history",
+    "gtm_mart.rep_pipeline_health",
+    "gtm_mart.rep_forecast_accuracy",
+}
+"""Tables made of versions: without history mode they know the last one only."""
+
+
+def build_all(home: Home) -> None:
+    """Seeds and models, without tests."""
+    result = home.dbt("build", "--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
+    assert result.success, describe(result)
+
+
+def built(home: Home) -> dict[str, list[tuple]]:
+    """All of core and mart."""
+    return tables(home.path / "warehouse.duckdb", lambda schema: schema in ("gtm_core", "gtm_mart"))
+
+
+def landing(path: Path, *statements: str) -> Path:
+    """A DuckDB file made by statements; schema gtm_raw is there."""
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("create schema gtm_raw")
+        for statement in statements:
+            connection.execute(statement)
+    return path
+
+
+ACCOUNT = (
+    "create table gtm_raw.account as select '001a' as id, 'Acme' as name, 'Energy' as industry,"
+    " timestamp '2026-01-02 03:00:00' as system_modstamp, timestamp '2025-01-01 00:00:00' as created_date,"
+    " false as is_deleted, timestamp '2026-01-05 12:00:00' as _fivetran_synced"
+)
+
+
+@pytest.fixture(scope="session")
+def of_lake(built_home) -> dict[str, list[tuple]]:
+    return tables(built_home.warehouse, lambda schema: schema in ("gtm_core", "gtm_mart"))
+
+
+@pytest.fixture(scope="session")
+def of_current(built_home, tmp_path_factory) -> Home:
+    """Built from a landing with one row per record of the lake."""
+    folder = tmp_path_factory.mktemp("current")
+    home = Home(folder / "gtm", landing=land_current(folder / "landing.duckdb", built_home.path / "lake"))
+    build_all(home)
+    return home
+
+
+@pytest.mark.slow
+def test_a_landing_gives_what_the_lake_gives_but_for_histories(built_home, of_lake, of_current):
+    found = built(of_current)
+
+    assert found.keys() == of_lake.keys()
+    # An account's key is that of its version: the landing has one, from the account's creation on.
+    of_lake_version, of_landed_version = (
+        {
+            row["account_key"]: row["account_id"]
+            for row in _rows(path, "select account_key, account_id from gtm_core.dim_account_scd2")
+        }
+        for path in (built_home.warehouse, of_current.path / "warehouse.duckdb")
+    )
+    for name in sorted(of_lake.keys() - HISTORIES):
+        lake = sorted(_with_account_ids(of_lake[name], of_lake_version), key=repr)
+        landed = sorted(_with_account_ids(found[name], of_landed_version), key=repr)
+        assert landed == lake, name
+    assert sum(len(rows) for rows in of_lake.values()) > 10_000
+
+
+def _rows(path: Path, query: str) -> list[dict]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        result = connection.execute(query)
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def _with_account_ids(rows: list[tuple], ids: dict[str, str]) -> list[tuple]:
+    return [tuple(ids.get(value, value) if isinstance(value, str) else value for value in row) for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entity", ["account", "contact", "user"])
+def test_without_history_mode_a_history_has_one_version_per_record(built_home, of_current, entity):
+    now = f"select * from gtm_core.dim_{entity}_scd2 where is_current"
+    lake, landed = (
+        {row[f"{entity}_id"]: row for row in _rows(path, now)}
+        for path in (built_home.warehouse, of_current.path / "warehouse.duckdb")
+    )
+
+    assert of_current.rows(f"select count(*), count(distinct {entity}_id) from gtm_core.dim_{entity}_scd2") == [
+        (len(lake), len(lake))
+    ]
+    as_of_version = {"_scd_id", "account_key", "valid_from", "update_date"}
+    for id_, row in landed.items():
+        assert {k: v for k, v in row.items() if k not in as_of_version} == {
+            k: v for k, v in lake[id_].items() if k not in as_of_version
+        }
+
+
+@pytest.mark.slow
+def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_lake, tmp_path):
+    path = land_history(tmp_path / "landing.duckdb", built_home.path / "lake")
+    home = Home(tmp_path / "gtm", landing=path)
+
+    build_all(home)
+
+    found = built(home)
+    assert found.keys() == of_lake.keys()
+    assert [name for name in of_lake if found[name] != of_lake[name]] == []
+
+
+@pytest.mark.slow
+def test_api_style_names_give_identical_tables(built_home, of_current, tmp_path):
+    path = land_current(tmp_path / "landing.duckdb", built_home.path / "lake", api_style)
+    with duckdb.connect(str(path), read_only=True) as connection:
+        names = connection.execute("select table_name from duckdb_tables()").fetchall()
+        assert ("OpportunityFieldHistory",) in names
+    home = Home(tmp_path / "gtm", landing=path)
+
+    build_all(home)
+
+    assert built(home) == built(of_current)
+
+
+def test_a_landed_column_is_found_by_the_name_that_fivetran_would_give_it(tmp_path):
+    api_names = [
+        "LastCURequestDate",
+        "UserPreferencesHideS1BrowserUI",
+        "SBQQ__PriceEditable__c",
+        "npe01__Last_Donation_Date__c",
+        "ACVAmount__c",
+        "3rd_Party__c",
+    ]
+    columns = ", ".join(f"'{name}' as \"{name}\"" for name in api_names)
+    path = landing(
+        tmp_path / "landing.duckdb",
+        f"create table gtm_raw.account as select '1' as id, {columns}, now() as _fivetran_synced",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+    names = [fivetran_name(name) for name in api_names]
+
+    home.build("base_salesforce__account", variables={"pass_through_columns": {"account": names}})
+
+    assert home.rows(f"select {', '.join(names)} from gtm_staging.base_salesforce__account") == [tuple(api_names)]
+
+
+def test_missing_tables_are_empty_missing_columns_null_and_unknown_columns_left_out(tmp_path):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        "create table gtm_raw.ACCOUNT as select '001a' as ID, 'Acme' as Name, 'x' as whatever_c, [1, 2] as a_list,"
+        " timestamp '2026-01-05 12:00:00' as _fivetran_synced",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+
+    result = home.dbt("build", "--exclude-resource-type", "unit_test")
+
+    assert result.success, describe(result)
+    ((id_, name, industry, revenue),) = home.rows(
+        "select account_id, account_name, industry, annual_revenue from gtm_core.dim_account"
+        " where account_id <> 'unknown'"
+    )
+    assert (id_, name, industry, revenue) == ("001a", "Acme", None, None)
+    assert home.rows("select count(*) from gtm_core.fct_opportunity") == [(0,)]
+    columns = {row[0] for row in home.rows("describe gtm_staging.base_salesforce__account")}
+    assert "whatever_c" not in columns
+    listed = {
+        row[0]: row[1:]
+        for row in home.rows(
+            "select table_name, landed_name, row_count, missing_columns, unknown_columns"
+            " from gtm_meta.landed_tables"
+        )
+    }
+    assert len(listed) == len(OBJECTS)
+    assert listed["account"][:2] == ("ACCOUNT", 1)
+    assert "industry" in listed["account"][2].split(", ") and "name" not in listed["account"][2].split(", ")
+    assert listed["account"][3] == "a_list, whatever_c"
+    assert listed["opportunity"] == (None, 0, None, None)
+    # Known as of the last load; the cursor of a record that has none is when it was loaded.
+    assert home.rows(
+        "select system_modstamp = timestamptz '2026-01-05 12:00:00+00' from gtm_staging.stg_salesforce__account"
+    ) == [(True,)]
+
+
+def test_deleted_records_are_marked_either_way_and_leave_the_dimensions(tmp_path):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        ACCOUNT.replace("false as is_deleted", "true as is_deleted"),
+        "create table gtm_raw.user as select * from (values"
+        " ('005a', 'Gone', true, timestamp '2026-01-05 12:00:00'),"
+        " ('005b', 'Here', false, timestamp '2026-01-05 12:00:00'), ('005c', 'Neither', null, null))"
+        " as users (id, name, _fivetran_deleted, _fivetran_synced)",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+
+    home.build("+dim_account", "+dim_user", "+dim_user_scd2")
+
+    assert home.rows("select user_id from gtm_core.dim_user order by all") == [("005b",), ("005c",), ("unknown",)]
+    assert home.rows("select account_id from gtm_core.dim_account") == [("unknown",)]
+    assert home.rows("select user_id, is_deleted from gtm_core.dim_user_scd2 where user_id = '005a'") == [
+        ("005a", True)
+    ]
+
+
+def test_in_history_mode_a_record_without_an_active_version_has_gone_when_its_last_one_ended(tmp_path):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        "create table gtm_raw.user as select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
+        " ('005a', 'North', timestamp '2026-01-01 00:00:00', timestamp '2026-01-04 23:59:59.999', false),"
+        " ('005a', 'South', timestamp '2026-01-05 00:00:00', timestamp '2026-01-09 00:00:00', false),"
+        " ('005b', 'East', timestamp '2026-01-01 00:00:00', timestamp '2026-01-04 23:59:59.999', false),"
+        " ('005b', 'West', timestamp '2026-01-05 00:00:00', timestamp '9999-12-31 00:00:00', true)"
+        ") as users (id, division, _fivetran_start, _fivetran_end, _fivetran_active)",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+
+    home.build("+dim_user_scd2", "+stg_salesforce__user")
+
+    assert home.rows(
+        "select user_id, division, cast(valid_from as date)::varchar, is_deleted, is_current"
+        " from gtm_core.dim_user_scd2 order by user_id, valid_from"
+    ) == [
+        ("005a", "North", "2026-01-01", False, False),
+        ("005a", "South", "2026-01-05", False, False),
+        ("005a", "South", "2026-01-09", True, True),
+        ("005b", "East", "2026-01-01", False, False),
+        ("005b", "West", "2026-01-05", False, True),
+    ]
+    assert home.rows("select user_id, division from gtm_staging.stg_salesforce__user") == [("005b", "West")]
+
+
+def test_active_rows_alone_count_where_their_time_is_not_landed(tmp_path):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        "create table gtm_raw.user as select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
+        " ('005a', 'North', false), ('005a', 'South', true), ('005b', 'East', null)"
+        ") as users (id, division, _fivetran_active)",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+
+    home.build("+dim_user_scd2")
+
+    assert home.rows("select user_id, division from gtm_core.dim_user_scd2 order by all") == [
+        ("005a", "South"),
+        ("005b", "East"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "type_"),
+    [
+        ("annual_revenue", "'a lot'", "decimal(18,2)"),
+        ("number_of_employees", "'1e400'", "bigint"),
+        ("last_activity_date", "'soon'", "date"),
+        ("created_date", "'2026-13-01'", "timestamp with time zone"),
+        ("is_deleted", "'maybe'", "boolean"),
+    ],
+)
+def test_a_value_that_can_not_be_read_stops_the_build_by_name(tmp_path, column, value, type_):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        f"create table gtm_raw.account as"
+        f" select '001a' as id, null::varchar as {column}, now() as _fivetran_synced"
+        f" union all select '001b', {value}, now() union all select '001c', ' ', now()",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+
+    with pytest.raises(BuildError) as error:
+        home.build("base_salesforce__account")
+
+    assert f"salesforce.account.{column}: 1 values are not a {type_}, such as {value[1:-1]} of 001b" in str(
+        error.value
+    )
+    assert home.rows("select count(*) from information_schema.tables where table_schema = 'gtm_staging'") == [(0,)]
+
+
+def test_values_that_are_cut_to_their_type_are_counted_and_named(tmp_path):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        "create table gtm_raw.account as"
+        " select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
+        " ('001a', 10.5::double, 12.345::double, timestamp '2026-01-02 15:00:00'),"
+        " ('001b', 11::double, 12.34::double, timestamp '2026-01-03 00:00:00')"
+        ") as accounts (id, number_of_employees, annual_revenue, last_activity_date)",
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+
+    home.build("base_salesforce__account")
+
+    assert home.rows(
+        "select column_name, record_count, example_id, example_value from gtm_meta.landed_misfits order by all"
+    ) == [
+        ("annual_revenue", 1, "001a", "12.345"),
+        ("last_activity_date", 1, "001a", "2026-01-02 15:00:00"),
+        ("number_of_employees", 1, "001a", "10.5"),
+    ]
+    assert [str(v) for v in home.rows(
+        "select last_activity_date, annual_revenue from gtm_staging.base_salesforce__account where id = '001a'"
+    )[0]] == ["2026-01-02", "12.35"]  # fmt: skip
+
+
+def accounts(home: Home) -> set[str]:
+    """Ids of the accounts that have a history."""
+    rows = home.rows("select account_id from gtm_core.dim_account_scd2 where account_id <> 'unknown'")
+    return {row[0] for row in rows}
+
+
+def test_a_change_of_mode_and_back_leaves_nothing_of_the_other(tmp_path):
+    home = Home(tmp_path / "gtm")
+    empty_tables(home, "account", "user", "contact", "task")
+    home.land("account", partition(2), account(1, at(2), industry="Lake"), account(2, at(2)))
+    home.land("user", partition(2), user(1, at(2)))
+    home.land("task", partition(2), task(1, at(2), account_id=account(1, at(2))["id"]))
+    models = ["+fct_task", "+dim_account", "+dim_user_scd2"]
+    home.build(*models)
+    names = ("base_salesforce__account", "int_account_versions", "dim_account_scd2", "fct_task", "dim_user_scd2")
+    of_lake = {name: home.table(name) for name in names}
+    home.landing = landing(
+        tmp_path / "landing.duckdb",
+        ACCOUNT,
+        "create table gtm_raw.task as select '00Tz' as id, '001a' as account_id, now() as _fivetran_synced",
+    )
+
+    home.build(*models)
+
+    assert accounts(home) == {"001a"}
+    assert home.rows("select task_id from gtm_core.fct_task") == [("00Tz",)]
+    assert home.rows("select user_id from gtm_core.dim_user_scd2 where user_id <> 'unknown'") == []
+
+    other = landing(tmp_path / "other.duckdb", ACCOUNT.replace("001a", "001b"))
+    home.landing = other
+    home.build(*models)
+
+    assert accounts(home) == {"001b"}
+    assert home.rows("select count(*) from gtm_core.fct_task") == [(0,)]
+
+    home.landing = None
+    # One alone, before its parent has been built from the lake: it stays the landing's, and says so.
+    home.build("dim_account_scd2")
+    assert accounts(home) == {"001b"}
+    home.build(*models)
+
+    assert {name: home.table(name) for name in names} == of_lake
+    home.land("account", partition(3), account(1, at(3), industry="Later"))
+    home.build(*models)
+    assert len(home.consumed("int_account_versions")) == 3
+    assert home.rows("select industry from gtm_core.dim_account where account_name = 'Account 1'") == [("Later",)]
+
+
+def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contracts(tmp_path):
+    given = {
+        "pass_through_columns": {
+            "opportunity": ["my_field_c", {"name": "my_score_c", "data_type": "double"}],
+            "account": ["tier_c"],
+            "task": ["not_there_c"],
+        }
+    }
+    models = ["+fct_opportunity", "+dim_account", "+fct_task"]
+    landed = Home(
+        tmp_path / "landed",
+        landing=landing(
+            tmp_path / "landing.duckdb",
+            ACCOUNT.replace("'Acme' as name", "'Acme' as name, 'Gold' as Tier__c"),
+            "create table gtm_raw.opportunity as select '006a' as id, 'x' as My_Field__c, '0.5' as my_score_c,"
+            " date '2026-03-31' as close_date, now() as _fivetran_synced",
+        ),
+    )
+    lake = Home(tmp_path / "lake")
+    empty_tables(lake, *TABLES_OF_DEALS)
+    lake.land("opportunity", partition(2), opportunity(1, at(2), my_field_c="x", my_score_c=0.5))
+    lake.land("account", partition(2), account(1, at(2), tier_c="Gold"))
+    lake.land("task", partition(2), task(1, at(2)))
+
+    for home in (landed, lake):
+        assert home.dbt("seed", "--select", "currency_rates").success
+        home.build(*models, variables=given)
+        assert home.rows("select my_field_c, my_score_c from gtm_core.fct_opportunity") == [("x", 0.5)]
+        assert home.rows("select tier_c from gtm_core.dim_account order by account_name") == [("Gold",), (None,)]
+        assert home.rows(
+            "select data_type from information_schema.columns where table_name = 'fct_task'"
+            " and column_name = 'not_there_c'"
+        ) == [("VARCHAR",)]
+
+    # On: a change of a passed-through column alone. Off: the columns go again.
+    lake.land("task", partition(3), task(1, at(3), not_there_c="now"))
+    lake.build(*models, variables=given)
+    assert lake.rows("select not_there_c from gtm_core.fct_task") == [("now",)]
+    lake.build(*models)
+    columns = {row[0] for row in lake.rows("select column_name from information_schema.columns")}
+    assert not columns & {"my_field_c", "my_score_c", "tier_c", "not_there_c"}
+
+
+TABLES_OF_DEALS = ("account", "user", "contact", "opportunity", "task")
+
+
+def test_the_contract_holds_beside_what_is_passed_through(tmp_path):
+    from gtm_assets_tests.dbt_harness import parsed
+
+    manifest = parsed().deepcopy()
+    manifest.nodes["model.gtm_dbt.dim_account"].columns["industry"].data_type = "bigint"
+    home = Home(tmp_path / "gtm", manifest, landing(tmp_path / "landing.duckdb", ACCOUNT))
+
+    result = home.dbt(
+        "run", "--select", "+dim_account", variables={"pass_through_columns": {"account": ["tier_c"]}}
+    )
+
+    assert "dim_account: error" in describe(result) and "contract" in describe(result)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"acount": ["tier_c"]}, "names acount, of which"),
+        ({"account": ["industry"]}, "names account.industry, which"),
+    ],
+)
+def test_what_can_not_be_passed_through_is_refused_by_name(tmp_path, given, complaint):
+    with pytest.raises(BuildError, match=complaint):
+        Home(tmp_path / "gtm").build("base_salesforce__account", variables={"pass_through_columns": given})
+
+
+def test_source_tests_and_freshness_read_the_landing_and_a_missing_table_fails_none(tmp_path):
+    home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", ACCOUNT))
+
+    result = home.dbt("source", "freshness")
+
+    found = {r.node.name: r for r in result.result}
+    assert str(found["account"].max_loaded_at)[:19] == "2026-01-05 12:00:00"
+    assert found["account"].status == "error"
+    assert found["contact"].status == "pass"
+    # As a source test would read them.
+    counts = "select (select count(*) from {{ source('salesforce', 'account') }} where id = '001a'),"
+    shown = home.dbt("show", "--inline", counts + " (select count(id) from {{ source('salesforce', 'contact') }})")
+    assert shown.success, shown.exception
+    assert tuple(shown.result.results[0].agate_table.rows[0]) == (1, 0)
+
+
+def test_the_landing_is_not_written_and_free_when_the_build_has_ended(tmp_path):
+    path = landing(tmp_path / "landing.duckdb", ACCOUNT)
+    before = path.read_bytes()
+    home = Home(tmp_path / "gtm", landing=path)
+    # Who else reads it would keep out a build that opens it for writing.
+    reads = (
+        f"import duckdb; held = duckdb.connect({str(path)!r}, read_only=True); print('open', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", reads], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout.readline() == "open\n"
+
+        home.build("+dim_account")
+
+        reader.communicate("\n", timeout=60)
+
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.glob("landing*")] == ["landing.duckdb"]
+    writes = f"import duckdb; duckdb.connect({str(path)!r}).execute('create table gtm_raw.new as select 1 as id')"
+    subprocess.run([sys.executable, "-c", writes], check=True, timeout=60)
+
+
+def test_a_build_as_of_a_landing_is_refused(tmp_path):
+    home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", ACCOUNT))
+
+    with pytest.raises(BuildError, match="as_of needs the lake"):
+        home.build("base_salesforce__account", variables={"as_of": "2026-01-03"})
+
+
+@pytest.mark.parametrize(
+    ("statements", "complaint"),
+    [
+        ((), "has none of the tables"),
+        (("create table gtm_raw.account as select 'Acme' as name, now() as _fivetran_synced",), "no column id"),
+    ],
+)
+def test_a_landing_that_can_not_be_read_says_why(tmp_path, statements, complaint):
+    home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", *statements))
+
+    with pytest.raises(BuildError, match=complaint):
+        home.build("base_salesforce__account")

@@ -1,0 +1,256 @@
+{#-
+    Landing mode: raw tables that somebody else's loader (Fivetran's, say) keeps in schema gtm_raw, read where
+    they lie instead of the lake. `landed_table` decides at run time what such a table is: which of its columns
+    stand for the catalogue's, and what stands for those that it lacks.
+-#}
+
+{#- Whether a source's raw tables are those of the landing. Without a source: whether any are. -#}
+{% macro is_landed(source_name='salesforce') %}
+    {%- do return(source_name == 'salesforce' and env_var('GTM_SALESFORCE_SOURCE', 'synthetic') == 'landed') -%}
+{% endmacro %}
+
+
+{#- The batch that all rows of a landing belong to. No batch of the lake is called so. -#}
+{% macro landing_batch() -%}
+    landing
+{%- endmacro %}
+
+
+{#- Name of the database that holds the landing, made readable to this connection. -#}
+{% macro landing_database() %}
+    {%- do return(adapter.dispatch('landing_database', 'gtm_dbt')()) -%}
+{% endmacro %}
+
+{#- On an engine with schemas of its own the landing is one of them. -#}
+{% macro default__landing_database() %}
+    {%- do return(target.database) -%}
+{% endmacro %}
+
+{% macro duckdb__landing_database() %}
+    {%- set path = env_var('GTM_LANDING_DATABASE', '') -%}
+    {%- if not path -%}
+        {%- do exceptions.raise_compiler_error(
+            'GTM_SALESFORCE_SOURCE=landed needs GTM_LANDING_DATABASE: the DuckDB file whose schema gtm_raw holds the tables'
+        ) -%}
+    {%- endif -%}
+    {%- do run_query("attach if not exists '" ~ path | replace("'", "''") ~ "' as gtm_landing (read_only)") -%}
+    {%- do return('gtm_landing') -%}
+{% endmacro %}
+
+
+{#- The name that Fivetran gives to a column or table: fivetran_name in raw_table.py says the same in Python. -#}
+{% macro fivetran_name(api_name) %}
+    {%- set re = modules.re -%}
+    {%- set name = re.sub('[^A-Za-z0-9_]', '_', api_name) -%}
+    {%- set name = re.sub('(?<=[a-z])(?=[A-Z])', '_', name) -%}
+    {%- set name = re.sub('(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])', '_', name) -%}
+    {%- set name = re.sub('_+', '_', name).lower() -%}
+    {%- do return('_' ~ name if name[:1].isdigit() else name) -%}
+{% endmacro %}
+
+
+{#-
+    Of landed names, by each name that they may stand for: in lower case as they are (which API-style names are
+    looked up by), and as Fivetran would call them. A name that is there as it is goes before one that is made.
+-#}
+{% macro landed_names(names) %}
+    {%- set found = {} -%}
+    {%- for name in names -%}
+        {%- do found.update({fivetran_name(name): name}) -%}
+    {%- endfor -%}
+    {%- for name in names -%}
+        {%- do found.update({name | lower: name}) -%}
+    {%- endfor -%}
+    {%- do return(found) -%}
+{% endmacro %}
+
+
+{#-
+    What the landing has for a raw table: `relation` (none where the table is missing), `columns` (name in the
+    catalogue, or of the loader's, to {name, data_type} in the landing), `missing` and `unknown` column names,
+    and `has_history` (history mode: all versions of a record, with the time of each).
+-#}
+{% macro landed_table(source_name, table_name) %}
+    {%- set node = raw_table(source_name, table_name) -%}
+    {%- set database = landing_database() -%}
+    {%- set tables_query -%}
+        select table_name
+        from information_schema.tables
+        where lower(table_catalog) = '{{ database | lower }}' and lower(table_schema) = 'gtm_raw'
+        order by table_name
+    {%- endset -%}
+    {%- set tables = landed_names(run_query(tables_query).columns[0].values()) -%}
+    {%- set landed_name = tables.get(table_name, tables.get(node.config.meta.api_name | lower)) -%}
+    {%- set landed = {} -%}
+    {%- if landed_name is not none -%}
+        {%- set columns_query -%}
+            select column_name, data_type
+            from information_schema.columns
+            where
+                lower(table_catalog) = '{{ database | lower }}'
+                and lower(table_schema) = 'gtm_raw'
+                and table_name = '{{ landed_name | replace("'", "''") }}'
+            order by ordinal_position
+        {%- endset -%}
+        {%- for row in run_query(columns_query).rows -%}
+            {%- do landed.update({row[0]: row[1] | lower}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- set names = landed_names(landed.keys()) -%}
+    {%- set columns = {} -%}
+    {%- set missing = [] -%}
+    {%- set marks = ['is_deleted', '_fivetran_deleted', '_fivetran_active', '_fivetran_start', '_fivetran_end'] -%}
+    {%- set wanted = {'_fivetran_synced': '_fivetran_synced'} -%}
+    {%- for mark in marks -%}
+        {%- do wanted.update({mark: 'isdeleted' if mark == 'is_deleted' else mark}) -%}
+    {%- endfor -%}
+    {%- for column in source_columns(source_name, table_name) -%}
+        {%- do wanted.update({column.name: (column.config or {}).get('meta', {}).get('api_name', column.name) | lower}) -%}
+    {%- endfor -%}
+    {%- for name, api_name in wanted.items() -%}
+        {%- set own = names.get(name, names.get(api_name)) -%}
+        {%- if own is not none -%}
+            {%- do columns.update({name: {'name': own, 'data_type': landed[own]}}) -%}
+        {%- elif name not in marks -%}
+            {%- do missing.append(name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set used = columns.values() | map(attribute='name') | list -%}
+    {%- set relation = none -%}
+    {%- if landed_name is not none -%}
+        {%- set relation = api.Relation.create(database=database, schema='gtm_raw', identifier=landed_name) -%}
+        {%- if 'id' not in columns -%}
+            {%- do exceptions.raise_compiler_error(
+                'the landed table ' ~ landed_name ~ ' has no column id or Id: its records can not be told apart.'
+                ~ ' Land it, or take the table away: a table that is missing counts as empty'
+            ) -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- do return({
+        'relation': relation,
+        'columns': columns,
+        'missing': missing,
+        'unknown': landed.keys() | reject('in', used) | list,
+        'has_history': '_fivetran_active' in columns and '_fivetran_start' in columns,
+    }) -%}
+{% endmacro %}
+
+
+{#-
+    Select of the versions that the landing holds of a raw table, in the catalogue's types: one per record, in
+    history mode all. What the landing lacks is null; of a missing table there is no row.
+
+    The cursor of a record that has none is when it was last modified, else when it was loaded. Where a record has
+    gone (_fivetran_deleted; in history mode no version is active) its delete mark says so.
+-#}
+{% macro landed_versions(source_name, table_name) %}
+    {%- set node = raw_table(source_name, table_name) -%}
+    {%- set landed = landed_table(source_name, table_name) -%}
+    {%- set cursor = node.config.meta.cursor -%}
+    {%- set delete_mark = node.config.meta.deletes -%}
+    {%- set columns = source_columns(source_name, table_name) -%}
+    {%- if landed.relation is none -%}
+        select
+        {%- for column in raw_columns(source_name, table_name) %}
+            cast(null as {{ column.data_type }}) as {{ column.name }}{{ ',' if not loop.last }}
+        {%- endfor %}
+        where 1 = 0
+    {%- else -%}
+        {%- set synced = landed_value(landed, '_fivetran_synced', 'timestamp with time zone') -%}
+        {%- set gone = [] -%}
+        {%- for name in ['is_deleted', '_fivetran_deleted'] if name in landed.columns -%}
+            {%- do gone.append('coalesce(' ~ landed_value(landed, name, 'boolean') ~ ', false)') -%}
+        {%- endfor -%}
+        {%- set active = 'coalesce(' ~ landed_value(landed, '_fivetran_active', 'boolean') ~ ', true)' -%}
+        select
+            versions.*,
+            {{ surrogate_key(hashed_columns(columns)) }} as _version_hash,
+            cast({{ partition_of('versions._fivetran_synced') }} as varchar) as _partition
+        from (
+            select
+            {%- for column in columns %}
+                {%- if column.name == delete_mark %}
+                {{ gone | join(' or ') or 'false' }}
+                {%- elif column.name == cursor and cursor != 'created_date' %}
+                {{ landed_cursor(landed, cursor, synced) }}
+                {%- else %}
+                {{ landed_value(landed, column.name, column.data_type) }}
+                {%- endif %} as {{ column.name }},
+            {%- endfor %}
+                {{ synced }} as _fivetran_synced,
+                '{{ landing_batch() }}' as _batch_id,
+                {{ synced }} as _known_at
+            from {{ landed.relation }} as landed
+        {%- if '_fivetran_active' in landed.columns and not landed.has_history %}
+            -- Without its time a version that is no longer active has no place.
+            where {{ active }}
+        {%- endif %}
+        {%- if landed.has_history %}
+            union all
+            -- Records without an active version have gone when their last one ended.
+            select
+            {%- for column in columns %}
+                {%- if column.name == delete_mark %}
+                true
+                {%- elif column.name == cursor and cursor != 'created_date' %}
+                coalesce(
+                    {{ landed_value(landed, '_fivetran_end', 'timestamp with time zone') }},
+                    {{ landed_cursor(landed, cursor, synced) }}
+                )
+                {%- else %}
+                {{ landed_value(landed, column.name, column.data_type) }}
+                {%- endif %} as {{ column.name }},
+            {%- endfor %}
+                {{ synced }} as _fivetran_synced,
+                '{{ landing_batch() }}' as _batch_id,
+                {{ synced }} as _known_at
+            from (
+                select
+                    landed.*,
+                    row_number() over (
+                        partition by {{ landed_value(landed, 'id', 'varchar') }}
+                        order by {{ active }} desc, {{ landed_value(landed, '_fivetran_start', 'timestamp with time zone') }} desc
+                    ) as _gtm_recency
+                from {{ landed.relation }} as landed
+            ) as landed
+            where _gtm_recency = 1 and not {{ active }}
+        {%- endif %}
+        ) as versions
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- The landed cursor, or what comes nearest to it; in history mode not before the version's start. -#}
+{% macro landed_cursor(landed, cursor, synced) -%}
+    {%- set type = 'timestamp with time zone' -%}
+    {%- set stamps = [] -%}
+    {%- for name in [cursor, 'last_modified_date'] if name in landed.columns -%}
+        {%- do stamps.append(landed_value(landed, name, type)) -%}
+    {%- endfor -%}
+    {%- if landed.has_history -%}
+        {%- set start = landed_value(landed, '_fivetran_start', type) -%}
+        greatest(coalesce({{ (stamps + [start]) | join(', ') }}), coalesce({{ ([start] + stamps) | join(', ') }}))
+    {%- else -%}
+        coalesce({{ (stamps + [synced]) | join(', ') }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- A column of the landing in the catalogue's type, null where the landing lacks it. -#}
+{% macro landed_value(landed, name, data_type) -%}
+    {%- if name in landed.columns -%}
+        {{ cast_landed('landed.' ~ adapter.quote(landed.columns[name].name), landed.columns[name].data_type, data_type) }}
+    {%- else -%}
+        cast(null as {{ data_type }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The columns as texts that tell null from an empty text. -#}
+{% macro hashed_columns(columns) %}
+    {%- set texts = [] -%}
+    {%- for column in columns -%}
+        {%- do texts.append("coalesce('=' || cast(versions." ~ column.name ~ " as varchar), '')") -%}
+    {%- endfor -%}
+    {%- do return(texts) -%}
+{% endmacro %}

@@ -1,0 +1,172 @@
+{#-
+    Before the first model, in landing mode: gtm_meta.landed_tables says of each raw table what the landing has
+    of it, gtm_meta.landed_misfits which columns hold values that are cut to the catalogue's type. In other modes
+    both are empty. A value that can't be read is an error: as null it would be lost.
+-#}
+{% macro list_landing() %}
+    {%- set tables = [] -%}
+    {%- set misfits = [] -%}
+    {%- if is_landed() -%}
+        {%- if var('as_of', none) is not none -%}
+            {%- do exceptions.raise_compiler_error(
+                'as_of needs the lake, which keeps when each version was seen. A landing does not'
+            ) -%}
+        {%- endif -%}
+        {%- for node in graph.sources.values() if is_landed(node.source_name) -%}
+            {%- set landed = landed_table(node.source_name, node.name) -%}
+            {%- do tables.append([node, landed]) -%}
+            {%- do misfits.extend(count_misfits(node.source_name, node.name, landed)) -%}
+        {%- endfor -%}
+        {%- do refuse_unreadable(misfits) -%}
+        {%- do refuse_empty_landing(tables) -%}
+        {%- do warn_of_missing(tables) -%}
+    {%- endif -%}
+    create or replace table {{ meta_table('landed_tables') }} (
+        source_name varchar not null,
+        table_name varchar not null,
+        landed_name varchar,
+        has_history boolean not null,
+        row_count bigint not null,
+        newest_synced_at timestamp with time zone,
+        missing_columns varchar,
+        unknown_columns varchar
+    );
+
+    {% for node, landed in tables %}
+    insert into {{ meta_table('landed_tables') }}
+    select
+        '{{ node.source_name }}',
+        '{{ node.name }}',
+        {%- if landed.relation is none %}
+        null, false, 0, null, null, null
+        {%- else %}
+        '{{ landed.relation.identifier }}',
+        {{ landed.has_history | lower }},
+        count(*),
+        max({{ landed_value(landed, '_fivetran_synced', 'timestamp with time zone') }}),
+        '{{ landed.missing | sort | join(", ") }}',
+        '{{ landed.unknown | sort | join(", ") | replace("'", "''") }}'
+    from {{ landed.relation }} as landed
+        {%- endif %};
+    {% endfor %}
+
+    create or replace table {{ meta_table('landed_misfits') }} (
+        source_name varchar not null,
+        table_name varchar not null,
+        column_name varchar not null,
+        data_type varchar not null,
+        record_count bigint not null,
+        example_id varchar,
+        example_value varchar
+    );
+
+    {% for misfit in misfits %}
+    insert into {{ meta_table('landed_misfits') }}
+    values (
+        '{{ misfit.source_name }}', '{{ misfit.table_name }}', '{{ misfit.column }}', '{{ misfit.data_type }}',
+        {{ misfit.inexact }}, '{{ misfit.id | replace("'", "''") }}', '{{ misfit.value | replace("'", "''") }}'
+    );
+    {% endfor %}
+{% endmacro %}
+
+
+{#- The same on a warehouse of its own, for `gtm doctor`. -#}
+{% macro examine_landing() %}
+    {%- do run_query('create schema if not exists ' ~ meta_table('landed_tables').without_identifier()) -%}
+    {%- do run_query(list_landing()) -%}
+{% endmacro %}
+
+
+{#- The columns of a landed table with values that do not fit: how many, and the first of them. -#}
+{% macro count_misfits(source_name, table_name, landed) %}
+    {%- set checked = [] -%}
+    {%- for column in raw_columns(source_name, table_name) if column.name in landed.columns -%}
+        {%- set own = landed.columns[column.name] -%}
+        {%- set value = 'landed.' ~ adapter.quote(own.name) -%}
+        {%- set misfits = landed_misfits(value, own.data_type, column.data_type) -%}
+        {%- if misfits -%}
+            {%- do checked.append([column, value, misfits]) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set found = [] -%}
+    {%- if checked -%}
+        {%- set counts -%}
+            select
+            {%- for column, value, misfits in checked %}
+                sum(case when {{ misfits.unreadable }} then 1 else 0 end),
+                sum(case when {{ misfits.inexact }} then 1 else 0 end){{ ',' if not loop.last }}
+            {%- endfor %}
+            from {{ landed.relation }} as landed
+        {%- endset -%}
+        {%- set counted = run_query(counts).rows[0] -%}
+        {%- for column, value, misfits in checked -%}
+            {%- set unreadable, inexact = counted[loop.index0 * 2] or 0, counted[loop.index0 * 2 + 1] or 0 -%}
+            {%- if unreadable or inexact -%}
+                {%- set example -%}
+                    select
+                        min({{ landed_value(landed, 'id', 'varchar') }}),
+                        min_by(cast({{ value }} as varchar), {{ landed_value(landed, 'id', 'varchar') }})
+                    from {{ landed.relation }} as landed
+                    where {{ misfits.unreadable if unreadable else misfits.inexact }}
+                {%- endset -%}
+                {%- set first = run_query(example).rows[0] -%}
+                {%- do found.append({
+                    'source_name': source_name,
+                    'table_name': table_name,
+                    'column': column.name,
+                    'data_type': column.data_type,
+                    'unreadable': unreadable | int,
+                    'inexact': inexact | int,
+                    'id': first[0] | string,
+                    'value': first[1] | string,
+                }) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- do return(found) -%}
+{% endmacro %}
+
+
+{% macro refuse_unreadable(misfits) %}
+    {%- set lines = [] -%}
+    {%- for misfit in misfits if misfit.unreadable -%}
+        {%- do lines.append(
+            misfit.source_name ~ '.' ~ misfit.table_name ~ '.' ~ misfit.column ~ ': ' ~ misfit.unreadable
+            ~ ' values are not a ' ~ misfit.data_type ~ ', such as ' ~ misfit.value ~ ' of ' ~ misfit.id
+        ) -%}
+    {%- endfor -%}
+    {%- if lines -%}
+        {%- do exceptions.raise_compiler_error(
+            'the landing holds values that can not be read, and as nulls they would be lost. Nothing was built. '
+            ~ 'Mend them in the landing, or the column in the catalogue:\n' ~ lines | join('\n')
+        ) -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro warn_of_missing(tables) %}
+    {%- set missing = [] -%}
+    {%- for node, landed in tables if landed.relation is none -%}
+        {%- do missing.append(node.name) -%}
+    {%- endfor -%}
+    {%- if missing -%}
+        {%- do exceptions.warn(
+            'not in the landing, and counted as empty: ' ~ missing | sort | join(', ')
+            ~ '. What is tested of these sources, and their freshness, says nothing'
+        ) -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro refuse_empty_landing(tables) %}
+    {%- set present = [] -%}
+    {%- for node, landed in tables if landed.relation is not none and '_fivetran_synced' in landed.columns -%}
+        {%- do present.append(node.name) -%}
+    {%- endfor -%}
+    {%- if not present -%}
+        {%- do exceptions.raise_compiler_error(
+            'the landing has none of the tables of the catalogue with a column _fivetran_synced in schema gtm_raw: '
+            ~ 'without it nothing says as of when the records are known. Is GTM_LANDING_DATABASE the right one?'
+        ) -%}
+    {%- endif -%}
+{% endmacro %}
