@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from gtm_assets.partitions import Window
 from gtm_assets.sources.raw_table import Column, ColumnType
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
@@ -322,7 +323,7 @@ class Objects:
         with self._lock:
             kept = self._kept[table.name]
             if at not in kept:
-                kept[at] = self._changed(table, self.org.snapshot(table, at), at)
+                kept[at] = self._changed(table, pl.concat(self.org.snapshot(table, Window("", None, at))), at)
                 while len(kept) > _SNAPSHOTS_KEPT:
                     kept.popitem(last=False)
             kept.move_to_end(at)
