@@ -24,7 +24,7 @@ from gtm_assets.sources.raw_table import Deletes
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
-from gtm_assets.sources.salesforce.live.session import Budget, Login, Refused, Session, read_secret
+from gtm_assets.sources.salesforce.live.session import TRIES, Budget, Login, Refused, Session, read_secret
 from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
 
 LOOKBACK = timedelta(minutes=60)
@@ -344,7 +344,7 @@ def read_limits(session: Session) -> dict[str, Any]:
     return limits
 
 
-def session_of(settings: Settings) -> Session:
+def session_of(settings: Settings, tries: int = TRIES) -> Session:
     """A session with the organisation that the settings name.
 
     Raises:
@@ -371,4 +371,5 @@ def session_of(settings: Settings) -> Session:
         settings.salesforce_api_version,
         Budget(settings.salesforce_api_share),
         first_wait=min(1.0, settings.retry_seconds),
+        tries=tries,
     )

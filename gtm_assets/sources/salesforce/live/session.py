@@ -161,9 +161,10 @@ class Session:
         budget: Budget,
         first_wait: float = 1.0,
         read_seconds: float = READ_SECONDS,
+        tries: int = TRIES,
     ) -> None:
         """Nothing is asked before the first request. ``first_wait`` is the longest first pause, in seconds."""
-        self.login, self.budget, self.first_wait = login, budget, first_wait
+        self.login, self.budget, self.first_wait, self.tries = login, budget, first_wait, tries
         self.data_path = f"/services/data/v{api_version}"
         self.org_time: datetime | None = None
         """What the organisation's clock said in its last answer, to the second."""
@@ -197,13 +198,13 @@ class Session:
 
         Raises:
             Refused: the organisation refuses this request.
-            SourceUnavailable: it gave no answer of use, seven times.
+            SourceUnavailable: it gave no answer of use, ``tries`` times.
             CredentialsRefused: it refuses to renew the session.
             BudgetReached: the share of the API limit is used.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Unsettled),
-            stop=tenacity.stop_after_attempt(TRIES),
+            stop=tenacity.stop_after_attempt(self.tries),
             wait=self._wait,
             reraise=True,
         )
