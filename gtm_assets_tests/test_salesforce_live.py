@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -704,6 +705,13 @@ def test_a_run_wants_its_tables_for_its_partitions():
     assert wanted_by(run_of(), CALENDAR) == []
 
 
+def accounts(home: GtmHome) -> list[tuple]:
+    with duckdb.connect(str(home.published), read_only=True) as connection:
+        return connection.execute(
+            "select account_id, account_name, segment from gtm_core.dim_account order by 1"
+        ).fetchall()
+
+
 @pytest.mark.slow
 def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_secrets(tmp_path, built_home):
     with SalesforceServer(SYNTHETIC, Calendar(date(2026, 9, 9), None).window("2026-09-11").end) as server:
@@ -723,8 +731,7 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
 
     assert ran.code == 0, ran.output
     assert "salesforce.lead can't be read" in ran.output
-    accounts = "select count(*), count(distinct account_id) from gtm_core.dim_account"
-    assert home.published(accounts) == built_home.published(accounts)
+    assert accounts(home) == accounts(built_home) != []
     assert too_early.code == 1
     assert "nothing was known as of 2026-09-11" in too_early.output
     everything = ran.output.encode() + b"".join(p.read_bytes() for p in home.path.rglob("*") if p.is_file())
