@@ -66,7 +66,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         },
         executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
     )
-    return dg.Definitions.merge(assets, automation(settings, lake, checks))
+    return dg.Definitions.merge(assets, automation(settings, lake, checks, manifest))
 
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:

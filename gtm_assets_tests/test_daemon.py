@@ -37,13 +37,15 @@ def test_two_days_and_a_sunday_across_the_change_to_summer_time(tmp_path):
             ("extract", DagsterRunStatus.SUCCESS),
             ("transform", DagsterRunStatus.SUCCESS),
             ("full_refresh", DagsterRunStatus.SUCCESS),
+            ("measure", DagsterRunStatus.SUCCESS),
             ("extract", DagsterRunStatus.SUCCESS),
             ("transform", DagsterRunStatus.SUCCESS),
+            ("measure", DagsterRunStatus.SUCCESS),
         ]
         assert first[2].tags["dagster/partition"] == "2026-03-07"
         for runs, day, end in (
             (first[:2], "2026-03-07", datetime(2026, 3, 9, 4, 49, tzinfo=UTC)),
-            (second, "2026-03-08", datetime(2026, 3, 10, 4, 49, tzinfo=UTC)),
+            (second[:2], "2026-03-08", datetime(2026, 3, 10, 4, 49, tzinfo=UTC)),
         ):
             extraction, transform = (d.instance.get_run_record_by_id(run.run_id) for run in runs)
             assert extraction.dagster_run.tags["dagster/partition"] == day

@@ -102,6 +102,7 @@ def test_the_jobs_cover_the_graph(defs, graph):
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
     assert keys["measure"] == {SERVICE_LEVELS}
+    assert len(layers["measure"].asset_graph.asset_check_keys) == 1 + sum(table.busy for table in OBJECTS)
     assert jobs.extract.description and jobs.transform.description and jobs.refresh.description
 
 
@@ -151,8 +152,8 @@ def test_the_jobs_make_every_check_but_those_of_freshness(defs, graph):
     made = set(defs.resolve_job_def("full_refresh").asset_layer.asset_graph.asset_check_keys)
     left_out = {check for check in graph.asset_check_keys - made if check.asset_key != SERVICE_LEVELS}
 
-    assert {check.name for check in left_out} == {"landed_on_time", "published_on_time"}
-    assert len(left_out) == len(OBJECTS) + 1
+    assert {check.name for check in left_out} == {"landed_on_time", "published_on_time", "source_is_fresh"}
+    assert len(left_out) == len(OBJECTS) + 1 + sum(table.busy for table in OBJECTS)
 
 
 def test_the_config_of_a_full_refresh_fits_its_job(defs):

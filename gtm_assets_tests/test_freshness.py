@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -9,7 +11,12 @@ import pytest
 
 from gtm_assets.checks.freshness import Deadline, landed_on_time, published_on_time
 from gtm_assets.checks.service_levels import DAYS, days_on_time, judge
+from gtm_assets.checks.source_freshness import judge as judge_source
+from gtm_assets.checks.source_freshness import measure, source_freshness_checks
+from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.partitions import Calendar
+from gtm_assets.settings import load_settings
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 CALENDAR = Calendar(date(2026, 2, 1), None)
 LANDING = Deadline(timedelta(0), timedelta(minutes=30), timedelta(minutes=60))
@@ -95,6 +102,51 @@ def test_the_published_file_is_late_after_its_deadline(minutes, passed, severity
 def test_the_published_file_is_on_time_once_it_knows_the_day():
     assert published_on_time(CALENDAR, END, END + timedelta(hours=12), PUBLISHING).passed
     assert not published_on_time(CALENDAR, None, END + timedelta(hours=12), PUBLISHING).passed
+
+
+# -- by dbt ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_dbt_tells_of_each_busy_source_how_old_its_newest_row_is(built_home, tmp_path):
+    """The made-up calendar of the built home ended long ago."""
+    settings = load_settings({"GTM_HOME": str(tmp_path)})
+    shutil.copytree(built_home.path / "lake", settings.lake_dir)
+    manifest = json.loads(manifest_path().read_text())
+    checks = source_freshness_checks(settings, manifest)
+    wanted = [manifest["sources"][f"source.gtm_dbt.salesforce.{table}"] for table in ("task", "lead")]
+
+    results = measure(settings, settings.warehouse_path, wanted)
+
+    assert {spec.asset_key.path[-1] for spec in checks.check_specs} == {t.name for t in OBJECTS if t.busy}
+    assert set(results) == {source["unique_id"] for source in wanted}
+    for found in map(judge_source, results.values()):
+        assert (found.passed, found.severity) == (False, ERROR)
+        assert found.figures["newest_row_loaded_at"].startswith("2026-09-1")
+        assert "warn after 96 hours, error after 168 hours" in found.sentence
+
+
+@pytest.mark.parametrize(("status", "passed", "severity"), [("pass", True, ERROR), ("warn", False, WARN)])
+def test_what_dbt_says_of_a_source_is_what_the_check_says(status, passed, severity):
+    limit = {"count": 96, "period": "hour"}
+    found = judge_source(
+        {
+            "status": status,
+            "max_loaded_at": "2026-03-10T04:49:00+00:00",
+            "max_loaded_at_time_ago_in_s": 5400.0,
+            "criteria": {"warn_after": limit, "error_after": {"count": None, "period": None}, "filter": None},
+        }
+    )
+
+    assert (found.passed, found.severity) == (passed, severity)
+    assert found.sentence == "The newest row was loaded 1.5 hours ago (warn after 96 hours)."
+
+
+def test_a_source_that_dbt_can_not_read_fails():
+    found = judge_source({"status": "runtime error", "error": "no such file"})
+
+    assert (found.passed, found.severity) == (False, ERROR)
+    assert found.sentence == "dbt could not tell: no such file."
 
 
 # -- service levels ---------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_what_a_landing_does_not_have_is_refused_in_a_sentence(tmp_path):
         f"there is no landing at {tmp_path}/nowhere.duckdb": home.run(),
         "has no schema gtm_raw (it has main)": there.run(),
         f"the landing {text} can't be read": landed_home(tmp_path / "gtm", text).run(),
-        "--from and --to name partitions to land": there.run("--from", "2026-09-10"),
+        "--from, --to and --full-extraction land records": there.run("--from", "2026-09-10"),
         "--as-of needs the lake": there.run("--as-of", "2026-09-10"),
     }
 

@@ -7,6 +7,7 @@ import dagster as dg
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
+from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -17,9 +18,12 @@ FRESHNESS = dg.AssetSelection.checks(
     *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in OBJECTS),
     dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
 )
-RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS
-BUILT_OF_A_LANDING = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
-BUILT = BUILT_OF_A_LANDING - FRESHNESS
+SOURCE_FRESHNESS = dg.AssetSelection.checks(
+    *(dg.AssetCheckKey(asset_key(table), SOURCE_IS_FRESH) for table in OBJECTS if table.busy)
+)
+RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS - SOURCE_FRESHNESS
+_BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
+BUILT = _BUILT - FRESHNESS
 
 REBUILD = {BUILD_OP: {"config": {"full_refresh": True}}}
 """Config of the ops that rebuilds every model from the whole lake."""
@@ -38,7 +42,7 @@ transform = dg.define_asset_job(
 )
 transform_landing = dg.define_asset_job(
     "transform",
-    selection=BUILT_OF_A_LANDING,
+    selection=_BUILT | SOURCE_FRESHNESS,
     description="Build what the landing holds, prove it and publish it.",
 )
 refresh = dg.define_asset_job(
@@ -55,8 +59,8 @@ full_refresh = dg.define_asset_job(
 )
 measure = dg.define_asset_job(
     "measure",
-    selection=dg.AssetSelection.assets(SERVICE_LEVELS),
-    description="Measure how the last 30 days kept the service levels.",
+    selection=dg.AssetSelection.assets(SERVICE_LEVELS) | SOURCE_FRESHNESS,
+    description="Measure how the last 30 days kept the service levels, and ask dbt how fresh the sources are.",
 )
 TRANSFORMING = (transform, refresh, full_refresh)
 """The jobs that build and publish."""

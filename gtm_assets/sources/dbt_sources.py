@@ -53,6 +53,10 @@ def write(path: Path = SALESFORCE_SOURCES) -> None:
     path.write_text(salesforce_source_file(), encoding="utf-8")
 
 
+# A long weekend, and a week.
+_FRESHNESS = {"warn_after": {"count": 96, "period": "hour"}, "error_after": {"count": 168, "period": "hour"}}
+
+
 def _table(table: RawTable) -> dict:
     files = f"lake/{table.source}/{table.name}/partition=*/*.parquet"
     return {
@@ -62,10 +66,7 @@ def _table(table: RawTable) -> dict:
             # Run time finds the files below the state folder (file_search_path in profiles.yml).
             "external_location": f"read_parquet('{files}', union_by_name=true, hive_partitioning=false)",
             "loaded_at_field": "_fivetran_synced",
-            "freshness": {
-                "warn_after": {"count": 36, "period": "hour"},
-                "error_after": {"count": 72, "period": "hour"},
-            },
+            "freshness": _FRESHNESS if table.busy else None,
             "meta": {
                 "api_name": table.api_name,
                 "cursor": table.cursor,

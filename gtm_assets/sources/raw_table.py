@@ -105,6 +105,8 @@ class RawTable:
     cursor: str
     deletes: Deletes
     id_column: str = "id"
+    busy: bool = False
+    """Whether rows come every working day, so that silence is news."""
 
     def __post_init__(self) -> None:
         """Refuse a catalogue entry that the lake could not use."""

@@ -82,6 +82,9 @@ _FIVETRAN_DELETED = Column(
 _CURRENCY = _text("CurrencyIsoCode", "ISO code of the currency of the record's amounts.")
 
 
+_BUSY = {"Account", "Contact", "EmailMessage", "Event", "Lead", "Opportunity", "Task"}
+
+
 def _object(
     api_name: str, key_prefix: str, system_fields: str, description: str, columns: tuple[Column, ...]
 ) -> SalesforceObject:
@@ -102,6 +105,7 @@ def _object(
         columns=(_ID, *columns, *system, _IS_DELETED if soft else _FIVETRAN_DELETED),
         cursor=_MODSTAMP.name if "S" in system_fields else "created_date",
         deletes=Deletes.SOFT if soft else Deletes.SNAPSHOT,
+        busy=api_name in _BUSY,
         key_prefix=key_prefix,
     )
 
