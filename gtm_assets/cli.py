@@ -219,6 +219,26 @@ def retry(table: str) -> None:
         console.print("Build them into the warehouse: gtm run")
 
 
+@main.group("lake")
+def lake_group() -> None:
+    """The change log of raw records."""
+
+
+@lake_group.command()
+@click.argument("table", required=False)
+@explained
+def compact(table: str | None) -> None:
+    """Merge the batches of TABLE, or of all tables, into one file for each month that is long over."""
+    settings = load_settings()
+    from gtm_assets.compaction import compact_lake
+
+    done = compact_lake(settings, [_table(table)] if table else _tables(), console.print)
+    if not any(compaction.files_after for compaction in done):
+        console.print(
+            f"There is nothing to merge: no month with several files is over by {settings.compaction_days} days."
+        )
+
+
 @main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @explained

@@ -79,9 +79,9 @@ def _lake(settings: Settings) -> Iterator[Finding]:
     lake = Lake(settings.lake_dir)
     batches = lake.batches()
     unreadable = 0
-    for batch in batches:
+    for batch in {batch.path: batch for batch in batches}.values():
         try:
-            lake.verify(batch.path)
+            lake.verify(batch)
         except LakeError as error:
             unreadable += 1
             yield Finding(False, str(error))

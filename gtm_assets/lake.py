@@ -6,6 +6,11 @@ text), then the loader's: ``_batch_id``, ``_known_at`` (when we saw the records)
 were loaded: by the lake, or by the loader that the source is a landing of) and ``_version_hash``. A version of a
 record is told by that hash of all its source columns, id and cursor among them.
 
+Compaction merges the batches of a month that is long over into ``month=<month>/<table>-<month>-<number>.parquet``
+and names them in ``<the same>.batches.json`` beside it: one JSON object with ``batch_id`` and ``partition_key`` a
+line, so that batches without rows stay known. The list is there before the file. Whatever else holds a batch that
+a merged file lists, a file of its own or a merged file of a smaller number, counts no more and may be removed.
+
 Records that do not fit wait in ``lake/quarantine/<source>/<table>/partition=<day>``, whole and as text, with the
 reason. Only a retry takes them out.
 """
@@ -15,10 +20,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Set
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
@@ -31,7 +37,7 @@ from filelock import FileLock
 
 from gtm_assets.fit import SYNCED, TypedPage, as_text, fit
 from gtm_assets.partitions import Window, partition_of
-from gtm_assets.settings import HARD_DELETE_LIMIT
+from gtm_assets.settings import HARD_DELETE_LIMIT, KEPT_DAYS
 from gtm_assets.sources.raw_table import ColumnType, RawTable
 
 LOADER_COLUMNS: dict[str, ColumnType] = {
@@ -53,6 +59,11 @@ _QUARANTINE_SCHEMA = pl.Schema(
     }
 )
 _PARTITION_DIR = "partition={}"
+_MONTH_DIR = "month={}"
+_LIST = ".batches.json"
+"""Ending of the list beside a merged file, in place of its own."""
+_GROUP_ROWS = 122_880
+"""Rows of a row group of a merged file: DuckDB's own measure, of which one thread reads one at a time."""
 _OWED = "owed"
 """Beside a partition's batches: the source didn't let us read it. Holds the reason."""
 MISSING_ALWAYS_ALLOWED = 10
@@ -121,12 +132,24 @@ class Landing:
 
 @dataclass(frozen=True)
 class Batch:
-    """One file of the lake."""
+    """What one landing brought, and the file that holds it: alone, or with other batches of its month."""
 
     table: str
     partition: str
     batch_id: str
     path: Path
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What compacting one table did."""
+
+    table: RawTable
+    batches: int
+    """Batches in the merged files that were written."""
+    files_before: int
+    """Files that held these batches."""
+    files_after: int
 
 
 class Lake:
@@ -230,10 +253,39 @@ class Lake:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def batches(self, table: RawTable | None = None) -> list[Batch]:
-        """The batches of a table, or of all, by partition and batch id."""
-        pattern = f"{table.source}/{table.name}" if table else "*/*"
-        found = sorted(self.root.glob(f"{pattern}/partition=*/*.parquet"))
-        return [Batch(f"{p.parts[-4]}.{p.parts[-3]}", _partition_in(p), p.stem, p) for p in found]
+        """The batches of a table, or of all, by partition and batch id.
+
+        Raises:
+            LakeError: the list of a merged file is missing or can't be read.
+        """
+        folder = f"{table.source}/{table.name}" if table else "*/*"
+        return self._listed(folder, _PARTITION_DIR.format("*"), _MONTH_DIR.format("*"))
+
+    def _batches_of(self, table: RawTable, partition: str) -> list[Batch]:
+        """The batches of one partition. Only its month's lists are opened."""
+        places = _PARTITION_DIR.format(partition), _MONTH_DIR.format(partition[:7])
+        found = self._listed(f"{table.source}/{table.name}", *places)
+        return [batch for batch in found if batch.partition == partition]
+
+    def _listed(self, folder: str, partitions: str, months: str) -> list[Batch]:
+        # Files of their own first: a compaction removes them only once the merged one is there.
+        paths = sorted(self.root.glob(f"{folder}/{partitions}/*.parquet"))
+        found = [Batch(_table_of(path), _partition_in(path), path.stem, path) for path in paths]
+        for path in sorted(self.root.glob(f"{folder}/{months}/*.parquet")):
+            try:
+                listed = _read_list(path)
+            except FileNotFoundError as error:
+                if not path.exists():
+                    # A compaction has replaced it meanwhile.
+                    return self._listed(folder, partitions, months)
+                raise LakeError(
+                    f"{_table_of(path)}: the list of the batches in {path} is missing. "
+                    f"Restore {_list_of(path)} from a backup"
+                ) from error
+            found += [Batch(_table_of(path), partition, id_, path) for id_, partition in listed.items()]
+        # Of a batch that is there several times the last counts.
+        batches = {(batch.table, batch.partition, batch.batch_id): batch for batch in found}
+        return [batches[key] for key in sorted(batches)]
 
     def partitions(self, table: RawTable) -> list[str]:
         """Keys of the partitions of a table that have landed, oldest first."""
@@ -241,7 +293,7 @@ class Lake:
 
     def has_landed(self, table: RawTable, partition: str) -> bool:
         """Whether a partition of a table has landed."""
-        return any(self.partition_dir(table, partition).glob("*.parquet"))
+        return bool(self._batches_of(table, partition))
 
     def owed(self, table: RawTable) -> list[str]:
         """Keys of the partitions that landed empty because the table could not be read, oldest first."""
@@ -264,35 +316,55 @@ class Lake:
         Raises:
             LakeError: nothing has landed, or a file can't be read.
         """
-        paths = [batch.path for batch in self.batches(table)]
-        if not paths:
+        files = _by_file(self.batches(table))
+        if not files:
             raise LakeError(f"{table.qualified_name}: nothing has landed. Run: gtm run")
-        for path in paths:
-            self.verify(path)
+        for batches in files.values():
+            self.verify(batches[0])
         return pl.concat(
-            [pl.scan_parquet(path, hive_partitioning=False) for path in paths], how="diagonal_relaxed"
+            [pl.scan_parquet(path, hive_partitioning=False) for path in files], how="diagonal_relaxed"
         )
 
-    def verify(self, path: Path) -> None:
-        """Raise where a batch can't be read.
+    def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
+        """These columns of the versions in some batches of a table, and ``_partition``, which each came in.
+
+        Raises:
+            LakeError: a file can't be read.
+        """
+        frames = []
+        for path, its in _by_file(batches).items():
+            self.verify(its[0])
+            partitions = {batch.batch_id: batch.partition for batch in its}
+            frame = pl.scan_parquet(path, hive_partitioning=False)
+            frame = frame.filter(pl.col("_batch_id").is_in(list(partitions)))
+            partition = pl.col("_batch_id").replace_strict(partitions, return_dtype=pl.String)
+            frames.append(frame.select(*columns, partition.alias("_partition")))
+        return pl.concat(frames).collect() if frames else pl.DataFrame(schema=[*columns, "_partition"])
+
+    def verify(self, batch: Batch) -> None:
+        """Raise where a batch's file can't be read.
 
         Raises:
             LakeError: the file is not whole Parquet.
         """
-        error = _fault(path)
+        error = _fault(batch.path)
         if error is None:
             return
-        partition = _partition_in(path)
-        if _is_torn(error):
+        if not _is_torn(error):
+            advice = "Check the disk and the folder's rights, then run again"
+        elif _is_merged(batch.path):
+            month = batch.partition[:7]
             advice = (
-                f"Restore it from a backup, or land the partition again, which puts the file aside: "
-                f"gtm run --from {partition} --to {partition}"
+                f"It holds the batches of {month}. Restore it from a backup. Without one, give it the ending "
+                f".unreadable in place of .parquet, leave its list, and land the month's partitions again"
             )
         else:
-            advice = "Check the disk and the folder's rights, then run again"
-        table = f"{path.parts[-4]}.{path.parts[-3]}"
+            advice = (
+                f"Restore it from a backup, or land the partition again, which puts the file aside: "
+                f"gtm run --from {batch.partition} --to {batch.partition}"
+            )
         raise LakeError(
-            f"{table} {partition}: the lake's file {path} can't be read ({error}). {advice}"
+            f"{batch.table} {batch.partition}: the lake's file {batch.path} can't be read ({error}). {advice}"
         ) from error
 
     def verify_all(self, except_for: Set[str] = frozenset()) -> None:
@@ -301,9 +373,8 @@ class Lake:
         Raises:
             LakeError: a file is not whole Parquet.
         """
-        for batch in self.batches():
-            if batch.batch_id not in except_for:
-                self.verify(batch.path)
+        for batches in _by_file(b for b in self.batches() if b.batch_id not in except_for).values():
+            self.verify(batches[0])
 
     def quarantined(self, table: RawTable) -> pl.DataFrame:
         """The records of a table in quarantine: partition, record_id, reason, record (JSON), _known_at."""
@@ -313,6 +384,117 @@ class Lake:
         ]
         empty = pl.DataFrame(schema={**_QUARANTINE_SCHEMA, "partition": pl.String()})
         return pl.concat([empty, *frames]).select("partition", "record_id", "reason", "record", "_known_at")
+
+    # -- compaction ---------------------------------------------------------------------------------------------
+
+    def compact(self, table: RawTable, keep_days: int = KEPT_DAYS) -> Compaction:
+        """Merge a table's batches of each month that is over into one file, but for the last days' months.
+
+        Versions, batch ids and the times at which they were known stay. A month is merged once all of its
+        partitions are more than ``keep_days`` older than the newest that has landed; a batch that comes later into
+        such a month joins its file the next time. Only files whose columns have equal types are merged. The files
+        merged stay, without counting, until :meth:`remove_replaced`.
+
+        Raises:
+            LakeError: a file can't be read, the disk is full, or the folder can't be written. Nothing is lost.
+            ValueError: ``keep_days`` are fewer than :data:`~gtm_assets.settings.KEPT_DAYS`.
+        """
+        if keep_days < KEPT_DAYS:
+            raise ValueError(f"{keep_days} days are too few: the last {KEPT_DAYS} keep their own files")
+        merged: list[dict[Path, list[Batch]]] = []
+        with self._alone(table), _explaining(table, "compaction"):
+            self._clear_up_merged(table)
+            for month, batches in self._closed_months(table, keep_days).items():
+                for files in self._mergeable(table, batches):
+                    self._merge(table, month, files)
+                    merged.append(files)
+        return Compaction(
+            table=table,
+            batches=sum(len(batches) for files in merged for batches in files.values()),
+            files_before=sum(len(files) for files in merged),
+            files_after=len(merged),
+        )
+
+    def replaced(self, table: RawTable) -> list[Path]:
+        """The table's files that do not count any more: a merged file lists all that they hold."""
+        # Before the list, so that a file that lands meanwhile is not taken for one that the list leaves out.
+        folder = self.root / table.source / table.name
+        there = sorted([*folder.glob("partition=*/*.parquet"), *folder.glob("month=*/*.parquet")])
+        counting = {batch.path for batch in self.batches(table)}
+        return [path for path in there if path not in counting]
+
+    def remove_replaced(self, table: RawTable) -> int:
+        """Remove the files that do not count any more; give their number.
+
+        Whoever has listed the table before they were replaced must have done with them.
+
+        Raises:
+            LakeError: a folder can't be written.
+        """
+        with self._alone(table), _explaining(table, "compaction"):
+            replaced = self.replaced(table)
+            for path in replaced:
+                path.unlink()
+                # After its file: a merged file without a list is an error.
+                _list_of(path).unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.parent.rmdir()
+        return len(replaced)
+
+    def _clear_up_merged(self, table: RawTable) -> None:
+        """Remove what a killed compaction left. The list of a file that was put aside keeps its ids taken."""
+        for folder in (self.root / table.source / table.name).glob(_MONTH_DIR.format("*")):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
+            for path in folder.glob(f"*{_LIST}"):
+                if not any(_with_ending(path, ending).exists() for ending in (".parquet", ".unreadable")):
+                    path.unlink()
+
+    def _closed_months(self, table: RawTable, keep_days: int) -> dict[str, list[Batch]]:
+        batches = self.batches(table)
+        if not batches:
+            return {}
+        first_kept = date.fromisoformat(batches[-1].partition) - timedelta(keep_days)
+        months: dict[str, list[Batch]] = defaultdict(list)
+        for batch in batches:
+            # A month is over where its next one begins no later than the days that are kept.
+            next_month = (date.fromisoformat(batch.partition[:7] + "-01") + timedelta(31)).replace(day=1)
+            if next_month <= first_kept:
+                months[batch.partition[:7]].append(batch)
+        return months
+
+    def _mergeable(self, table: RawTable, batches: list[Batch]) -> list[dict[Path, list[Batch]]]:
+        """The files of a month, those together whose columns have equal types, where there are several.
+
+        A file is never split: so a merged file of a greater number holds all that one of a smaller number held.
+        """
+        alike: dict[frozenset, dict[Path, list[Batch]]] = defaultdict(dict)
+        for path, its in _by_file(batches).items():
+            self.verify(its[0])
+            odd = {(f.name, str(f.type)) for f in pq.read_schema(path) if f.type != _type_of(table, f.name)}
+            alike[frozenset(odd)][path] = its
+        return [files for files in alike.values() if len(files) > 1]
+
+    def _merge(self, table: RawTable, month: str, files: Mapping[Path, Sequence[Batch]]) -> None:
+        """Write a merged file and its list, the list first. The table's lock is held."""
+        folder = self.root / table.source / table.name / _MONTH_DIR.format(month)
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [int(path.name.split(".")[0].rpartition("-")[2]) for path in folder.iterdir()]
+        path = folder / f"{table.name}-{month}-{max(taken, default=-1) + 1:04d}.parquet"
+        temporary = folder / f".{path.stem}.tmp"
+        listing = folder / f".{path.stem}.list.tmp"
+        try:
+            _write_merged(list(files), temporary, table)
+            lines = [
+                json.dumps({"batch_id": batch.batch_id, "partition_key": batch.partition})
+                for batch in sorted((b for its in files.values() for b in its), key=lambda b: b.batch_id)
+            ]
+            listing.write_text("".join(f"{line}\n" for line in lines))
+            _into_place(listing, _list_of(path))
+            _into_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+            listing.unlink(missing_ok=True)
 
     # -- places -------------------------------------------------------------------------------------------------
 
@@ -414,21 +596,26 @@ class _Landing:
         """Remove what a killed landing left, put unreadable files aside; say whether no batch is left."""
         for leftover in self.folder.glob(".*.tmp"):
             leftover.unlink()
+        batches = self.lake._batches_of(self.table, self.window.key)
         whole = 0
-        for path in self.folder.glob("*.parquet"):
-            error = _fault(path)
+        for batch in batches:
+            error = None if _is_merged(batch.path) else _fault(batch.path)
             if error is None:
                 whole += 1
             elif _is_torn(error):
-                path.rename(path.with_suffix(".unreadable"))
+                batch.path.rename(batch.path.with_suffix(".unreadable"))
             else:
-                self.lake.verify(path)
+                self.lake.verify(batch)
         return whole == 0
 
     def _next_batch_id(self) -> str:
         # Files put aside count too: an id that a model may have consumed is never given again.
-        taken = len(list(self.folder.glob("*.parquet"))) + len(list(self.folder.glob("*.unreadable")))
-        return f"{self.table.name}-{self.window.key}-{taken:04d}"
+        stem = f"{self.table.name}-{self.window.key}-"
+        month = self.folder.with_name(_MONTH_DIR.format(self.window.key[:7]))
+        taken = {path.stem for path in self.folder.iterdir() if path.suffix in (".parquet", ".unreadable")}
+        taken |= {id_ for path in month.glob(f"*{_LIST}") for id_ in _read_list(_with_ending(path, ".parquet"))}
+        numbers = [int(id_.removeprefix(stem)) for id_ in taken if id_.startswith(stem)]
+        return f"{stem}{max(numbers, default=-1) + 1:04d}"
 
     def _note(self, typed: TypedPage) -> None:
         if typed.frame.is_empty():
@@ -518,12 +705,9 @@ class _Landing:
 
     def _landed_versions(self, partition: str) -> pl.Series:
         if partition not in self._seen:
-            files = sorted(self.lake.partition_dir(self.table, partition).glob("*.parquet"))
-            for path in files:
-                self.lake.verify(path)
-            columns = [pl.read_parquet(path, columns=["_version_hash"], hive_partitioning=False) for path in files]
-            empty = pl.DataFrame(schema={"_version_hash": pl.String()})
-            self._seen[partition] = pl.concat([empty, *columns])["_version_hash"]
+            batches = self.lake._batches_of(self.table, partition)
+            landed = self.lake.versions(batches, ["_version_hash"])
+            self._seen[partition] = landed["_version_hash"].cast(pl.String)
         return self._seen[partition]
 
     def _quarantine(self, pages: list[pl.DataFrame]) -> None:
@@ -569,9 +753,10 @@ class _SnapshotLanding(_Landing):
     def _find_newest(self) -> None:
         """Table ``newest``: of each record the version that the models take too."""
         batches = self.lake.batches(self.table)
-        for batch in batches:
-            self.lake.verify(batch.path)
-        self.paths = [str(batch.path) for batch in batches]
+        files = _by_file(batches)
+        for its in files.values():
+            self.lake.verify(its[0])
+        self.paths = [str(path) for path in files]
         kind = self.table.types[self.table.id_column].sql
         self.db.execute(
             f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar);"
@@ -579,6 +764,8 @@ class _SnapshotLanding(_Landing):
         )
         if not self.paths:
             return
+        ids = {"batch_id": [b.batch_id for b in batches], "partition": [b.partition for b in batches]}
+        self.db.register("batches", pa.table(ids))
         # Ties as in base: the cursor, the partition that a version first came in, the delete mark, the hash.
         self.db.execute(
             f"""
@@ -589,8 +776,9 @@ class _SnapshotLanding(_Landing):
                     {_quoted(self.table.cursor)} as cursor,
                     coalesce({_quoted(self.table.deletes.value)}, false) as deleted,
                     _version_hash as hash,
-                    regexp_extract(filename, 'partition=([^/]+)/[^/]+$', 1) as partition
-                from read_parquet($paths, union_by_name = true, hive_partitioning = false, filename = true)
+                    batches.partition
+                from read_parquet($paths, union_by_name = true, hive_partitioning = false) as versions
+                inner join batches on versions._batch_id = batches.batch_id
             ),
             versions as (
                 select
@@ -851,7 +1039,86 @@ def _from_json(records: pl.Series) -> pl.DataFrame:
 
 
 def _partition_in(path: Path) -> str:
-    return path.parent.name.removeprefix("partition=")
+    return path.parent.name.removeprefix(_PARTITION_DIR.format(""))
+
+
+def _table_of(path: Path) -> str:
+    return f"{path.parts[-4]}.{path.parts[-3]}"
+
+
+def _is_merged(path: Path) -> bool:
+    return path.parent.name.startswith(_MONTH_DIR.format(""))
+
+
+def _with_ending(path: Path, ending: str) -> Path:
+    return path.with_name(path.name.split(".")[0] + ending)
+
+
+def _list_of(path: Path) -> Path:
+    return _with_ending(path, _LIST)
+
+
+def _read_list(path: Path) -> dict[str, str]:
+    """The batches that a merged file holds: partition key by batch id."""
+    rows = map(json.loads, _list_of(path).read_text().splitlines())
+    try:
+        return {row["batch_id"]: row["partition_key"] for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(
+            f"{_table_of(path)}: the list of batches {_list_of(path)} can't be read ({error}). "
+            f"Restore it from a backup"
+        ) from error
+
+
+def _by_file(batches: Iterable[Batch]) -> dict[Path, list[Batch]]:
+    files: dict[Path, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        files[batch.path].append(batch)
+    return dict(files)
+
+
+def _type_of(table: RawTable, column: str) -> pa.DataType:
+    """The type in which a column lands: the loader's, the catalogue's, or text."""
+    return (LOADER_COLUMNS.get(column) or table.types.get(column) or ColumnType.STRING).arrow
+
+
+def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> None:
+    """Write the rows of files whose columns have equal types into one. Memory holds one row group.
+
+    Rows keep the order of their batches, so that a filter by batch or by ``_known_at`` skips row groups.
+    """
+    fields = {field.name: field.type for path in paths for field in pq.read_schema(path)}
+    own = [name for name in table.types if name in fields]
+    loader = [name for name in LOADER_COLUMNS if name in fields and name not in own]
+    schema = pa.schema([(n, fields[n]) for n in [*own, *sorted(fields.keys() - {*own, *loader}), *loader]])
+    rows = 0
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        waiting: list[pa.Table] = []
+
+        def write() -> None:
+            if waiting:
+                group = pa.concat_tables(waiting)
+                writer.write_table(group, row_group_size=group.num_rows)
+                waiting.clear()
+
+        for path in paths:
+            with pq.ParquetFile(path) as file:
+                for part in file.iter_batches(_GROUP_ROWS):
+                    piece = pa.Table.from_batches([part])
+                    for name in schema.names:
+                        if name not in piece.column_names:
+                            piece = piece.append_column(name, pa.nulls(piece.num_rows, fields[name]))
+                    waiting.append(piece.select(schema.names).cast(schema))
+                    rows += piece.num_rows
+                    if sum(p.num_rows for p in waiting) >= _GROUP_ROWS:
+                        write()
+        write()
+    expected = sum(pq.read_metadata(path).num_rows for path in paths)
+    written = pq.read_metadata(temporary).num_rows
+    if not rows == written == expected:
+        raise LakeError(
+            f"{table.qualified_name}: {written:,} of {expected:,} rows were merged. Nothing was replaced"
+        )
 
 
 def _fault(path: Path) -> Exception | None:

@@ -25,6 +25,8 @@ OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
 SYNTHETIC_DAYS = 30
 HARD_DELETE_LIMIT = 0.2
+KEPT_DAYS = 31
+"""Days whose batches stay in files of their own at least: checks compare with the last 28."""
 RETRY_SECONDS = 15.0
 
 
@@ -134,6 +136,11 @@ class Settings(BaseSettings):
         ge=0,
         le=0.01,
         description="Share by which a total may differ from its source with a warning only; at most 0.01.",
+    )
+    compaction_days: int = Field(
+        default=KEPT_DAYS,
+        ge=KEPT_DAYS,
+        description=f"Days that `gtm lake compact` leaves alone; at least {KEPT_DAYS}.",
     )
     landing_late_minutes: int = Field(
         default=30, ge=1, description="Minutes after a partition's end when a table not landed is late (warning)."

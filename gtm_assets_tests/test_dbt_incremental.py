@@ -10,11 +10,13 @@ import random
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.partitions import boundary
 from gtm_assets_tests.change_logs import ChangeLog, assert_equal, examples, id_of
 from gtm_assets_tests.dbt_harness import (
+    CREATED,
     TABLES,
     Home,
     account,
@@ -34,6 +36,12 @@ FIRST_DAY, LAST_DAY = 6, 30
 WHOLE_BUILDS = (13, 21, LAST_DAY)
 """Days at whose end all models are built and their tables kept."""
 REFERENCES = ("account", "user", "contact", "task")
+ACTIVITIES = {
+    "task": ("owner_id", "account_id", "who_id", {"is_closed": True, "completed_date_time": at(4)}),
+    "event": ("owner_id", "account_id", "who_id", {"start_date_time": at(4)}),
+    "email_message": ("created_by_id", "related_to_id", None, {"message_date": at(4)}),
+}
+"""By raw table: its references to owner, account and contact, and what says when an activity was."""
 MORE = ("fct_opportunity_stage_history", "fct_pipeline_snapshot")
 """Tables built anew each time, on which the days' reports stand."""
 
@@ -122,37 +130,43 @@ def test_shuffled_and_repeated_partitions_give_equal_tables_in_every_incremental
     assert_equal(shuffled, shuffled.home, in_order.home.tables(*models))
 
 
-def test_a_task_follows_its_owner_account_and_contact_when_they_come_change_and_go(tmp_path):
+@pytest.mark.parametrize("table", ACTIVITIES)
+def test_an_activity_follows_its_owner_account_and_contact_when_they_come_change_and_go(tmp_path, table):
     home = Home(tmp_path / "gtm")
-    empty_tables(home, *REFERENCES)
-    references = {"owner_id": id_of("user", 1), "account_id": id_of("account", 1), "who_id": id_of("contact", 1)}
-    home.land("task", partition(2), task(1, at(2), **references))
-    home.land("task", partition(2), task(2, at(2), **references, is_closed=True, completed_date_time=at(4)))
-    home.build("+fct_task")
-    seen = [keys(home)]
+    empty_tables(home, "account", "user", "contact", table)
+    owner, account_, contact_, happened = ACTIVITIES[table]
+    activity = {"created_date": CREATED, "system_modstamp": at(2), "is_deleted": False}
+    activity |= {owner: id_of("user", 1), account_: id_of("account", 1)}
+    activity |= {contact_: id_of("contact", 1)} if contact_ else {}
+    open_, over = ({"id": id_of(table, number), **activity} for number in (1, 2))
+    home.land(table, partition(2), open_, over | happened)
+    fact = f"fct_{table}"
+    home.build(f"+{fact}")
+    seen = [keys(home, fact)]
 
     home.land("user", partition(3), user(1, at(3)))
     home.land("contact", partition(3), contact(1, at(3)))
     home.land("account", partition(3), account(1, at(3)))
-    home.build("+fct_task")
-    seen.append(keys(home))
+    home.build(f"+{fact}")
+    seen.append(keys(home, fact))
 
     home.land("account", partition(5), account(1, at(5), industry="new"))
-    home.build("+fct_task")
-    seen.append(keys(home))
+    home.build(f"+{fact}")
+    seen.append(keys(home, fact))
     home.land("user", partition(6), user(1, at(6), _fivetran_deleted=True))
-    home.build("+fct_task")
-    seen.append(keys(home))
+    home.build(f"+{fact}")
+    seen.append(keys(home, fact))
 
     first, second = home.rows(
         "select account_key from gtm_core.dim_account_scd2 where account_id <> 'unknown' order by valid_from"
     )
-    user_key, contact_key = seen[1][1][0], seen[1][1][2]
-    assert seen[0] == {1: ("unknown",) * 3, 2: ("unknown",) * 3}
-    assert seen[1] == {1: (user_key, first[0], contact_key), 2: (user_key, first[0], contact_key)}
-    # The open task is with the account as it is now, the completed one with the account as it was then.
-    assert seen[2] == {1: (user_key, second[0], contact_key), 2: (user_key, first[0], contact_key)}
-    assert seen[3] == {1: ("unknown", second[0], contact_key), 2: ("unknown", first[0], contact_key)}
+    user_key, _, *contact_key = seen[1][1]
+    unknown = ("unknown",) * len(seen[1][1])
+    assert seen[0] == {1: unknown, 2: unknown}
+    assert seen[1] == {1: (user_key, first[0], *contact_key), 2: (user_key, first[0], *contact_key)}
+    # What has no time is with the account as it is now, what has one with the account as it was then.
+    assert seen[2] == {1: (user_key, second[0], *contact_key), 2: (user_key, first[0], *contact_key)}
+    assert seen[3] == {1: ("unknown", second[0], *contact_key), 2: ("unknown", first[0], *contact_key)}
     assert "unknown" not in seen[1][1]
 
 
@@ -176,13 +190,15 @@ def test_a_deleted_task_leaves_the_fact_and_comes_back(tmp_path):
     home.build("+fct_task")
     home.land("task", partition(3), task(1, at(3), is_deleted=True))
     home.build("+fct_task")
-    assert set(keys(home)) == {2}
+    assert set(keys(home, "fct_task")) == {2}
 
     home.land("task", partition(4), task(1, at(3) + timedelta(days=1)))
     home.build("+fct_task")
-    assert set(keys(home)) == {1, 2}
+    assert set(keys(home, "fct_task")) == {1, 2}
 
 
-def keys(home: Home) -> dict[int, tuple[str, str, str]]:
-    rows = home.rows("select task_id, owner_user_key, account_key, contact_key from gtm_core.fct_task")
-    return {int(id_[3:]): (owner, account_, contact_) for id_, owner, account_, contact_ in rows}
+def keys(home: Home, fact: str) -> dict[int, tuple[str, ...]]:
+    """An activity's keys of its owner, its account and, but for an email, its contact, by its number."""
+    columns = ["owner_user_key", "account_key", *(["contact_key"] if fact != "fct_email_message" else [])]
+    rows = home.rows(f"select {fact.removeprefix('fct_')}_id, {', '.join(columns)} from gtm_core.{fact}")
+    return {int(id_[3:]): tuple(found) for id_, *found in rows}

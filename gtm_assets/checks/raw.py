@@ -75,17 +75,11 @@ class _Recent:
 def _recent(lake: Lake, table: RawTable, partition: str, first: str) -> _Recent:
     since = (date.fromisoformat(partition) - timedelta(anomalies.DAYS)).isoformat()
     batches = [b for b in lake.batches(table) if max(since, first) <= b.partition <= partition]
-    frames = [
-        pl.read_parquet(batch.path, columns=list(table.types), hive_partitioning=False).with_columns(
-            pl.lit(batch.partition).alias(anomalies.PARTITION)
-        )
-        for batch in batches
-        if batch.partition != first
-    ]
-    counts = {batch.partition: 0 for batch in batches if batch.partition != first}
-    if not frames:
+    batches = [batch for batch in batches if batch.partition != first]
+    counts = {batch.partition: 0 for batch in batches}
+    if not batches:
         return _Recent(pl.DataFrame(), counts)
-    records = pl.concat(frames, how="vertical")
+    records = lake.versions(batches, list(table.types)).rename({"_partition": anomalies.PARTITION})
     counts |= dict(records.group_by(anomalies.PARTITION).len().iter_rows())
     return _Recent(records, counts)
 
@@ -128,14 +122,11 @@ def _holes(lake: Lake, table: RawTable, waiting: pl.DataFrame) -> Iterator[tuple
 
     A record that landed in the partition or later, repaired at the source, is missing no more.
     """
-    ids: dict[str, pl.Series] = {}
-    for batch in lake.batches(table):
-        column = pl.read_parquet(batch.path, columns=[table.id_column], hive_partitioning=False)[table.id_column]
-        ids[batch.partition] = pl.concat([ids[batch.partition], column]) if batch.partition in ids else column
+    landed = lake.versions(lake.batches(table), [table.id_column])
     for (partition,), records in waiting.group_by("partition", maintain_order=True):
-        later = pl.concat([column for key, column in ids.items() if key >= partition])
+        later = landed.filter(pl.col("_partition") >= partition)[table.id_column]
         missing = records.filter(~pl.col("record_id").is_in(later.implode()).fill_null(False))
-        yield partition, missing.height, ids[partition].len()
+        yield partition, missing.height, landed.filter(pl.col("_partition") == partition).height
 
 
 def _volume(table: RawTable, partitions: Sequence[str], recent: _Recent, limits: Limits, first: str) -> Finding:

@@ -58,7 +58,8 @@ _FRESHNESS = {"warn_after": {"count": 96, "period": "hour"}, "error_after": {"co
 
 
 def _table(table: RawTable) -> dict:
-    files = f"lake/{table.source}/{table.name}/partition=*/*.parquet"
+    # partition=<day> and month=<month>
+    files = f"lake/{table.source}/{table.name}/*=*/*.parquet"
     return {
         "name": table.name,
         "description": table.description,

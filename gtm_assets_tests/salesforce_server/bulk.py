@@ -12,6 +12,7 @@ from gtm_assets_tests.salesforce_server import soql
 from gtm_assets_tests.salesforce_server.errors import ApiError, not_found
 from gtm_assets_tests.salesforce_server.messages import Reply
 from gtm_assets_tests.salesforce_server.oauth import USER_ID
+from gtm_assets_tests.salesforce_server.objects import make_id
 from gtm_assets_tests.salesforce_server.query import Result
 from gtm_assets_tests.salesforce_server.render import DELIMITERS, LINE_ENDINGS, csv_chunks, moment
 
@@ -97,7 +98,7 @@ class Jobs:
         """The id of one more job."""
         with self._lock:
             self.made += 1
-            return f"7505g{self.made:010d}AAA"
+            return make_id("750", self.made)
 
     def add(self, job: Job) -> None:
         """Keep a job."""

@@ -122,6 +122,8 @@ class Faults:
         function of the request; None means every request. The first ``after`` that match go well, the next
         ``times`` don't (None: all of them). ``options`` are those that the kind names.
         """
+        if kind is Fault.HIDDEN and not options.get("object"):
+            raise ValueError("Fault.HIDDEN needs the object that is hidden, or whose field is")
         pattern = re.compile(match) if isinstance(match, str) else match
         with self._lock:
             self._active.append(Active(kind, pattern, times, after, **options))

@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl
 
 import jwt
 
+from gtm_assets.sources.salesforce.synthetic.ids import HIDDEN
 from gtm_assets_tests.salesforce_server.messages import Reply, Request
+from gtm_assets_tests.salesforce_server.objects import make_id
 
-ORG_ID = "00D5g000000LocalEAA"[:18]
-USER_ID = "0055g000000LocalAAA"[:18]
+ORG_ID = make_id("00D", HIDDEN)
+USER_ID = make_id("005", HIDDEN)
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LOGIN_URLS = ("https://login.salesforce.com", "https://test.salesforce.com")
 _LONGEST_ASSERTION = timedelta(minutes=5)

@@ -13,12 +13,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from gtm_assets.partitions import Window
 from gtm_assets.sources.raw_table import Column, ColumnType
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets.sources.salesforce.synthetic.ids import ids
 
 _SNAPSHOTS_KEPT = 2
 """Instants whose records are kept, per object."""
@@ -107,6 +109,11 @@ _SYSTEM = {
     "LastModifiedDate",
     "SystemModstamp",
 }
+
+
+def make_id(prefix: str, number: int) -> str:
+    """The 18-character id of a number."""
+    return ids(prefix, np.array([number]))[0]
 
 
 @dataclass(frozen=True)
@@ -243,6 +250,11 @@ class View:
         }
 
 
+def snapshot_at(org: SyntheticOrg, table: SalesforceObject, at: datetime) -> pl.DataFrame:
+    """All records as the synthetic org has them just before ``at``, by id."""
+    return pl.concat(org.snapshot(table, Window("any", None, at))).sort("id")
+
+
 def has_deletes(table: SalesforceObject) -> bool:
     """True where the object has IsDeleted."""
     return "is_deleted" in table.types
@@ -323,7 +335,7 @@ class Objects:
         with self._lock:
             kept = self._kept[table.name]
             if at not in kept:
-                kept[at] = self._changed(table, pl.concat(self.org.snapshot(table, Window("", None, at))), at)
+                kept[at] = self._changed(table, snapshot_at(self.org, table, at), at)
                 while len(kept) > _SNAPSHOTS_KEPT:
                     kept.popitem(last=False)
             kept.move_to_end(at)

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import re
-import secrets
 import socket
 import struct
 import sys
@@ -39,7 +38,7 @@ from gtm_assets_tests.salesforce_server.errors import (
 from gtm_assets_tests.salesforce_server.faults import Active, Fault, Faults
 from gtm_assets_tests.salesforce_server.messages import Logged, Reply, Request
 from gtm_assets_tests.salesforce_server.oauth import ConnectedApp, Sessions
-from gtm_assets_tests.salesforce_server.objects import Objects, View, has_deletes, object_summary
+from gtm_assets_tests.salesforce_server.objects import Objects, View, has_deletes, make_id, object_summary
 from gtm_assets_tests.salesforce_server.render import json_records, moment
 
 OLDEST_VERSION, NEWEST_VERSION = 50, 65
@@ -116,7 +115,7 @@ class SalesforceServer:
         datetimes in CSV end in: ``Z`` or ``+0000``. ``port`` 0 takes a free one.
         """
         self.org = org or SyntheticOrg()
-        self._now = now
+        self._now = now.astimezone(UTC) if now else None
         self.app = app or ConnectedApp()
         self.sessions = Sessions(self.app, token_lifetime)
         self.objects = Objects(self.org)
@@ -133,6 +132,7 @@ class SalesforceServer:
         self._own_faults: list[Exception] = []
         self._hidden_objects: set[str] = set()
         self._hidden_fields: dict[str, set[str]] = {}
+        self._queries = 0
         self._cursors: OrderedDict[str, _Cursor] = OrderedDict()
         self._lock = threading.Lock()
         self._port = port
@@ -189,6 +189,8 @@ class SalesforceServer:
         if field is None:
             self._hidden_objects.add(table.api_name)
             return
+        if field not in [f.name for f in self.objects.view(table, self.now, frozenset()).fields]:
+            raise ValueError(f"{table.api_name} has no field {field}")
         self._hidden_fields.setdefault(table.api_name, set()).add(field)
 
     def show(self, object_: str, field: str | None = None) -> None:
@@ -206,11 +208,9 @@ class SalesforceServer:
         as when a formula changes.
         """
         table = self.objects.table(object_)
-        stamps = {"SystemModstamp": self.now, "LastModifiedDate": self.now} if touch else {}
-        made = {fivetran_name(name): value for name, value in (stamps | values).items()}
-        known = {name: value for name, value in made.items() if name in table.types or name in values}
-        unknown = {fivetran_name(name) for name in values} - set(table.types)
-        self.objects.edit(table, self.now, id_, known | {name: made[name] for name in unknown})
+        stamps = [name for name in ("system_modstamp", "last_modified_date") if touch and name in table.types]
+        made = dict.fromkeys(stamps, self.now) | {fivetran_name(name): value for name, value in values.items()}
+        self.objects.edit(table, self.now, id_, made)
 
     def delete(self, object_: str, id_: str) -> None:
         """From now on a record is in the recycle bin."""
@@ -241,7 +241,7 @@ class SalesforceServer:
         except Exception as error:
             self.broke(error)
             reply = Reply.error(ApiError(500, "UNKNOWN_EXCEPTION", f"the local server broke: {error!r}"))
-        if request.endpoint != "token":
+        if request.endpoint not in ("token", "versions"):
             reply.headers["Sforce-Limit-Info"] = f"api-usage={self.requests_used}/{self.daily_requests}"
         reply.headers["Date"] = format_datetime(now, usegmt=True)
         return reply, fault
@@ -319,6 +319,10 @@ class SalesforceServer:
             if self.requests_used >= self.daily_requests:
                 raise limit_reached()
             self.requests_used += 1
+        allowed = sorted(method for method, pattern, _ in _PATTERNS if pattern.fullmatch(request.path.rstrip("/")))
+        if allowed and not request.endpoint:
+            message = f"HTTP Method '{request.method}' not allowed. Allowed are {','.join(allowed)}"
+            raise ApiError(405, "METHOD_NOT_ALLOWED", message)
         if not request.endpoint or not OLDEST_VERSION <= float(request.version) <= NEWEST_VERSION:
             raise not_found()
         handle: Callable[[_Call], Reply] = getattr(self, f"_on_{request.endpoint}")
@@ -391,12 +395,13 @@ class SalesforceServer:
             raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
         found = self._found(call, text, call.args["operation"] == "queryAll", lambda _: None)
         cursor = _Cursor(found, _page_rows(call.request.headers.get("sforce-query-options", "")))
-        locator = f"01g5g{secrets.token_hex(5)}AAA"
-        if found.frame.height > cursor.page_rows:
-            with self._lock:
+        with self._lock:
+            self._queries += 1
+            locator = make_id("01g", self._queries)
+            if found.frame.height > cursor.page_rows:
                 self._cursors[locator] = cursor
-                while len(self._cursors) > _CURSORS_KEPT:
-                    self._cursors.popitem(last=False)
+            while len(self._cursors) > _CURSORS_KEPT:
+                self._cursors.popitem(last=False)
         return self._page(call, cursor, locator, 0)
 
     def _on_query_more(self, call: _Call) -> Reply:
@@ -591,7 +596,7 @@ def _handler(server: SalesforceServer) -> type[BaseHTTPRequestHandler]:
             )
             self._send(reply, kind)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do
+        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do
 
         def log_message(self, *_: object) -> None:
             """Requests are kept in the server's own log."""

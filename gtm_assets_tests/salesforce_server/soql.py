@@ -187,7 +187,7 @@ class _Parser:
                 self.refuse()
 
     def refuse(self) -> None:
-        if self.next.kind == "name" and self.next.lower in _BEYOND:
+        if self.place and self.next.kind == "name" and self.next.lower in _BEYOND:
             raise unsupported(f"SOQL's {self.next.text.upper()}")
         raise self._malformed(self.next)
 
@@ -223,9 +223,8 @@ class _Parser:
                 fields.append(item)
             if not self.have(","):
                 break
-        comma = self.tokens[self.place - 1]
-        if (count and (fields or aggregates)) or (fields and aggregates):
-            raise self._malformed(comma)
+        if count and (fields or aggregates):
+            raise self._malformed(self.next)
         self.need("from")
         object_ = self.name()
         where = self.condition() if self.have("where") else None
@@ -234,6 +233,9 @@ class _Parser:
         offset = self.integer() if self.have("offset") else None
         if self.next.kind != "end":
             self.refuse()
+        if fields and aggregates:
+            message = f"Field must be grouped or aggregated: {fields[0].text}"
+            raise ApiError(400, "MALFORMED_QUERY", at_position(self.text, fields[0].at, message))
         return Query(self.text, object_, tuple(fields), tuple(aggregates), count, where, order, limit, offset)
 
     def integer(self) -> int:
@@ -260,13 +262,11 @@ class _Parser:
     def condition(self) -> Condition:
         parts = [self.term()]
         operator = next((word for word in ("and", "or") if self.have(word)), None)
+        # One operator only: SOQL wants parentheses where AND and OR meet.
         while operator is not None:
             parts.append(self.term())
             if not self.have(operator):
                 break
-        # SOQL wants parentheses where AND and OR meet.
-        if operator and self.next.kind == "name" and self.next.lower in ("and", "or"):
-            self.refuse()
         return parts[0] if operator is None else Logic(operator, tuple(parts))
 
     def term(self) -> Condition:

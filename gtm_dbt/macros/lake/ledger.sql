@@ -28,17 +28,27 @@
     create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
 
     create or replace table {{ meta_table('lake_batches') }} as
-    select
-        split_part(file, '/', -4) as source_name,
-        split_part(file, '/', -3) as table_name,
-        replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
-        regexp_replace(split_part(file, '/', -1), '[.]parquet$', '') as batch_id,
-        file as file_path
-    -- Quarantine lies one level deeper; files being written do not end in .parquet.
-    from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*.parquet')
+    with listed as (
+        select
+            split_part(file, '/', -4) as source_name,
+            split_part(file, '/', -3) as table_name,
+            replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
+            regexp_replace(split_part(file, '/', -1), '[.]parquet$', '') as batch_id,
+            file as file_path,
+            -- A merged file counts in place of the files that it was merged from.
+            '' as precedence
+        -- Quarantine lies one level deeper; files being written do not end in .parquet.
+        from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*.parquet')
+        union all
+        select *, file_path as precedence
+        from ({{ merged_batches(lake) }}) as merged
+    )
+    select source_name, table_name, partition_key, batch_id, max_by(file_path, precedence) as file_path
+    from listed
     {%- if is_landed() %}
     where source_name <> 'salesforce'
     {%- endif %}
+    group by all
     order by all;
 
     create table if not exists {{ meta_table('consumed_batches') }} (
@@ -48,6 +58,65 @@
     );
 
     {{ list_landing() }}
+{% endmacro %}
+
+
+{#-
+    Operation: the merged files take the place of those that they were merged from in the list of the lake, of
+    which checks read the paths. Nothing else of the list changes.
+-#}
+{% macro follow_compaction() %}
+    {%- if execute and adapter.get_relation(target.database, 'gtm_meta', 'lake_batches') is not none -%}
+        {%- do adapter.dispatch('follow_compaction', 'gtm_dbt')() -%}
+    {%- endif -%}
+{% endmacro %}
+
+{% macro default__follow_compaction() %}
+    {{ not_supported('follow_compaction') }}
+{% endmacro %}
+
+{% macro duckdb__follow_compaction() %}
+    {%- set update -%}
+        update {{ meta_table('lake_batches') }} as listed
+        set file_path = merged.file_path
+        from (
+            select source_name, table_name, batch_id, max(file_path) as file_path
+            from ({{ merged_batches(env_var('GTM_HOME', '../.gtm') ~ '/lake') }}) as merged_files
+            group by all
+        ) as merged
+        where
+            listed.source_name = merged.source_name
+            and listed.table_name = merged.table_name
+            and listed.batch_id = merged.batch_id
+    {%- endset -%}
+    {%- do adapter.execute(update, auto_begin=true) -%}
+    {%- do adapter.commit() -%}
+{% endmacro %}
+
+
+{#- DuckDB: select of the batches in merged files by the lists beside them, once for each file that holds one. -#}
+{% macro merged_batches(lake) %}
+    {%- set files = run_query("select file from glob('" ~ lake | replace("'", "''") ~ "/*/*/month=*/*.parquet') order by file") -%}
+    select
+        split_part(filename, '/', -4) as source_name,
+        split_part(filename, '/', -3) as table_name,
+        partition_key,
+        batch_id,
+        regexp_replace(filename, '[.]batches[.]json$', '.parquet') as file_path
+    {%- if files.rows %}
+    from read_json(
+        [
+        {%- for row in files.rows %}
+            '{{ (row[0][:-8] ~ '.batches.json') | replace("'", "''") }}'{{ ',' if not loop.last }}
+        {%- endfor %}
+        ],
+        format = 'newline_delimited',
+        columns = {batch_id: 'varchar', partition_key: 'varchar'},
+        filename = true
+    )
+    {%- else %}
+    from (select '' as filename, '' as partition_key, '' as batch_id where false)
+    {%- endif %}
 {% endmacro %}
 
 
