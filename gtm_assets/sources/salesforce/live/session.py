@@ -143,7 +143,8 @@ class Budget:
             self._open -= 1
             used, _, limit = info.partition("api-usage=")[2].split(";")[0].split(",")[0].partition("/")
             if used.strip().isdigit() and limit.strip().isdigit():
-                self.used, self.limit = int(used), int(limit)
+                # Answers overtake each other: an older one knows of fewer.
+                self.used, self.limit = max(self.used or 0, int(used)), int(limit)
 
     def told(self, used: int, limit: int) -> None:
         """Take over the count of the organisation's limits."""
