@@ -17,7 +17,7 @@ from typing import Any
 
 from gtm_assets.dbt_runner import build_arguments, manifest_path, run_dbt
 from gtm_assets.lake import Lake
-from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day
+from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day, partition_of
 from gtm_assets.publish import Publication, descriptions, publish
 from gtm_assets.settings import Settings
 from gtm_assets.warehouse import Warehouse
@@ -69,6 +69,12 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     landed = sorted({batch.partition for batch in lake.batches()})
     instant = instant_of(day, Calendar.of(settings), landed)
     lake.verify_all()
+    known_since = lake.known_since()
+    if known_since is not None and instant < known_since:
+        raise PartitionError(
+            f"nothing was known as of {day}: what the lake holds was first read at the boundary of "
+            f"{date.fromisoformat(partition_of(known_since))}"
+        )
     target = settings.home / "as_of" / f"{instant:%Y-%m-%dT%H%MZ}.duckdb"
     workshop = target.with_name(f".{target.stem}")
     shutil.rmtree(workshop, ignore_errors=True)

@@ -25,6 +25,7 @@ from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.salesforce.assets import asset_key, landed_asset, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.live.resource import live_org
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.transform import DbtBuild, Translator, transform_assets
 from gtm_assets.warehouse import Warehouse
@@ -55,7 +56,9 @@ def definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[proof],
         sensors=[alerts_sensor(settings)],
         resources={
-            "org": SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
+            "org": live_org(settings, Calendar.of(settings))
+            if settings.salesforce_source == "live"
+            else SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,
             "warehouse": warehouse,
             "dbt_build": DbtBuild(settings, warehouse, lake),

@@ -29,6 +29,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
     return [
         Finding(True, f"The settings are read: source {settings.salesforce_source}, state in {settings.home}."),
         *_home(settings),
+        *(_live(settings) if settings.salesforce_source == "live" else ()),
         *(_landing(settings) if settings.is_landed else (*_partitions(settings, now), *_lake(settings))),
         *_project(),
         *_warehouse(settings),
@@ -52,6 +53,12 @@ def _home(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, f"Only {free >> 20:,} MiB are free in {settings.home}. Free at least 1 GiB.")
     else:
         yield Finding(True, f"{settings.home} can be written and has {free >> 30:,} GiB free.")
+
+
+def _live(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.sources.salesforce.live.examination import examine
+
+    yield from (Finding(ok, sentence) for ok, sentence in examine(settings))
 
 
 def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -300,6 +300,16 @@ class Lake:
         marks = (self.root / table.source / table.name).glob(f"{_PARTITION_DIR.format('*')}/{_OWED}")
         return sorted(_partition_in(path) for path in marks)
 
+    def known_since(self) -> datetime | None:
+        """When the first records were seen, UTC; None where there are none."""
+        first = min((batch.partition for batch in self.batches()), default=None)
+        seen = [
+            pl.scan_parquet(batch.path, hive_partitioning=False).select(pl.col("_known_at").min()).collect().item()
+            for batch in self.batches()
+            if batch.partition == first
+        ]
+        return min((at for at in seen if at is not None), default=None)
+
     def read(self, table: RawTable) -> pl.LazyFrame:
         """All landed versions of a table, columns unknown to the catalogue included.
 

@@ -74,6 +74,15 @@ class Calendar:
         start = None if day == self.first else boundary(day)
         return Window(key, start, boundary(day + timedelta(days=1)))
 
+    def between(self, first: str, last: str) -> list[str]:
+        """Keys from ``first`` to ``last``, both included.
+
+        Raises:
+            PartitionError: an end is not a day of the calendar.
+        """
+        low, high = self._day(first), self._day(last)
+        return [(low + timedelta(days=n)).isoformat() for n in range((high - low).days + 1)]
+
     def closed(self, now: datetime) -> list[str]:
         """Keys of the partitions that are over at ``now``, oldest first."""
         over = takewhile(lambda day: boundary(day + timedelta(days=1)) <= now, self._days())

@@ -122,6 +122,7 @@ def cause_of(error: SerializableErrorInfo, traceback: bool = True) -> str:
 
 
 _OWN_ERRORS = {
+    "BudgetReached",
     "CredentialsRefused",
     "LakeError",
     "LandingError",

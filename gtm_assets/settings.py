@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
+"""Names that other tools use, read where ours is not set."""
 SYNTHETIC_DAYS = 30
 HARD_DELETE_LIMIT = 0.2
 KEPT_DAYS = 31
@@ -39,13 +43,54 @@ class Settings(BaseSettings):
         default=Path(".gtm"),
         description="State folder: lake, warehouse, published file, Dagster's records. Relative to the project.",
     )
-    salesforce_source: Literal["synthetic", "landed"] = Field(
+    salesforce_source: Literal["synthetic", "live", "landed"] = Field(
         default="synthetic",
-        description="Where Salesforce records come from: `synthetic`, or `landed` by another loader.",
+        description="Where Salesforce records come from: `synthetic`, `live`, or `landed` by another loader.",
     )
     landing_database: Path | None = Field(
         default=None,
         description="DuckDB file whose schema `gtm_raw` holds the landed tables; it is only read.",
+    )
+    salesforce_instance_url: str | None = Field(
+        default=None, description="Address of the live organisation, such as https://acme.my.salesforce.com."
+    )
+    salesforce_client_id: str | None = Field(
+        default=None, description="Consumer key of the connected app through which the live organisation is read."
+    )
+    salesforce_client_secret: SecretStr | None = Field(
+        default=None, description="Consumer secret of that app (client-credentials login)."
+    )
+    salesforce_client_secret_file: Path | None = Field(
+        default=None, description="File that holds the consumer secret, instead of the variable."
+    )
+    salesforce_username: str | None = Field(
+        default=None, description="User as whom the platform logs in with a private key (JWT login)."
+    )
+    salesforce_private_key_file: Path | None = Field(
+        default=None, description="File that holds the RSA private key of the JWT login, in PEM form."
+    )
+    salesforce_audience: str = Field(
+        default="https://login.salesforce.com",
+        description="Audience of the JWT login; https://test.salesforce.com for a sandbox.",
+    )
+    salesforce_api_version: str = Field(
+        default="62.0", pattern=r"^\d{2,3}\.0$", description="Version of Salesforce's API, such as 62.0."
+    )
+    salesforce_lookback_minutes: int = Field(
+        default=60,
+        ge=10,
+        le=43_200,
+        description="Minutes before a partition that are read again, for records that showed up late.",
+    )
+    salesforce_bulk_rows: int = Field(
+        default=8_000, ge=1, description="From so many records on a query is a Bulk job; below it REST."
+    )
+    salesforce_parallel: int = Field(default=4, ge=1, le=16, description="Queries to Salesforce at a time.")
+    salesforce_api_share: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Share of the organisation's daily API limit at which the platform stops, whoever used it.",
     )
     start_date: date = Field(
         default=date(2026, 9, 1),
@@ -161,6 +206,42 @@ class Settings(BaseSettings):
     def _open_end(cls, value: object) -> object:
         return date.max if isinstance(value, str) and value.strip().lower() == "open" else value
 
+    @field_validator("salesforce_instance_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value if "://" in value else f"https://{value}")
+        host = parts.hostname or ""
+        if parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/") or not host:
+            raise ValueError("it is an address without a path, such as https://acme.my.salesforce.com")
+        is_loopback = host in ("localhost", "::1") or host.startswith("127.")
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
+            raise ValueError("credentials go over https only; http is for this machine's own addresses")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("salesforce_client_secret_file", "salesforce_private_key_file")
+    @classmethod
+    def _secret_file(cls, value: Path | None) -> Path | None:
+        return None if value is None else (PROJECT_DIR / value.expanduser()).resolve()
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> Settings:
+        if self.salesforce_source != "live":
+            return self
+        for name in ("salesforce_instance_url", "salesforce_client_id"):
+            if getattr(self, name) is None:
+                raise ValueError(f"GTM_SALESFORCE_SOURCE=live needs {PREFIX}{name.upper()}")
+        by_secret = [s for s in (self.salesforce_client_secret, self.salesforce_client_secret_file) if s]
+        by_key = [s for s in (self.salesforce_username, self.salesforce_private_key_file) if s]
+        if (len(by_secret), len(by_key)) not in ((1, 0), (0, 2)):
+            raise ValueError(
+                "GTM_SALESFORCE_SOURCE=live needs one login: either GTM_SALESFORCE_CLIENT_SECRET or "
+                "GTM_SALESFORCE_CLIENT_SECRET_FILE; or both GTM_SALESFORCE_USERNAME and "
+                "GTM_SALESFORCE_PRIVATE_KEY_FILE"
+            )
+        return self
+
     @model_validator(mode="after")
     def _ordered(self) -> Settings:
         if self.end_date is not None and self.end_date < self.start_date:
@@ -183,8 +264,8 @@ class Settings(BaseSettings):
 
     @property
     def last_partition(self) -> date | None:
-        """Key of the last partition, or None where partitions go on with the calendar."""
-        if self.end_date == date.max:
+        """Key of the last partition, or None where partitions go on with the calendar, as a live source's do."""
+        if self.end_date == date.max or (self.end_date is None and self.salesforce_source == "live"):
             return None
         return self.end_date or self.start_date + timedelta(days=SYNTHETIC_DAYS - 1)
 
@@ -234,6 +315,9 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         in_file = {k: v or "" for k, v in dotenv_values(PROJECT_DIR / ".env").items()}
         environment = in_file | {k: v for k, v in os.environ.items() if v.strip() or k not in in_file}
     given = {k: v for k, v in environment.items() if k.upper().startswith(PREFIX)}
+    for name, variable in OTHER_NAMES.items():
+        if environment.get(name, "").strip() and not given.get(variable, "").strip():
+            given[variable] = environment[name]
     known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     for variable in given:
         if variable not in known:
@@ -262,6 +346,10 @@ def _explain(error: dict) -> str:
     name = str(error["loc"][0])
     field = Settings.model_fields[name]
     secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    value = "**********" if secret else repr(error["input"])
+    value = "**********" if secret else repr(_WITHOUT_PASSWORD.sub("//***@", error["input"]))
     message = error["msg"].removeprefix("Value error, ")
     return f"{PREFIX}{name.upper()}={value}: {message}. It holds: {field.description}"
+
+
+_WITHOUT_PASSWORD = re.compile(r"//[^/]*@")
+"""The name and password that an address may hold."""

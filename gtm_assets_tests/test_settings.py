@@ -206,3 +206,57 @@ def test_a_landing_may_be_named_while_the_lake_is_read():
     settings = load_settings({"GTM_LANDING_DATABASE": "/somewhere/landing.duckdb"})
 
     assert not settings.is_landed
+
+
+LIVE = {
+    "GTM_SALESFORCE_SOURCE": "live",
+    "GTM_SALESFORCE_INSTANCE_URL": "https://acme.my.salesforce.com/",
+    "GTM_SALESFORCE_CLIENT_ID": "app",
+}
+SECRET = {"GTM_SALESFORCE_CLIENT_SECRET": "hush"}
+KEY = {"GTM_SALESFORCE_USERNAME": "me", "GTM_SALESFORCE_PRIVATE_KEY_FILE": "/run/key.pem"}
+
+
+@pytest.mark.parametrize("login", [SECRET, KEY, {"GTM_SALESFORCE_CLIENT_SECRET_FILE": "/run/secret"}])
+def test_a_live_source_takes_one_login_and_an_open_calendar(login):
+    settings = load_settings(LIVE | login)
+
+    assert settings.salesforce_instance_url == "https://acme.my.salesforce.com"
+    assert settings.last_partition is None
+    assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        SECRET | KEY,
+        SECRET | {"GTM_SALESFORCE_CLIENT_SECRET_FILE": "/run/secret"},
+        {"GTM_SALESFORCE_USERNAME": "me"},
+        SECRET | {"GTM_SALESFORCE_CLIENT_ID": ""},
+        SECRET | {"GTM_SALESFORCE_INSTANCE_URL": ""},
+    ],
+    ids=str,
+)
+def test_a_live_source_without_one_whole_login_is_refused(given):
+    with pytest.raises(SettingsError, match="GTM_SALESFORCE_SOURCE=live needs") as refusal:
+        load_settings(LIVE | given)
+
+    assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:1", "https://acme.my.salesforce.com"])
+def test_the_address_of_the_organisation_may_be_any(url):
+    assert load_settings(LIVE | SECRET | {"GTM_SALESFORCE_INSTANCE_URL": url}).salesforce_instance_url == url
+    other_name = {k: v for k, v in (LIVE | SECRET).items() if k != "GTM_SALESFORCE_INSTANCE_URL"}
+    assert load_settings(other_name | {"SALESFORCE_INSTANCE_URL": url}).salesforce_instance_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://acme.my.salesforce.com", "https://me:hush@acme.com", "https://acme.com/x"]
+)
+def test_an_address_that_would_show_secrets_is_refused_without_showing_them(url):
+    with pytest.raises(SettingsError, match="GTM_SALESFORCE_INSTANCE_URL") as refusal:
+        load_settings(LIVE | SECRET | {"GTM_SALESFORCE_INSTANCE_URL": url})
+
+    assert "hush" not in str(refusal.value)

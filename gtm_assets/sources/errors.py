@@ -13,6 +13,10 @@ class CredentialsRefused(RuntimeError):
     """The source refuses who we say we are. Asking again does not help, and may lock the account."""
 
 
+class BudgetReached(RuntimeError):
+    """The share of the source's request limit that we may use is used. Only time helps; nothing is lost."""
+
+
 class NotReadable(RuntimeError):
     """The source doesn't let us read one table. The others are not concerned."""
 

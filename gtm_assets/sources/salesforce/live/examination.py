@@ -1,0 +1,66 @@
+"""What `gtm doctor` tries of a live organisation: login, rights on objects and fields, what is left of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gtm_assets.settings import Settings
+from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.live.extraction import not_readable
+from gtm_assets.sources.salesforce.live.org import read_limits, session_of
+from gtm_assets.sources.salesforce.live.query import Description
+from gtm_assets.sources.salesforce.live.session import Refused, Session
+
+
+def examine(settings: Settings) -> Iterator[tuple[bool, str]]:
+    """Findings: whether it is well, and a sentence. It costs a request per object and two more."""
+    try:
+        # Who looks for what is wrong doesn't want to wait until it passes.
+        session = session_of(settings, tries=2)
+        limits = read_limits(session)
+        yield True, f"Salesforce lets us in at {session.login.url}."
+        yield from _budget(session)
+        jobs = limits.get("DailyBulkV2QueryJobs")
+        if jobs and int(jobs["Remaining"]) <= 0:
+            yield False, "No Bulk query job is left of today's; large tables are read by REST, in many requests."
+        yield from _rights(session)
+    except (CredentialsRefused, SourceUnavailable, BudgetReached) as error:
+        yield False, f"{error}."
+
+
+def _budget(session: Session) -> Iterator[tuple[bool, str]]:
+    used, limit, share = session.budget.used, session.budget.limit, session.budget.share
+    if used is None or not limit:
+        yield True, "Salesforce doesn't say how many API requests are left."
+        return
+    left = max(int(share * limit) - used, 0)
+    sentence = (
+        f"{used:,} of {limit:,} API requests of the last 24 hours are used; {left:,} are left until "
+        f"{share:.0%} (GTM_SALESFORCE_API_SHARE)."
+    )
+    yield left > len(OBJECTS), sentence
+
+
+def _rights(session: Session) -> Iterator[tuple[bool, str]]:
+    readable, hidden = 0, 0
+    for table in OBJECTS:
+        try:
+            try:
+                answer = session.get(f"sobjects/{table.api_name}/describe")
+            except Refused as error:
+                raise not_readable(table, error) from None
+            description = Description.read(table, answer)
+        except NotReadable as error:
+            yield False, f"{error}. Give the platform's user the right to read {table.api_name}."
+            continue
+        readable += 1
+        if description.hidden:
+            hidden += len(description.hidden)
+            yield (
+                False,
+                f"{table.qualified_name}: {', '.join(description.hidden)} can't be read and land as null. Give "
+                f"the platform's user these fields of {table.api_name}, where the organisation has them.",
+            )
+    if readable == len(OBJECTS) and not hidden:
+        yield True, f"All {len(OBJECTS)} objects and their fields can be read."

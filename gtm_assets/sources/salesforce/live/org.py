@@ -1,0 +1,375 @@
+"""A live organisation as a source: what its tables hold, described, queried and spooled, several at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gtm_assets import clock
+from gtm_assets.partitions import Window, boundary, partition_of
+from gtm_assets.settings import Settings
+from gtm_assets.sources.errors import SourceUnavailable
+from gtm_assets.sources.raw_table import Deletes
+from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
+from gtm_assets.sources.salesforce.live.query import Description, Span, drift
+from gtm_assets.sources.salesforce.live.session import TRIES, Budget, Login, Refused, Session, read_secret
+from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
+
+LOOKBACK = timedelta(minutes=60)
+BULK_ROWS = 8_000
+PARALLEL = 4
+API_SHARE = 0.8
+AHEAD = 4
+"""For each query at a time, so many extractions may wait on disk for their step."""
+TELL_SECONDS = 10.0
+TOLD_ROWS = 10_000
+"""How an extraction of fewer records went is not worth a line."""
+LONGEST_SKEW = timedelta(minutes=5)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one step will ask for."""
+
+    table: SalesforceObject
+    window: Window
+    full: bool = False
+
+
+@dataclass
+class _Task:
+    """One extraction, waiting, under way or done."""
+
+    wanted: Wanted
+    spool: Spool
+    extraction: Extraction | None = None
+    error: BaseException | None = None
+    is_taken: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+    seconds: float = 0.0
+
+
+class LiveOrg:
+    """A live organisation, for one run.
+
+    What the run will ask for (``plan``, in order) is extracted ahead, ``parallel`` queries at a time, and waits on
+    disk; whatever else is asked for comes first. Descriptions are read once.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        folder: Path,
+        *,
+        lookback: timedelta = LOOKBACK,
+        bulk_rows: int = BULK_ROWS,
+        parallel: int = PARALLEL,
+        poll_seconds: float | None = None,
+        plan: Sequence[Wanted] = (),
+        say: Callable[[str], None] = _log.info,
+        warn: Callable[[str], None] = _log.warning,
+    ) -> None:
+        """Nothing is asked before the first extraction. ``folder`` holds pages on their way, and descriptions."""
+        self.session, self.lookback, self.parallel, self.say, self.warn = session, lookback, parallel, say, warn
+        self._described = folder / "described"
+        self._spools = SpoolRoot(folder / "spool")
+        polling = {} if poll_seconds is None else {"poll_seconds": poll_seconds}
+        self._ways = Ways(bulk_rows, self._take_bulk_job, **polling)
+        self._began = clock.now()
+        self._bulk_jobs_left: int | None = None
+        self._descriptions: dict[str, Description] = {}
+        self._describing = {wanted.table.name: threading.Lock() for wanted in plan}
+        self._state = threading.Condition()
+        self._waiting: deque[_Task] = deque(_Task(wanted, Spool(self._spools.path)) for wanted in plan)
+        self._tasks: dict[Wanted, _Task] = {task.wanted: task for task in self._waiting}
+        self._workers: list[threading.Thread] = []
+        self._is_closed = False
+        self._limits_lock = threading.Lock()
+        self._limits_read = False
+        self._notes: deque[str] = deque()
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        plan: Sequence[Wanted] = (),
+        say: Callable[[str], None] = _log.info,
+        warn: Callable[[str], None] = _log.warning,
+    ) -> LiveOrg:
+        """The organisation that the settings name.
+
+        Raises:
+            CredentialsRefused: a secret's file can't be read.
+        """
+        return cls(
+            session_of(settings),
+            settings.home / "salesforce",
+            lookback=timedelta(minutes=settings.salesforce_lookback_minutes),
+            bulk_rows=settings.salesforce_bulk_rows,
+            parallel=settings.salesforce_parallel,
+            plan=plan,
+            say=say,
+            warn=warn,
+        )
+
+    # -- the source ---------------------------------------------------------------------------------------------
+
+    def changes(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
+        """The records whose cursor lies in the window or the lookback before it, as they are now, in pages.
+
+        Raises:
+            NotReadable: the organisation doesn't let us read this table.
+            SourceUnavailable: it can't answer now, or what it returned does not add up.
+            CredentialsRefused: it refuses our credentials.
+            BudgetReached: the share of its API limit is used.
+        """
+        return self._pages(Wanted(table, window))
+
+    def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
+        """All records as they are now, in pages. It raises what :meth:`changes` raises."""
+        return self._pages(Wanted(table, window, full=True))
+
+    def known_at(self, window: Window) -> datetime:
+        """The partition boundary that was last passed when this run began; at the earliest the window's end.
+
+        What is read between two boundaries is the knowledge of the first: no record read has a later cursor.
+        """
+        return max(window.end, boundary(date.fromisoformat(partition_of(self._began))))
+
+    def close(self) -> None:
+        """End what is under way and remove all pages."""
+        with self._state:
+            self._is_closed = True
+            for task in self._tasks.values():
+                if task.extraction:
+                    task.extraction.cancelled = True
+            self._state.notify_all()
+        for worker in self._workers:
+            worker.join()
+        self._spools.close()
+
+    def _pages(self, wanted: Wanted) -> Iterator[pl.DataFrame]:
+        task = self._result(wanted)
+        try:
+            if task.error is not None:
+                raise task.error
+            assert task.extraction is not None
+            description = task.extraction.description
+            names = description.fields
+            for page in task.spool.pages():
+                page = page.rename(names)
+                if wanted.table.deletes is Deletes.SNAPSHOT:
+                    page = page.with_columns(pl.lit(False).alias(wanted.table.deletes.value))
+                yield page
+        finally:
+            task.spool.discard()
+
+    # -- extractions, several at once ---------------------------------------------------------------------------
+
+    def _result(self, wanted: Wanted) -> _Task:
+        """The extraction, done. It is taken: asked for again, it is made anew."""
+        with self._state:
+            task = self._tasks.get(wanted)
+            if task is None:
+                task = self._tasks[wanted] = _Task(wanted, Spool(self._spools.path))
+                self._waiting.append(task)
+            if task in self._waiting:
+                # Somebody waits for it now.
+                self._waiting.remove(task)
+                self._waiting.appendleft(task)
+            task.is_taken = True
+            self._start_workers()
+            self._state.notify_all()
+        while not task.done.wait(TELL_SECONDS):
+            self._tell(task)
+        with self._state:
+            del self._tasks[wanted]
+            self._state.notify_all()
+        self._tell(task)
+        return task
+
+    def _start_workers(self) -> None:
+        while len(self._workers) < self.parallel:
+            worker = threading.Thread(target=self._work, name=f"salesforce-{len(self._workers)}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._state:
+                self._state.wait_for(lambda: self._is_closed or self._may_begin())
+                if self._is_closed:
+                    return
+                task = self._waiting.popleft()
+            began = time.monotonic()
+            try:
+                self._extract(task)
+            except BaseException as error:
+                task.error = error
+                task.spool.discard()
+            task.seconds = time.monotonic() - began
+            task.done.set()
+
+    def _may_begin(self) -> bool:
+        if not self._waiting:
+            return False
+        ahead = sum(task.done.is_set() and not task.is_taken for task in self._tasks.values())
+        return self._waiting[0].is_taken or ahead < AHEAD * self.parallel
+
+    def _extract(self, task: _Task) -> None:
+        table, window = task.wanted.table, task.wanted.window
+        self._read_limits()
+        description = self._description(table)
+        self._wait_for_end(window)
+        task.extraction = Extraction(self.session, description, task.spool, self._ways)
+        task.extraction.cancelled = self._is_closed
+        task.extraction.run(Span(None, None) if task.wanted.full else Span.of(window, self.lookback))
+        if task.extraction.dropped:
+            self._notes.append(_hidden(table, task.extraction.dropped))
+
+    def _wait_for_end(self, window: Window) -> None:
+        """Wait until the window is over by the organisation's clock too: it stamps the records."""
+        now = self.session.org_time
+        if now is None or now >= window.end:
+            return
+        behind = window.end - now
+        if behind > LONGEST_SKEW:
+            raise SourceUnavailable(
+                f"Salesforce's clock says {now:%Y-%m-%d %H:%M:%S} UTC, and partition {window.key} is over only at "
+                f"{window.end:%Y-%m-%d %H:%M} UTC. Set this machine's clock right"
+            )
+        time.sleep(behind.total_seconds() + 1)
+
+    def _tell(self, task: _Task) -> None:
+        """What there is to tell, in the thread that waits: the run's log is not for others."""
+        while self._notes:
+            self.warn(self._notes.popleft())
+        rows, seconds = task.spool.rows, task.seconds
+        name = f"{task.wanted.table.qualified_name} {task.wanted.window.key}"
+        if not task.done.is_set():
+            if task.extraction is not None:
+                expected = task.extraction.expected
+                self.say(f"{name}: {rows:,} of {expected:,} records, {task.spool.bytes >> 20:,} MiB")
+        elif task.error is None and rows >= TOLD_ROWS:
+            self.say(f"{name}: {rows:,} records in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second")
+
+    # -- descriptions and limits --------------------------------------------------------------------------------
+
+    def _description(self, table: SalesforceObject) -> Description:
+        with self._state:
+            lock = self._describing.setdefault(table.name, threading.Lock())
+        with lock:
+            if table.name not in self._descriptions:
+                self._descriptions[table.name] = self._describe(table)
+            return self._descriptions[table.name]
+
+    def _describe(self, table: SalesforceObject) -> Description:
+        try:
+            answer = self.session.get(f"sobjects/{table.api_name}/describe")
+        except Refused as error:
+            raise not_readable(table, error) from None
+        description = Description.read(table, answer)
+        if description.hidden:
+            self._notes.append(_hidden(table, description.hidden))
+        self._keep(table, description)
+        return description
+
+    def _keep(self, table: SalesforceObject, description: Description) -> None:
+        """Keep a description that differs from the last one, and tell the difference."""
+        folder = self._described / table.name
+        folder.mkdir(parents=True, exist_ok=True)
+        before: dict[str, str] | None = None
+        kept = sorted(folder.glob("*.json"))
+        if kept:
+            with suppress(ValueError):
+                before = json.loads(kept[-1].read_text())
+        now = dict(description.types)
+        if before == now:
+            return
+        if before is not None and (changed := "; ".join(drift(before, now))):
+            since = kept[-1].stem
+            self._notes.append(f"{table.qualified_name} changed in the organisation since {since}: {changed}")
+        temporary = folder / ".tmp"
+        temporary.write_text(json.dumps(now, indent=1, sort_keys=True))
+        temporary.replace(folder / f"{self._began.astimezone(UTC):%Y-%m-%dT%H%M%SZ}.json")
+
+    def _read_limits(self) -> None:
+        with self._limits_lock:
+            if not self._limits_read:
+                limits = read_limits(self.session)
+                jobs = limits.get("DailyBulkV2QueryJobs")
+                if jobs:
+                    unused = float(jobs["Max"]) * (1 - self.session.budget.share)
+                    self._bulk_jobs_left = int(float(jobs["Remaining"]) - unused)
+                self._limits_read = True
+
+    def _take_bulk_job(self) -> bool:
+        with self._limits_lock:
+            if self._bulk_jobs_left is None:
+                return True
+            self._bulk_jobs_left -= 1
+            return self._bulk_jobs_left >= 0
+
+
+def _hidden(table: SalesforceObject, fields: Sequence[str]) -> str:
+    return (
+        f"{table.qualified_name}: {', '.join(fields)} can't be read and land as null. The organisation does not "
+        f"have these fields of {table.api_name}, or hides them from our user"
+    )
+
+
+def read_limits(session: Session) -> dict[str, Any]:
+    """The organisation's limits; empty where our user may not see them. The budget takes over their count."""
+    try:
+        limits = session.get("limits")
+    except Refused:
+        return {}
+    requests = limits.get("DailyApiRequests")
+    if requests and session.budget.used is None:
+        session.budget.told(int(requests["Max"]) - int(requests["Remaining"]), int(requests["Max"]))
+    return limits
+
+
+def session_of(settings: Settings, tries: int = TRIES) -> Session:
+    """A session with the organisation that the settings name.
+
+    Raises:
+        CredentialsRefused: a secret's file can't be read.
+    """
+    secret = settings.salesforce_client_secret
+    if secret is not None:
+        client_secret = secret.get_secret_value()
+    else:
+        file = settings.salesforce_client_secret_file
+        client_secret = read_secret(file) if file else None
+    key_file = settings.salesforce_private_key_file
+    assert settings.salesforce_instance_url is not None and settings.salesforce_client_id is not None
+    login = Login(
+        url=settings.salesforce_instance_url,
+        client_id=settings.salesforce_client_id,
+        client_secret=client_secret,
+        username=settings.salesforce_username,
+        private_key=read_secret(key_file) if key_file else None,
+        audience=settings.salesforce_audience,
+    )
+    return Session(
+        login,
+        settings.salesforce_api_version,
+        Budget(settings.salesforce_api_share),
+        first_wait=min(1.0, settings.retry_seconds),
+        tries=tries,
+    )

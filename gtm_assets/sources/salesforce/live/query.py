@@ -1,0 +1,124 @@
+"""What is asked of an object: the fields that it describes and the catalogue wants, and the SOQL for a span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gtm_assets.partitions import Window
+from gtm_assets.sources.errors import NotReadable
+from gtm_assets.sources.salesforce.catalog import SalesforceObject
+
+CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
+"""Fields that order a record's versions, the best one first."""
+_UNSUPPORTED = {"address", "location", "base64", "complexvalue"}
+"""Types of fields that Bulk queries can't hold. Their parts are fields of their own."""
+BEGINNING = datetime(1999, 1, 1, tzinfo=UTC)
+"""No record of Salesforce is older."""
+SHORTEST = timedelta(minutes=1)
+"""A span that is not halved any more."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Cursors ``>= start`` and ``< end``; None: without that end."""
+
+    start: datetime | None
+    end: datetime | None
+
+    @classmethod
+    def of(cls, window: Window, lookback: timedelta) -> Span:
+        """What is asked for a window: ``lookback`` more, for records that showed up late."""
+        return cls(None if window.start is None else window.start - lookback, window.end)
+
+    def halves(self, now: datetime) -> tuple[Span, Span] | None:
+        """The span as two, the earlier first; None where it is too short. ``now`` closes an open end.
+
+        In this order a record that changes in between moves to where it is still seen.
+        """
+        low, high = self.start or BEGINNING, self.end or now
+        if high - low < SHORTEST:
+            return None
+        middle = (low + (high - low) / 2).replace(microsecond=0)
+        return Span(self.start, middle), Span(middle, self.end)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an organisation says of one object, as our user sees it."""
+
+    table: SalesforceObject
+    types: Mapping[str, str]
+    """Field to Salesforce type."""
+
+    @classmethod
+    def read(cls, table: SalesforceObject, answer: Mapping[str, Any]) -> Description:
+        """From the answer to ``describe``.
+
+        Raises:
+            NotReadable: the object can't be queried, or its id or every cursor is hidden.
+        """
+        if not answer.get("queryable", True):
+            raise NotReadable(table, f"our user may not query {table.api_name}")
+        description = cls(table, {field["name"]: field["type"] for field in answer["fields"]})
+        if "Id" not in description.types:
+            raise NotReadable(table, f"{table.api_name}.Id is hidden from our user")
+        if description.cursor is None:
+            raise NotReadable(table, f"{' and '.join(CURSORS)} of {table.api_name} are hidden from our user")
+        return description
+
+    @property
+    def cursor(self) -> str | None:
+        """The field that orders versions: the catalogue's, else the best that is there."""
+        own = next(c.api_name for c in self.table.columns if c.name == self.table.cursor)
+        return next((name for name in (own, *CURSORS) if name in self.types), None)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Field to the catalogue's column: what is selected, in the catalogue's order."""
+        wanted = {
+            column.api_name: column.name
+            for column in self.table.columns
+            if column.api_name in self.types and self.types[column.api_name] not in _UNSUPPORTED
+        }
+        assert self.cursor is not None
+        return wanted if self.cursor in wanted else wanted | {self.cursor: self.table.cursor}
+
+    @property
+    def hidden(self) -> list[str]:
+        """Fields of the catalogue that the organisation does not have, or hides from our user."""
+        return [c.api_name for c in self.table.columns if c.api_name and c.api_name not in self.types]
+
+    def without(self, field: str) -> Description:
+        """As if the organisation did not have this field."""
+        return Description(self.table, {name: kind for name, kind in self.types.items() if name != field})
+
+    def select(self, span: Span) -> str:
+        """The query for all fields. Without ORDER BY, which would keep Bulk from working in chunks."""
+        return f"SELECT {', '.join(self.fields)} FROM {self.table.api_name}{self._where(span)}"
+
+    def count(self, span: Span) -> str:
+        """The query for the number of records."""
+        return f"SELECT COUNT() FROM {self.table.api_name}{self._where(span)}"
+
+    def _where(self, span: Span) -> str:
+        ends = [(">=", span.start), ("<", span.end)]
+        conditions = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
+        return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def instant(at: datetime) -> str:
+    """A time in SOQL, UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def drift(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """What changed between two descriptions of an object (field to type), in phrases."""
+    if added := sorted(set(now) - set(before)):
+        yield f"new: {', '.join(added)}"
+    if gone := sorted(set(before) - set(now)):
+        yield f"gone: {', '.join(gone)}"
+    if retyped := sorted(name for name in set(before) & set(now) if before[name] != now[name]):
+        yield f"type changed: {', '.join(f'{name} from {before[name]} to {now[name]}' for name in retyped)}"

@@ -1,0 +1,58 @@
+"""The live organisation as a run's resource: it knows what the run will ask for and begins with it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+from gtm_assets.partitions import Calendar
+from gtm_assets.settings import Settings
+from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
+
+
+def live_org(settings: Settings, calendar: Calendar) -> dg.ResourceDefinition:
+    """The organisation that the settings name, for one run."""
+
+    @dg.resource(description="The live Salesforce organisation.")
+    def org(context: dg.InitResourceContext) -> Iterator[LiveOrg]:
+        # A step in a process of its own asks for its table alone.
+        in_process = settings.executor == "in_process" and context.run is not None
+        plan = wanted_by(context.run, calendar) if in_process else []
+        log = context.log
+        source = LiveOrg.of(settings, plan, log.info, log.warning) if log else LiveOrg.of(settings, plan)
+        try:
+            yield source
+        finally:
+            source.close()
+
+    return org
+
+
+def wanted_by(run: dg.DagsterRun, calendar: Calendar) -> list[Wanted]:
+    """What the steps of a run will ask for, in the order of the steps."""
+    only = run.tags.get(PARTITION_NAME_TAG)
+    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, only)
+    last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, only)
+    if first is None or last is None:
+        return []
+    ops = run.run_config.get("ops", {})
+    selected = [
+        table for table in OBJECTS if run.asset_selection is None or asset_key(table) in run.asset_selection
+    ]
+    return [
+        Wanted(table, calendar.window(key), bool(_config(ops, table.name).get("full")))
+        for table in selected
+        for key in calendar.between(first, last)
+    ]
+
+
+def _config(ops: dict, table: str) -> dict:
+    return ops.get(f"salesforce__{table}", {}).get("config", {})

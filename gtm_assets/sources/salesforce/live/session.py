@@ -1,0 +1,406 @@
+"""A session with an organisation: who we say we are, what it answers, and what is asked again.
+
+A request is tried again where the answer may be another one a little later, with growing pauses; the body is read
+within the try, so that a connection that breaks in mid-body counts too. A session that has expired is renewed and
+the same request goes on. Everything else that the organisation refuses is a :class:`Refused`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import urllib3
+
+from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, SourceUnavailable
+
+T = TypeVar("T")
+
+TRIES = 7
+RENEWALS = 5
+"""So often may one request find its session expired: renewed again and again, it is refused and not expired."""
+LONGEST_WAIT = 60.0
+CONNECT_SECONDS, READ_SECONDS = 10.0, 150.0
+"""Salesforce lets a query run for two minutes."""
+JWT_SECONDS = 180
+_BUSY = {408, 420, 429}
+_EXPIRED = "INVALID_SESSION_ID"
+_LATER = (
+    "What has landed stays and nothing is lost. The count falls as the day before passes: go on with `gtm run` in "
+    "a few hours, in 24 at the latest"
+)
+_NO_API = {"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"}
+
+
+class Unsettled(Exception):
+    """This answer may be another one a little later. ``after``: the seconds that the organisation asks for."""
+
+    def __init__(self, sentence: str, after: float = 0.0) -> None:
+        """``sentence`` says what came instead of an answer."""
+        super().__init__(sentence)
+        self.after = after
+
+
+class Refused(Exception):
+    """The organisation refuses one request. ``code`` is its error code, such as MALFORMED_QUERY."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        """The answer's HTTP status and Salesforce's words, without our secrets."""
+        super().__init__(f"{code}: {message} (HTTP {status})")
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True)
+class Login:
+    """How we log in: with a client's secret, or as ``username`` with a token signed by a private key."""
+
+    url: str
+    """The organisation's own address, without a path."""
+    client_id: str
+    client_secret: str | None = None
+    username: str | None = None
+    private_key: str | None = None
+    audience: str = "https://login.salesforce.com"
+
+    def __repr__(self) -> str:
+        """Without the secrets."""
+        return f"Login({self.url})"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may show."""
+        return tuple(s for s in (self.client_secret, self.private_key) if s)
+
+    def form(self, now: float) -> dict[str, str]:
+        """The form that asks for a session. ``now`` is in seconds since 1970.
+
+        Raises:
+            CredentialsRefused: the private key is none.
+        """
+        if self.client_secret is not None:
+            return {
+                "grant_type": "client_credentials",
+                "client_id": self.client_id,
+                "client_secret": self.client_secret,
+            }
+        import jwt
+
+        claims = {
+            "iss": self.client_id,
+            "sub": self.username,
+            "aud": self.audience,
+            "exp": int(now) + JWT_SECONDS,
+        }
+        try:
+            assertion = jwt.encode(claims, self.private_key or "", algorithm="RS256")
+        except (ValueError, TypeError, jwt.PyJWTError):
+            raise CredentialsRefused(
+                "the file of GTM_SALESFORCE_PRIVATE_KEY_FILE holds no RSA private key in PEM form"
+            ) from None
+        return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+
+
+class Budget:
+    """The requests of the last 24 hours, as the organisation counts them, and the share that we may use."""
+
+    def __init__(self, share: float) -> None:
+        """``share`` of the organisation's limit is ours and everybody else's together."""
+        self.share = share
+        self.used: int | None = None
+        self.limit: int | None = None
+        self._open = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """Count a request that is about to be made.
+
+        Raises:
+            BudgetReached: it would use more than the share.
+        """
+        with self._lock:
+            if self.used is not None and self.limit and self.used + self._open + 1 > self.share * self.limit:
+                raise BudgetReached(
+                    f"{self.used:,} of Salesforce's {self.limit:,} API requests of the last 24 hours are used, "
+                    f"and GTM_SALESFORCE_API_SHARE stops us at {self.share:.0%}. {_LATER}"
+                )
+            self._open += 1
+
+    def done(self, answer: requests.Response | None) -> None:
+        """Read the organisation's own count from an answer; None where there was no answer."""
+        info = answer.headers.get("Sforce-Limit-Info", "") if answer is not None else ""
+        with self._lock:
+            self._open -= 1
+            used, _, limit = info.partition("api-usage=")[2].split(";")[0].split(",")[0].partition("/")
+            if used.strip().isdigit() and limit.strip().isdigit():
+                # Answers overtake each other: an older one knows of fewer.
+                self.used, self.limit = max(self.used or 0, int(used)), int(limit)
+
+    def told(self, used: int, limit: int) -> None:
+        """Take over the count of the organisation's limits."""
+        with self._lock:
+            self.used, self.limit = used, limit
+
+
+class Session:
+    """Requests to one organisation. Threads may share it."""
+
+    def __init__(
+        self,
+        login: Login,
+        api_version: str,
+        budget: Budget,
+        first_wait: float = 1.0,
+        read_seconds: float = READ_SECONDS,
+        tries: int = TRIES,
+    ) -> None:
+        """Nothing is asked before the first request. ``first_wait`` is the longest first pause, in seconds."""
+        self.login, self.budget, self.first_wait, self.tries = login, budget, first_wait, tries
+        self.data_path = f"/services/data/v{api_version}"
+        self.org_time: datetime | None = None
+        """What the organisation's clock said in its last answer, to the second."""
+        self._timeouts = (CONNECT_SECONDS, read_seconds)
+        self._token: str | None = None
+        self._renewing = threading.Lock()
+        self._of_thread = threading.local()
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    def get(self, path: str, **params: str) -> Any:
+        """The JSON that a GET of ``path`` answers; numbers are texts. ``path`` is below the data path, or begins
+        with /services."""
+        return self.call("GET", path, read_json, params=params)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that a POST answers."""
+        return self.call("POST", path, read_json, body=body)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[requests.Response], T],
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        counted: bool = True,
+    ) -> T:
+        """What ``read`` makes of the answer. ``read`` may raise :class:`Unsettled`, and is then called anew.
+
+        Raises:
+            Refused: the organisation refuses this request.
+            SourceUnavailable: it gave no answer of use, ``tries`` times.
+            CredentialsRefused: it refuses to renew the session.
+            BudgetReached: the share of the API limit is used.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Unsettled),
+            stop=tenacity.stop_after_attempt(self.tries),
+            wait=self._wait,
+            reraise=True,
+        )
+        try:
+            return retrying(self._with_session, method, path, read, params, body, counted)
+        except Unsettled as error:
+            raise SourceUnavailable(
+                f"Salesforce gave no answer of use to {method} {_named(path)}: {error}"
+            ) from None
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        jittered = tenacity.wait_random_exponential(multiplier=self.first_wait, max=LONGEST_WAIT)(state)
+        error = state.outcome.exception() if state.outcome else None
+        return max(jittered, min(getattr(error, "after", 0.0), LONGEST_WAIT))
+
+    def _with_session(self, method, path, read, params, body, counted):
+        for _ in range(RENEWALS):
+            token = self._token or self._renew(None)
+            try:
+                return self._once(method, path, read, params, body, token, counted)
+            except Refused as error:
+                if error.status != 401:
+                    raise
+                self._renew(token)
+        raise CredentialsRefused("Salesforce logs us in and refuses each new session at once (INVALID_SESSION_ID)")
+
+    def _once(self, method, path, read, params, body, token, counted):
+        if counted:
+            self.budget.take()
+        answer = None
+        try:
+            with _settling():
+                answer = self._http.request(
+                    method,
+                    self.login.url + (path if path.startswith("/services") else f"{self.data_path}/{path}"),
+                    params=params,
+                    json=body,
+                    headers={"Accept-Encoding": "gzip", "Authorization": f"Bearer {token}"},
+                    auth=_as_given,
+                    timeout=self._timeouts,
+                    stream=True,
+                    allow_redirects=False,
+                )
+                self._read_clock(answer)
+                self._judge(answer)
+                return read(answer)
+        finally:
+            if counted:
+                self.budget.done(answer)
+            if answer is not None:
+                answer.close()
+
+    @property
+    def _http(self) -> requests.Session:
+        # requests' sessions are not made for threads.
+        if not hasattr(self._of_thread, "http"):
+            http = requests.Session()
+            # A proxy has no way to an address of this machine.
+            http.trust_env = not is_loopback(self.login.url)
+            self._of_thread.http = http
+        return self._of_thread.http
+
+    def _read_clock(self, answer: requests.Response) -> None:
+        with suppress(KeyError, ValueError, TypeError):
+            self.org_time = parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+
+    def _judge(self, answer: requests.Response) -> None:
+        """Raise unless the answer is a success."""
+        status = answer.status_code
+        if status in (200, 201, 204):
+            return
+        if 300 <= status < 400:
+            raise CredentialsRefused(
+                f"{self.login.url} redirects to another address. Set GTM_SALESFORCE_INSTANCE_URL to the "
+                f"organisation's own (Setup, My Domain)"
+            )
+        after = answer.headers.get("Retry-After", "")
+        code, message = self._reason(answer)
+        if status >= 500 or status in _BUSY or (status == 406 and not code):
+            raise Unsettled(f"HTTP {status} {code} {message}".strip(), float(after) if after.isdigit() else 0.0)
+        if code == "REQUEST_LIMIT_EXCEEDED":
+            # Requests at a time: they end. Requests of a day: asking again uses more of them.
+            if message.startswith("Concurrent"):
+                raise Unsettled(f"{code}: {message}")
+            raise BudgetReached(f"Salesforce's API limit of the last 24 hours is used up ({message}). {_LATER}")
+        if code in _NO_API:
+            raise CredentialsRefused(f"the platform's user may not use the API ({code}: {message})")
+        raise Refused(status, code or "NO_CODE", message or "no reason given")
+
+    def _reason(self, answer: requests.Response) -> tuple[str, str]:
+        """The error code and message of an answer, without our secrets; empty where it has none."""
+        try:
+            found = json.loads(answer.content)
+            first = found[0] if isinstance(found, list) else found
+            code = str(first.get("errorCode") or first.get("error") or first.get("exceptionCode") or "")
+            message = str(first.get("message") or first.get("error_description") or "")
+        except (ValueError, AttributeError, IndexError, KeyError):
+            return "", ""
+        return code, self._scrubbed(message)
+
+    def _scrubbed(self, text: str) -> str:
+        for secret in (*self.login.secrets, self._token):
+            if secret:
+                text = text.replace(secret, "***")
+        return text[:500]
+
+    # -- the session itself -------------------------------------------------------------------------------------
+
+    def _renew(self, stale: str | None) -> str:
+        with self._renewing:
+            # Another thread was faster.
+            if self._token is None or self._token == stale:
+                self._token = self._log_in()
+            return self._token
+
+    def _log_in(self) -> str:
+        with _settling():
+            answer = self._http.post(
+                f"{self.login.url}/services/oauth2/token",
+                data=self.login.form(time.time()),
+                auth=_as_given,
+                timeout=self._timeouts,
+                allow_redirects=False,
+            )
+        try:
+            self._judge(answer)
+        except Refused as error:
+            raise CredentialsRefused(
+                f"Salesforce refuses the login at {self.login.url} ({error.code}: {error.message}). Check the "
+                f"GTM_SALESFORCE_* credentials and the connected app; `gtm doctor` tries them"
+            ) from None
+        token = read_json(answer).get("access_token")
+        if not token:
+            raise Unsettled("the login's answer has no access_token")
+        return token
+
+
+@contextmanager
+def _settling() -> Iterator[None]:
+    """Turn what breaks on the way into :class:`Unsettled`. Its message names no address and no header."""
+    try:
+        yield
+    except (
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise SourceUnavailable(
+                "Salesforce's certificate can't be verified. Look at GTM_SALESFORCE_INSTANCE_URL, at a proxy in "
+                "between, or set REQUESTS_CA_BUNDLE"
+            ) from None
+        raise Unsettled(f"the connection broke ({type(error).__name__})") from None
+
+
+def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps requests from putting the password of a .netrc file in place of our session."""
+    return request
+
+
+def read_json(answer: requests.Response) -> Any:
+    """The JSON of an answer; numbers are texts. None where it has no body.
+
+    Raises:
+        Unsettled: it is not JSON.
+    """
+    if answer.status_code == 204:
+        return None
+    try:
+        # Numbers keep their digits; the lake types them.
+        return json.loads(answer.content, parse_float=str, parse_int=str)
+    except ValueError:
+        raise Unsettled("the answer is not JSON") from None
+
+
+def _named(path: str) -> str:
+    """A path for a message, without ids of jobs and queries."""
+    parts = [part for part in path.split("/") if part]
+    return "/".join(part if len(part) < 15 or not any(c.isdigit() for c in part) else "…" for part in parts)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is one of this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def read_secret(path: Path) -> str:
+    """A secret from a mounted file, without the line's end.
+
+    Raises:
+        CredentialsRefused: the file can't be read.
+    """
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialsRefused(f"the secret's file {path} can't be read ({type(error).__name__})") from None

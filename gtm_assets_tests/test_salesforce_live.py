@@ -1,0 +1,739 @@
+"""The live source against a local Salesforce: the same lake as the organisation itself, whatever goes wrong."""
+
+import dataclasses
+import json
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from gtm_assets.lake import Lake, Landing
+from gtm_assets.partitions import Calendar
+from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
+from gtm_assets.sources.salesforce.live import extraction, org
+from gtm_assets.sources.salesforce.live.examination import examine
+from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
+from gtm_assets.sources.salesforce.live.query import Description, Span, drift
+from gtm_assets.sources.salesforce.live.resource import wanted_by
+from gtm_assets.sources.salesforce.live.session import Budget, Login, Session
+from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets.sources.salesforce.synthetic.org import LATEST_DAYS
+from gtm_assets_tests.gtm_process import GtmHome
+from gtm_assets_tests.lake_builders import content, leftovers
+from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer
+from gtm_assets_tests.salesforce_server import server as protocol
+
+TABLES = {table.name: table for table in OBJECTS}
+CALENDAR = Calendar(date(2026, 9, 4), date(2026, 9, 12))
+DAYS = ("2026-09-04", "2026-09-05", "2026-09-06")
+YOUNG = Calendar(date(2024, 10, 10), date(2024, 10, 20))
+"""The organisation in its second month: 1,400 records."""
+FIRST = "2024-10-10"
+LATE = timedelta(days=LATEST_DAYS + 1)
+"""A lookback that reaches all late records of the synthetic organisation."""
+BULK, REST = 1, 10**9
+SYNTHETIC = SyntheticOrg(1, 0.001)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SalesforceServer]:
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running) -> Iterator[SalesforceServer]:
+    """The server as it was at first: of what it held nothing is changed by these tests."""
+    running.now = YOUNG.window(FIRST).end
+    running.log.clear()
+    yield running
+    running.faults.clear()
+    running.daily_requests, running.requests_used = 100_000, 0
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    """Pages so small that most tables have several."""
+    monkeypatch.setattr(extraction, "PAGE_ROWS", 40)
+    monkeypatch.setattr(protocol, "PAGE_ROWS", 30)
+
+
+def session(server: SalesforceServer, **changes) -> Session:
+    login = Login(server.url, server.app.consumer_key, server.app.consumer_secret)
+    return Session(changes.pop("login", login), "62.0", Budget(changes.pop("share", 0.8)), first_wait=0, **changes)
+
+
+@contextmanager
+def live(server: SalesforceServer, folder: Path, **options) -> Iterator[LiveOrg]:
+    made = {"lookback": LATE, "poll_seconds": 0} | options
+    source = LiveOrg(made.pop("session", None) or session(server), folder / "salesforce", **made)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def land(
+    lake: Lake, source, day: str, calendar: Calendar = YOUNG, tables: Sequence[SalesforceObject] = OBJECTS
+) -> list[Landing]:
+    window = calendar.window(day)
+    return [lake.land(table, window, source.changes(table, window), window.end) for table in tables]
+
+
+def contents(lake: Lake, tables: Sequence[SalesforceObject] = OBJECTS) -> dict[str, Counter]:
+    return {table.name: content(lake, table) for table in tables}
+
+
+@pytest.fixture(scope="module")
+def young(tmp_path_factory) -> dict[str, Counter]:
+    """The young organisation, landed directly."""
+    lake = Lake(tmp_path_factory.mktemp("young"))
+    land(lake, SYNTHETIC, FIRST)
+    return contents(lake)
+
+
+def asked(server: SalesforceServer, endpoint: str, object_: str | None = None) -> list:
+    return [e for e in server.log if e.endpoint == endpoint and object_ in (None, e.object)]
+
+
+# -- the same lake ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bulk_rows", [8000, BULK], ids=["rest_and_bulk", "bulk"])
+def test_what_lands_through_the_api_is_what_lands_directly(server, tmp_path, bulk_rows):
+    directly, by_api = Lake(tmp_path / "directly"), Lake(tmp_path / "by_api")
+    for day in DAYS:
+        land(directly, SYNTHETIC, day, CALENDAR)
+        server.now = CALENDAR.window(day).end
+        with live(server, tmp_path, bulk_rows=bulk_rows) as source:
+            land(by_api, source, day, CALENDAR)
+
+    assert sum(sum(found.values()) for found in contents(by_api).values()) > 20_000
+    assert contents(by_api) == contents(directly)
+    assert asked(server, "job_results") != []
+
+
+def test_late_records_are_found_within_the_lookback_and_the_others_by_a_full_extraction(tmp_path):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    first, second = YOUNG.window(FIRST), YOUNG.window("2024-10-11")
+
+    def titles() -> set[str]:
+        return set(lake.read(contact).collect()["title"]) & {"soon", "later"}
+
+    with SalesforceServer(SYNTHETIC, first.end) as server:
+        with live(server, tmp_path, lookback=timedelta(minutes=10)) as source:
+            land(lake, source, FIRST, tables=[contact])
+        soon, later = lake.read(contact).collect()["id"][:2]
+        server.now = second.end
+        for record, title, minutes in ((soon, "soon", 9), (later, "later", 11)):
+            stamp = first.end - timedelta(minutes=minutes)
+            server.edit("Contact", record, touch=False, Title=title, SystemModstamp=stamp)
+        with live(server, tmp_path, lookback=timedelta(minutes=10)) as source:
+            land(lake, source, "2024-10-11", tables=[contact])
+            by_lookback = titles()
+            lake.land_snapshot(contact, second, source.snapshot(contact, second), second.end)
+
+    assert by_lookback == {"soon"}
+    assert titles() == {"soon", "later"}
+
+
+def test_both_ways_give_one_version_where_texts_are_empty(server, tmp_path):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    empty = pl.col("title").is_null()
+
+    for bulk_rows in (REST, BULK):
+        with live(server, tmp_path, bulk_rows=bulk_rows) as source:
+            (landing,) = land(lake, source, FIRST, tables=[contact])
+
+    assert lake.read(contact).filter(empty).collect().height > 0
+    assert (landing.received, landing.added) == (160, 0)
+
+
+def test_a_full_extraction_by_the_api_finds_nothing_gone_where_nothing_is(server, tmp_path):
+    lake, user, window = Lake(tmp_path / "lake"), TABLES["user"], YOUNG.window(FIRST)
+    land(lake, SYNTHETIC, FIRST, tables=[user])
+
+    with live(server, tmp_path) as source:
+        landing = lake.land_snapshot(user, window, source.snapshot(user, window), window.end)
+
+    assert (landing.received, landing.added, landing.hard_deleted) == (17, 0, 0)
+
+
+def test_large_queries_are_bulk_jobs_and_small_ones_rest_and_what_bulk_refuses_is_rest(server, tmp_path):
+    with live(server, tmp_path, bulk_rows=160) as source:
+        land(Lake(tmp_path / "lake"), source, FIRST)
+
+    by_bulk = {entry.object for entry in asked(server, "job_results")}
+    assert by_bulk == {"Contact", "ContactHistory", "OpportunityFieldHistory"}
+    assert [e.status for e in asked(server, "job_create", "ForecastingItem")] == [400]
+    selects = [e for e in asked(server, "query", "ForecastingItem") if "COUNT()" not in e.soql]
+    assert [e.status for e in selects] == [200]
+    assert {entry.path.rpartition("/")[2] for entry in asked(server, "query")} == {"queryAll"}
+
+
+def test_where_no_bulk_job_is_left_of_the_day_rest_is_taken(server, tmp_path, monkeypatch):
+    jobs = {"DailyBulkV2QueryJobs": {"Max": "10000", "Remaining": "2001"}}
+    monkeypatch.setattr(org, "read_limits", lambda session: jobs)
+
+    with live(server, tmp_path, bulk_rows=BULK) as source:
+        land(Lake(tmp_path / "lake"), source, FIRST)
+
+    assert len(asked(server, "job_create")) == 1
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------
+
+
+FAULTS = (*TRANSIENT, Fault.QUERY_TIMEOUT, Fault.FAILED_JOB, Fault.ABORTED_JOB)
+
+
+@pytest.mark.slow
+def test_the_lake_is_the_same_whatever_breaks_a_hundred_times(server, small_pages, young, tmp_path):
+    met: Counter = Counter()
+    for seed in range(100):
+        lake = Lake(tmp_path / f"lake-{seed}")
+        server.log.clear()
+        server.faults.clear()
+        server.faults.random(seed, 0.1, FAULTS)
+        plan = [Wanted(table, YOUNG.window(FIRST)) for table in OBJECTS]
+        with live(server, tmp_path, bulk_rows=50, plan=plan) as source:
+            land(lake, source, FIRST)
+        met.update(entry.fault for entry in server.log if entry.fault)
+
+        assert contents(lake) == young, f"seed {seed}"
+        assert leftovers(lake) == []
+    assert set(met) == {fault.name for fault in FAULTS}
+    assert min(met.values()) > 10, met
+
+
+STEPS = {
+    "login": ("oauth2", REST),
+    "describe": ("describe", REST),
+    "count": ("COUNT", REST),
+    "select": ("GET.*q=SELECT Id", REST),
+    "next page": ("query/01", REST),
+    "new job": ("POST.*jobs", BULK),
+    "job state": ("GET.*jobs/query/[^/]*$", BULK),
+    "results": ("results", BULK),
+    "next results": ("locator=", BULK),
+}
+WITH_RECORDS = {"select", "next page", "results", "next results"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "step"),
+    [
+        (fault, step)
+        for fault in (*TRANSIENT, Fault.SLOW)
+        for step in STEPS
+        if not (fault is Fault.SHORT_PAGE and step not in WITH_RECORDS)
+        and not (fault is Fault.SESSION_EXPIRED and step == "login")
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_each_fault_at_each_step_is_survived(server, small_pages, young, tmp_path, fault, step):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    match, bulk_rows = STEPS[step]
+    # Slow is slower than we wait.
+    server.faults.add(fault, match=match, times=2, seconds=1.5)
+    patience = session(server, read_seconds=0.75)
+
+    with live(server, tmp_path, bulk_rows=bulk_rows, session=patience) as source:
+        land(lake, source, FIRST, tables=[contact])
+
+    assert content(lake, contact) == young["contact"]
+    assert server.faults.pending == []
+
+
+def test_a_session_that_expires_in_mid_download_goes_on_with_the_locator(server, small_pages, tmp_path):
+    server.faults.add(Fault.SESSION_EXPIRED, match="locator=", after=1)
+
+    with live(server, tmp_path, bulk_rows=BULK) as source:
+        land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
+
+    pages = asked(server, "job_results")
+    locators = [page.params.get("locator") for page in pages]
+    assert [page.status for page in pages] == [200, 200, 401, 200, 200]
+    assert locators[2] == locators[3]
+    assert len(asked(server, "job_create")) == 1
+    assert len(asked(server, "token")) == 2
+
+
+def test_a_page_that_is_always_short_is_refused_and_lands_nothing(server, small_pages, tmp_path):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    server.faults.add(Fault.SHORT_PAGE, match="locator=|queryAll", times=None)
+
+    for bulk_rows, found in (
+        (BULK, "39 records, 40 were announced"),
+        (REST, "announced 160 records and returned"),
+    ):
+        with live(server, tmp_path, bulk_rows=bulk_rows) as source, pytest.raises(SourceUnavailable, match=found):
+            land(lake, source, FIRST, tables=[contact])
+
+    assert lake.batches() == []
+    assert list((tmp_path / "salesforce" / "spool").iterdir()) == []
+
+
+def test_a_query_that_takes_too_long_is_asked_in_halves(server, young, tmp_path):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    server.faults.add(Fault.QUERY_TIMEOUT, match="queryAll", times=5)
+
+    with live(server, tmp_path) as source:
+        land(lake, source, FIRST, tables=[contact])
+
+    spans = {e.soql.partition(" WHERE ")[2] for e in asked(server, "query") if e.status == 200}
+    assert len(spans) > 3
+    assert content(lake, contact) == young["contact"]
+
+
+def test_a_query_that_takes_too_long_even_for_a_minute_is_told(server, tmp_path):
+    server.faults.add(Fault.QUERY_TIMEOUT, times=None)
+
+    with (
+        live(server, tmp_path) as source,
+        pytest.raises(SourceUnavailable, match="index on Contact"),
+    ):
+        land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
+
+
+@pytest.mark.parametrize("state", [Fault.FAILED_JOB, Fault.ABORTED_JOB])
+def test_a_job_that_comes_to_nothing_is_replaced_by_rest(server, young, tmp_path, state):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    server.faults.add(state, match="GET.*jobs")
+
+    with live(server, tmp_path, bulk_rows=BULK) as source:
+        land(lake, source, FIRST, tables=[contact])
+
+    assert content(lake, contact) == young["contact"]
+    assert asked(server, "job_results") == []
+
+
+def test_an_organisation_that_stays_down_is_unavailable_and_the_next_try_lands(server, young, tmp_path):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    server.faults.add(Fault.HTTP_ERROR, match="describe", times=7)
+
+    with live(server, tmp_path) as source:
+        with pytest.raises(SourceUnavailable, match="no answer of use to GET sobjects/Contact/describe: HTTP 503"):
+            land(lake, source, FIRST, tables=[contact])
+        land(lake, source, FIRST, tables=[contact])
+
+    assert content(lake, contact) == young["contact"]
+
+
+def test_a_busy_organisation_is_asked_again_when_it_says(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
+    server.faults.add(Fault.HTTP_ERROR, match="describe", status=429, retry_after=17)
+
+    with live(server, tmp_path) as source:
+        land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
+
+    assert waits == [17]
+
+
+# -- the budget ------------------------------------------------------------------------------------------------
+
+
+def test_before_four_fifths_of_the_api_limit_it_stops_and_later_goes_on(server, young, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    server.daily_requests, server.requests_used = 60, 10
+    plan = [Wanted(table, YOUNG.window(FIRST)) for table in OBJECTS]
+
+    with live(server, tmp_path, plan=plan) as source, pytest.raises(BudgetReached) as stop:
+        land(lake, source, FIRST)
+
+    assert server.requests_used <= 48
+    assert "of Salesforce's 60 API requests" in str(stop.value)
+    assert "go on with `gtm run` in a few hours, in 24 at the latest" in str(stop.value)
+    landed = [table for table in OBJECTS if lake.has_landed(table, FIRST)]
+    assert 0 < len(landed) < len(OBJECTS)
+    server.daily_requests = 1000
+    with live(server, tmp_path) as source:
+        land(lake, source, FIRST, tables=[table for table in OBJECTS if table not in landed])
+    assert contents(lake) == young
+
+
+def test_a_limit_that_others_have_used_up_is_not_asked_again(server, tmp_path):
+    server.faults.add(Fault.LIMIT_REACHED, match="describe", times=None)
+
+    with live(server, tmp_path) as source, pytest.raises(BudgetReached, match="TotalRequests Limit exceeded"):
+        land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
+
+    assert len(asked(server, "describe")) == 1
+
+
+# -- rights ----------------------------------------------------------------------------------------------------
+
+
+def test_an_object_that_is_hidden_is_not_readable(server, tmp_path):
+    server.faults.add(Fault.HIDDEN, object="Contact", times=None)
+
+    with live(server, tmp_path) as source, pytest.raises(NotReadable, match=r"salesforce\.contact can't be read"):
+        land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
+
+
+@pytest.mark.parametrize("bulk_rows", [REST, BULK])
+@pytest.mark.parametrize("when", ["before", "after the description"])
+def test_a_field_that_is_hidden_is_null_and_told(server, young, tmp_path, when, bulk_rows):
+    told: list[str] = []
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    match = None if when == "before" else "query"
+    server.faults.add(Fault.HIDDEN, match=match, object="Contact", field="Title", times=None)
+
+    with live(server, tmp_path, bulk_rows=bulk_rows, warn=told.append) as source:
+        (landing,) = land(lake, source, FIRST, tables=[contact])
+
+    assert landing.missing_columns == ("title",)
+    assert landing.added == young["contact"].total()
+    assert lake.read(contact).select(pl.col("title").null_count()).collect().item() == landing.added
+    assert told == [
+        "salesforce.contact: Title can't be read and land as null. The organisation does not have these fields of "
+        "Contact, or hides them from our user"
+    ]
+
+
+def test_without_the_cursor_the_next_best_one_orders_the_versions(server, tmp_path):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    server.faults.add(Fault.HIDDEN, object="Contact", field="SystemModstamp", times=None)
+
+    with live(server, tmp_path) as source:
+        land(lake, source, FIRST, tables=[contact])
+
+    landed = lake.read(contact).collect()
+    assert landed["system_modstamp"].to_list() == landed["last_modified_date"].to_list()
+    assert landed["system_modstamp"].null_count() == 0
+
+
+def test_a_change_of_the_organisations_fields_is_told_once(server, tmp_path):
+    contact, told = TABLES["contact"], []
+    for _ in range(2):
+        with live(server, tmp_path, warn=told.append) as source:
+            list(source.changes(contact, YOUNG.window(FIRST)))
+    assert told == []
+    server.faults.add(Fault.HIDDEN, object="Contact", field="Title", times=None)
+
+    for _ in range(2):
+        with live(server, tmp_path, warn=told.append) as source:
+            list(source.changes(contact, YOUNG.window(FIRST)))
+
+    assert [text.rpartition(": ")[2] for text in told if "changed in the organisation" in text] == ["Title"]
+
+
+def test_what_changed_between_descriptions_is_named():
+    before, now = (
+        {"Id": "id", "Gone__c": "string", "Amount": "currency"},
+        {"Id": "id", "Amount": "double", "X": "date"},
+    )
+
+    assert list(drift(before, now)) == ["new: X", "gone: Gone__c", "type changed: Amount from currency to double"]
+
+
+# -- who we are ------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_secret_is_refused_once_and_not_shown(server, tmp_path):
+    login = Login(server.url, server.app.consumer_key, "not-the-secret")
+
+    with (
+        live(server, tmp_path, session=session(server, login=login)) as source,
+        pytest.raises(CredentialsRefused, match="refuses the login at http://127") as refused,
+    ):
+        list(source.changes(TABLES["contact"], YOUNG.window(FIRST)))
+
+    assert "not-the-secret" not in str(refused.value)
+    assert len(asked(server, "token")) == 1
+
+
+def test_a_private_key_logs_in_too(tmp_path):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    app = ConnectedApp(public_key=public.decode())
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end, app) as server:
+        login = Login(server.url, app.consumer_key, username=app.username, private_key=pem)
+        other = dataclasses.replace(login, username="somebody@else.example")
+        broken = dataclasses.replace(login, private_key="no key")
+
+        assert session(server, login=login).get("limits")["DailyApiRequests"]
+        with pytest.raises(CredentialsRefused, match="refuses the login"):
+            session(server, login=other).get("limits")
+        with pytest.raises(CredentialsRefused, match="no RSA private key"):
+            session(server, login=broken).get("limits")
+    assert pem not in repr(login)
+
+
+# -- time ------------------------------------------------------------------------------------------------------
+
+
+def test_a_window_that_is_not_over_by_the_organisations_clock_is_waited_for(server, tmp_path, monkeypatch):
+    waits, contact, window = [], TABLES["contact"], YOUNG.window(FIRST)
+    monkeypatch.setattr(org.time, "sleep", waits.append)
+    server.now = window.end - timedelta(minutes=2)
+
+    with live(server, tmp_path) as source:
+        list(source.changes(contact, window))
+
+    assert waits == [121]
+
+
+def test_a_clock_far_behind_is_refused(server, tmp_path):
+    window = YOUNG.window(FIRST)
+    server.now = window.end - timedelta(minutes=6)
+
+    with live(server, tmp_path) as source, pytest.raises(SourceUnavailable, match="Salesforce's clock says"):
+        list(source.changes(TABLES["contact"], window))
+
+
+def test_records_are_known_from_the_boundary_that_was_last_passed(server, tmp_path, monkeypatch):
+    day, window = CALENDAR.window("2026-09-10"), CALENDAR.window("2026-09-05")
+    monkeypatch.setattr(org.clock, "now", lambda: day.start + timedelta(hours=3))
+
+    with live(server, tmp_path) as source:
+        assert source.known_at(window) == source.known_at(CALENDAR.window("2026-09-09")) == day.start
+
+
+def test_spans_halve_without_a_gap_and_end():
+    now = datetime(2026, 9, 1, tzinfo=UTC)
+    for span in (Span(None, now), Span(now - timedelta(days=1), now), Span(None, None)):
+        low, high = span.halves(now)
+        assert (low.start, high.end, low.end) == (span.start, span.end, high.start)
+        assert low.end < now
+    assert Span(now - timedelta(seconds=50), now).halves(now) is None
+
+
+# -- several at once -------------------------------------------------------------------------------------------
+
+
+def test_queries_run_at_once_and_no_more_than_may(server, tmp_path, monkeypatch):
+    under_way, most, lock, run = 0, 0, threading.Lock(), extraction.Extraction.run
+    together = threading.Barrier(3)
+
+    def counted(self, span):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        if self.table.name in ("account", "account_history", "campaign"):
+            together.wait(10)  # Breaks unless the three are under way at the same time.
+        run(self, span)
+        with lock:
+            under_way -= 1
+
+    monkeypatch.setattr(extraction.Extraction, "run", counted)
+    plan = [Wanted(table, YOUNG.window(FIRST)) for table in OBJECTS]
+    with live(server, tmp_path, parallel=3, plan=plan) as source:
+        land(Lake(tmp_path / "lake"), source, FIRST)
+
+    assert most == 3
+
+
+def test_what_is_asked_for_out_of_turn_comes_first_and_disk_holds_only_so_much(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(org, "AHEAD", 2)
+    plan = [Wanted(table, YOUNG.window(FIRST)) for table in OBJECTS]
+
+    with live(server, tmp_path, parallel=1, plan=plan) as source:
+        user_role = list(source.changes(TABLES["user_role"], YOUNG.window(FIRST)))
+        again = list(source.changes(TABLES["user_role"], YOUNG.window(FIRST)))
+        described = [e.object for e in asked(server, "describe")]
+
+    assert described[0] == "UserRole"
+    assert len(described) <= 5
+    assert pl.concat(user_role).equals(pl.concat(again))
+    assert len(described) == len(set(described))
+
+
+def test_a_run_that_ends_early_leaves_no_pages_and_no_threads(server, tmp_path):
+    server.faults.add(Fault.SLOW, match="Task", seconds=0.3, times=None)
+    plan = [Wanted(table, YOUNG.window(FIRST)) for table in OBJECTS]
+
+    with live(server, tmp_path, plan=plan) as source:
+        list(source.changes(TABLES["account"], YOUNG.window(FIRST)))
+
+    assert list((tmp_path / "salesforce" / "spool").iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("salesforce-")]
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_logged_told_or_kept(server, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    told: list[str] = []
+    lake = Lake(tmp_path / "lake")
+    tokens = []
+    log_in = Session._log_in
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_log_in", lambda self: tokens.append(log_in(self)) or tokens[-1])
+        server.faults.random(3, 0.2)
+        with live(server, tmp_path, say=told.append, warn=told.append) as source:
+            land(lake, source, FIRST)
+        server.faults.clear()
+        server.faults.add(Fault.HTTP_ERROR, times=None)
+        with live(server, tmp_path) as source, pytest.raises(SourceUnavailable) as failure:
+            land(lake, source, FIRST)
+
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    everything = (
+        "\n".join([caplog.text, *told, str(failure.value), repr(failure.value.__cause__)]).encode() + written
+    )
+    assert len(tokens) > 1
+    assert b"0032" not in written[:0] and len(written) > 10_000
+    for secret in (server.app.consumer_secret, *tokens):
+        assert secret.encode() not in everything
+
+
+# -- the doctor ------------------------------------------------------------------------------------------------
+
+
+def settings_of(server: SalesforceServer, home: Path, **changes):
+    from gtm_assets.settings import load_settings
+
+    return load_settings(
+        {
+            "GTM_HOME": str(home),
+            "GTM_SALESFORCE_SOURCE": "live",
+            "SALESFORCE_INSTANCE_URL": server.url,
+            "GTM_SALESFORCE_CLIENT_ID": server.app.consumer_key,
+            "GTM_SALESFORCE_CLIENT_SECRET": server.app.consumer_secret,
+            "GTM_RETRY_SECONDS": "0",
+        }
+        | changes
+    )
+
+
+def test_the_doctor_says_that_all_is_well(server, tmp_path):
+    server.requests_used = 999
+
+    assert list(examine(settings_of(server, tmp_path))) == [
+        (True, f"Salesforce lets us in at {server.url}."),
+        (
+            True,
+            "1,000 of 100,000 API requests of the last 24 hours are used; 79,000 are left until 80% "
+            "(GTM_SALESFORCE_API_SHARE).",
+        ),
+        (True, "All 25 objects and their fields can be read."),
+    ]
+
+
+def test_the_doctor_names_what_is_hidden_and_what_is_used_up(server, tmp_path):
+    server.requests_used = 79_990
+    server.faults.add(Fault.HIDDEN, match="Contact/describe", object="Contact", field="Title", times=None)
+    found = list(examine(settings_of(server, tmp_path)))
+    server.requests_used = 0
+    server.faults.add(Fault.HIDDEN, match="sobjects/Lead/", object="Lead", times=None)
+    rights = dict(list(examine(settings_of(server, tmp_path)))[2:])
+
+    assert found[1][0] is False
+    assert found[-1][0] is False and "API requests of the last 24 hours are used" in found[-1][1]
+    assert list(rights) == [False]
+    sentences = [sentence for ok, sentence in examine(settings_of(server, tmp_path)) if not ok]
+    assert any("salesforce.contact: Title can't be read" in sentence for sentence in sentences)
+    assert any("the right to read Lead" in sentence for sentence in sentences)
+
+
+def test_the_doctor_says_what_is_wrong_with_the_login(server, tmp_path):
+    wrong = settings_of(server, tmp_path, GTM_SALESFORCE_CLIENT_SECRET="no")
+    missing = settings_of(
+        server, tmp_path, GTM_SALESFORCE_CLIENT_SECRET="", GTM_SALESFORCE_CLIENT_SECRET_FILE=str(tmp_path / "none")
+    )
+
+    ((_, refused),) = examine(wrong)
+    ((_, unread),) = examine(missing)
+
+    assert "refuses the login" in refused
+    assert f"the secret's file {tmp_path / 'none'} can't be read (FileNotFoundError)" in unread
+
+
+def test_a_secret_may_lie_in_a_file(server, tmp_path):
+    (tmp_path / "secret").write_text(f"{server.app.consumer_secret}\n")
+    settings = settings_of(
+        server,
+        tmp_path,
+        GTM_SALESFORCE_CLIENT_SECRET="",
+        GTM_SALESFORCE_CLIENT_SECRET_FILE=str(tmp_path / "secret"),
+    )
+
+    assert next(examine(settings))[0]
+
+
+def test_descriptions_are_read_from_what_the_organisation_says(server):
+    answer = session(server).get("sobjects/Contact/describe")
+    described = Description.read(TABLES["contact"], answer)
+
+    assert described.cursor == "SystemModstamp"
+    assert described.hidden == []
+    assert json.dumps(dict(described.types)).count("address") == 0
+
+
+# -- the run ---------------------------------------------------------------------------------------------------
+
+
+def run_of(tables: Sequence[str] | None = None, ops: dict | None = None, **tags: str) -> dg.DagsterRun:
+    keys = None if tables is None else frozenset(asset_key(TABLES[name]) for name in tables)
+    return dg.DagsterRun("extract", asset_selection=keys, run_config={"ops": ops or {}}, tags=tags)
+
+
+def test_a_run_wants_its_tables_for_its_partitions():
+    days = {"dagster/asset_partition_range_start": DAYS[0], "dagster/asset_partition_range_end": DAYS[1]}
+    full = {"salesforce__user": {"config": {"full": True}}}
+
+    one = wanted_by(run_of(["user", "lead"], full, **{"dagster/partition": DAYS[0]}), CALENDAR)
+    range_ = wanted_by(run_of(["lead"], **days), CALENDAR)
+    all_ = wanted_by(run_of(**days), CALENDAR)
+
+    first, second = CALENDAR.window(DAYS[0]), CALENDAR.window(DAYS[1])
+    assert one == [Wanted(TABLES["lead"], first), Wanted(TABLES["user"], first, full=True)]
+    assert range_ == [Wanted(TABLES["lead"], first), Wanted(TABLES["lead"], second)]
+    assert len(all_) == 50
+    assert wanted_by(run_of(), CALENDAR) == []
+
+
+def accounts(home: GtmHome) -> list[tuple]:
+    with duckdb.connect(str(home.published), read_only=True) as connection:
+        return connection.execute(
+            "select account_id, account_name, segment from gtm_core.dim_account order by 1"
+        ).fetchall()
+
+
+@pytest.mark.slow
+def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_secrets(tmp_path, built_home):
+    with SalesforceServer(SYNTHETIC, Calendar(date(2026, 9, 9), None).window("2026-09-11").end) as server:
+        live_settings = {
+            "GTM_SALESFORCE_SOURCE": "live",
+            "GTM_SALESFORCE_INSTANCE_URL": server.url,
+            "GTM_SALESFORCE_CLIENT_ID": server.app.consumer_key,
+            "GTM_SALESFORCE_CLIENT_SECRET": server.app.consumer_secret,
+            "GTM_SALESFORCE_LOOKBACK_MINUTES": "5760",
+        }
+        home = GtmHome(tmp_path / "gtm", tuple({**dict(built_home.settings), **live_settings}.items()))
+        server.hide("Lead")
+        server.faults.add(Fault.SESSION_EXPIRED, match="SELECT Id", times=3)
+        ran = home.run()
+        tokens = list(server.sessions._ends)
+        too_early = home.command("run", "--as-of", "2026-09-11")
+
+    assert ran.code == 0, ran.output
+    assert "salesforce.lead can't be read" in ran.output
+    assert accounts(home) == accounts(built_home) != []
+    assert too_early.code == 1
+    assert "nothing was known as of 2026-09-11" in too_early.output
+    everything = ran.output.encode() + b"".join(p.read_bytes() for p in home.path.rglob("*") if p.is_file())
+    for secret in (server.app.consumer_secret, *tokens):
+        assert secret.encode() not in everything
