@@ -146,9 +146,10 @@ class _Refresh:
     def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, console: Console) -> None:
         self.instance, self.console = instance, console
         graph = defs.resolve_asset_graph()
-        self.layers = {key: graph.get(key).tags.get("layer", "") for key in graph.materializable_asset_keys}
+        layers = {key: graph.get(key).tags.get("layer") for key in graph.toposorted_asset_keys}
+        self.layers = {key: layer for key, layer in layers.items() if layer in ("raw", *LAYERS)}
         self.built = list(defs.resolve_job_def(jobs.transform.name).asset_layer.executable_asset_keys)
-        self.outcome = Outcome(layers={k: v for k, v in self.layers.items() if k != PUBLISHED})
+        self.outcome = Outcome(layers=self.layers)
 
     def run(self, plan: list[Extraction], last_job: dg.JobDefinition, ops: Mapping) -> Outcome:
         """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""

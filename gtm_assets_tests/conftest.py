@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from gtm_assets_tests.browser import CHROMIUM, visitor
 from gtm_assets_tests.gtm_process import GtmHome
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -41,3 +42,22 @@ def built_home(tmp_path_factory, worker_id) -> GtmHome:
             home.path.parent.mkdir()
             home.output_file.write_text(home.run().check().output)
     return home
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        reason = "no chromium: install it (Debian: apt-get install chromium)"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with visitor(tmp_path_factory.mktemp("screenshots")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser):
+    """A page for the UI. It may ask nobody but the server."""
+    with browser.page() as page:
+        yield page
+    assert browser.foreign == []

@@ -177,13 +177,15 @@ def test_tables_that_could_not_be_read_are_listed(instance, source, tmp_path):
     table, key = OBJECTS[0], asset_key(OBJECTS[0])
     closed, open_ = NotReadable(table, "no permission"), None
     listed = []
-    for refusal in (closed, open_):
-        result = readable(table, refusal).result(dg.AssetCheckKey(key, READABLE_CHECK))
+    results = iter(
+        readable(table, refusal).result(dg.AssetCheckKey(key, READABLE_CHECK)) for refusal in (closed, open_)
+    )
 
-        @dg.asset(key=key, check_specs=[dg.AssetCheckSpec(READABLE_CHECK, asset=key)])
-        def raw() -> dg.MaterializeResult:
-            return dg.MaterializeResult(check_results=[result])  # noqa: B023
+    @dg.asset(key=key, check_specs=[dg.AssetCheckSpec(READABLE_CHECK, asset=key)])
+    def raw() -> dg.MaterializeResult:
+        return dg.MaterializeResult(check_results=[next(results)])
 
+    for _ in (closed, open_):
         dg.materialize([raw], instance=instance)
         unreadable = unreadable_tables(instance, [dg.AssetCheckKey(key, READABLE_CHECK), CHECK])
         publish(source, tmp_path / "gtm.duckdb", dataclasses.replace(PUBLICATION, unreadable=unreadable), {})

@@ -1,7 +1,6 @@
 """`gtm dev`: the UI as its users see it, in a browser, from the graph to a partition landed by clicking."""
 
 import json
-import os
 import shutil
 from collections import defaultdict
 from dataclasses import replace
@@ -14,7 +13,7 @@ from playwright.sync_api import expect
 from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.transform import layer_of
-from gtm_assets_tests.browser import CHROMIUM, PATIENCE, Server, free_port, kill, visitor
+from gtm_assets_tests.browser import PATIENCE, Server, free_port, kill
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
 
 pytestmark = pytest.mark.slow
@@ -48,25 +47,6 @@ def server(built_home, tmp_path_factory):
     left = server.stop()
     assert left == [], f"processes that Ctrl-C does not end: {left}\n{server.log.read_text()}"
     assert "Traceback" not in server.log.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        reason = "no chromium: install it (Debian: apt-get install chromium)"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with visitor(tmp_path_factory.mktemp("screenshots")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser):
-    """A page for the UI. It may ask nobody but the server."""
-    with browser.page() as page:
-        yield page
-    assert browser.foreign == []
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.browser import Server, free_port
 from gtm_assets_tests.gtm_process import GtmHome
-from gtm_assets_tests.test_ui import browser, page  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +107,7 @@ def shown(server: Server, table) -> dict:
     return {"freshness": node["freshnessStatusInfo"]["freshnessStatus"], "checks": checks}
 
 
-def test_an_asset_that_is_well_one_that_fails_and_one_that_is_stale_are_told_apart(browser, server, page):  # noqa: F811
+def test_an_asset_that_is_well_one_that_fails_and_one_that_is_stale_are_told_apart(browser, server, page):
     wait = page.wait_for_timeout
     # The daemon evaluates policies each half minute, the sensor its checks each minute.
     for _ in range(60):

@@ -26,25 +26,21 @@ class Finding:
 
     def result(self, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
         """The finding as Dagster records it."""
-        return dg.AssetCheckResult(
-            asset_key=check.asset_key,
-            check_name=check.name,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.sentence,
-            metadata=self.metadata(),
-        )
+        return dg.AssetCheckResult(**self._said_of(check))
 
     def evaluation(self, check: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
         """The finding for where no run makes it: a sensor, a command."""
-        return dg.AssetCheckEvaluation(
-            asset_key=check.asset_key,
-            check_name=check.name,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.sentence,
-            metadata=self.metadata(),
-        )
+        return dg.AssetCheckEvaluation(**self._said_of(check))
+
+    def _said_of(self, check: dg.AssetCheckKey) -> dict[str, Any]:
+        return {
+            "asset_key": check.asset_key,
+            "check_name": check.name,
+            "passed": self.passed,
+            "severity": self.severity,
+            "description": self.sentence,
+            "metadata": self.metadata(),
+        }
 
     def metadata(self) -> dict[str, Any]:
         """Figures by name; ``sql`` and ``sample`` where there are any."""
