@@ -28,7 +28,7 @@ from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
-CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
+CALENDAR = Calendar(date(2026, 1, 1), date(2026, 3, 31))
 CREATED = datetime(2025, 12, 1, tzinfo=UTC)
 TABLES: dict[str, RawTable] = {table.name: table for table in OBJECTS}
 BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition"})
