@@ -1,18 +1,34 @@
-"""Pipedrive's way from its raw tables to the funnel: the numbers are those that plain Python counts."""
+"""Pipedrive's way from the files of its export to core and the funnel, whose numbers plain Python counts too."""
 
 from __future__ import annotations
 
+import csv
+import io
 import random
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from hypothesis import strategies as st
 
+from gtm_assets.sources.pipedrive.export import extract
 from gtm_assets_tests.change_logs import examples
-from gtm_assets_tests.dbt_harness import TABLES, Home, at, empty_tables, partition, with_ancestors
+from gtm_assets_tests.dbt_harness import (
+    CALENDAR,
+    PIPEDRIVE,
+    TABLES,
+    Home,
+    account,
+    at,
+    contact,
+    empty_tables,
+    partition,
+    user,
+    with_ancestors,
+)
 
 Row = dict[str, object]
 
@@ -29,6 +45,7 @@ NAMES = {
     "8": "Step 8: Follow-up/Customer Success",
     "9": "Step 9: Renewal/Expansion",
 }
+STAGE = {number: NAMES[str(number)].partition(": ")[2] for number in range(1, 10)}
 CALLS = {"meeting": "2.1", "sc_2": "3.1"}
 CHANGES, ACTIVITIES = "pipedrive.deal_changes", "pipedrive.activity"
 
@@ -89,22 +106,24 @@ def month_of(instant: datetime):
     return instant.date().replace(day=1)
 
 
-def as_changes(rows: Iterable[Row]) -> list[Row]:
-    """Rows of the file as records: the id is the content."""
-    return [{"id": repr(sorted(row.items())), **row, "_fivetran_deleted": False} for row in rows]
-
-
-def as_activities(rows: Iterable[Row], exported_at: datetime) -> list[Row]:
-    """Rows of the file as records: the id is activity, deal, type and a number among those that share them."""
-    shared: Counter[tuple] = Counter()
-    records = []
+def csv_of(rows: Iterable[Row]) -> bytes:
+    """Rows as a file of the export has them."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
     for row in rows:
-        key = (row["activity_id"], row["deal_id"], row["type"])
-        shared[key] += 1
-        records.append(
-            {"id": repr((*key, shared[key])), **row, "exported_at": exported_at, "_fivetran_deleted": False}
-        )
-    return records
+        times = {name: f"{v:%Y-%m-%d %H:%M:%S}" for name, v in row.items() if isinstance(v, datetime)}
+        writer.writerow(row | times)
+    return text.getvalue().encode()
+
+
+def export_to(home: Home, table: str, day: int, rows: Iterable[Row]) -> None:
+    """Land a file with these rows, as it was exported on a day of January 2026, in that day's partition."""
+    raw_table, window = PIPEDRIVE[table], CALENDAR.window(partition(day))
+    found = extract(raw_table, csv_of(rows), at(day), "", "a test's file")
+    landing = home.lake.land_export(raw_table, window, [found.rows], window.end, found.exported_at)
+    assert not landing.quarantined, landing
 
 
 def reported(home: Home, source: str = "pipedrive") -> Counter[tuple]:
@@ -128,7 +147,7 @@ def export() -> tuple[list[Row], list[Row]]:
 def empty(tmp_path_factory) -> Home:
     """Nothing but seeds and stages; the funnel and all below it is built."""
     home = Home(tmp_path_factory.mktemp("pipedrive") / "gtm").seed()
-    empty_tables(home, *TABLES)
+    empty_tables(home, *TABLES, *PIPEDRIVE)
     home.build(*with_ancestors("rep_sales_funnel_monthly"))
     return home
 
@@ -139,27 +158,176 @@ def test_the_funnel_is_what_plain_python_counts_in_whatever_pieces_the_rows_come
     assert {row[1] for row in expected} == set(NAMES.values())
     assert {row[3] for row in expected} >= {1, 2, 3}
     draw = random.Random(6)
-    records = {CHANGES: as_changes(changes), ACTIVITIES: as_activities(activities, at(1))}
+    files = {CHANGES: changes, ACTIVITIES: activities}
     pieces: dict[tuple[int, str], list[Row]] = defaultdict(list)
-    for table, rows in records.items():
+    for table, rows in files.items():
         for row in draw.sample(rows, len(rows)):
-            pieces[draw.randint(1, 9), table].append(row)
+            pieces[day_of(row), table].append(row)
     order = draw.sample(sorted(pieces), len(pieces))
     models = pipedrive_models("int_deal_funnel_steps", "rep_sales_funnel_monthly")
 
     landed: dict[str, list[Row]] = {CHANGES: [], ACTIVITIES: []}
     for number, (day, table) in enumerate(order):
-        piece = pieces[day, table]
-        empty.land(table, partition(day), *piece)
-        landed[table] += piece
+        export_to(empty, table, day, pieces[day, table])
+        landed[table] += pieces[day, table]
         if number in (5, len(order) - 1):
             empty.build(*models)
             assert reported(empty) == funnel(landed[CHANGES], landed[ACTIVITIES])
     assert reported(empty) == expected
 
-    for table, rows in records.items():
-        empty.land(table, partition(10), *draw.sample(rows, len(rows)))
+    for table, rows in files.items():
+        export_to(empty, table, 10, draw.sample(rows, len(rows)))
     empty.build(*models)
     assert reported(empty) == expected
     empty.build(*models, full_refresh=True)
     assert reported(empty) == expected
+
+
+def day_of(row: Row) -> int:
+    """The day on which a row is exported. Rows that only their order tells apart come together."""
+    told = {name: row[name] for name in ("activity_id", "deal_id", "type") if name in row}
+    return zlib.crc32(repr(told if "activity_id" in told else row).encode()) % 9 + 1
+
+
+# -- core -----------------------------------------------------------------------------------------------------------
+
+CORE = ("dim_account", "dim_contact", "dim_user", "fct_opportunity", "fct_activity")
+
+
+def changes_of(deal: int, **fields: str) -> list[Row]:
+    """A deal's changes, all on one day of 2025; add_time first."""
+    begun = datetime(2025, 6, 1, tzinfo=UTC) + timedelta(days=deal)
+    return [
+        {"deal_id": deal, "change_time": begun + timedelta(hours=n), "changed_field_key": key, "new_value": value}
+        for n, (key, value) in enumerate({"add_time": f"{begun:%Y-%m-%d}", **fields}.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Home:
+    """Salesforce's and Pipedrive's records of some of the same people, core built of them."""
+    home = Home(tmp_path_factory.mktemp("both") / "gtm").seed()
+    empty_tables(home, *TABLES)
+    home.land(
+        "user", partition(2), user(1, at(2), email="Ann@team.example"), user(2, at(2), email="bob@team.example")
+    )
+    home.land("account", partition(2), account(1, at(2), name="Acme Incorporated", website="https://www.acme.com"))
+    home.land("contact", partition(2), contact(1, at(2), account_id=account(1, at(2))["id"], email="cy@acme.com"))
+    people = [(7, "Ann", "ann@team.example "), (8, "Dee", "dee@team.example")]
+    users = [{"id": n, "name": name, "email": email, "modified": at(1)} for n, name, email in people]
+    stages = [{"stage_id": number, "stage_name": name} for number, name in STAGE.items()]
+    options = '[{"id": 1, "label": "Price"}, {"id": 2, "label": "Timing"}]'
+    fields = [{"ID": 1, "FIELD_KEY": "lost_reason", "NAME": "Lost reason", "FIELD_VALUE_OPTIONS": options}]
+    acme = {"org_name": "ACME, Inc.", "person_name": "Cy Fox", "person_email": "cy@acme.com"}
+    changes = [
+        *changes_of(1, user_id="7", stage_id="1", **acme),
+        *changes_of(2, user_id="8", stage_id="7", org_name="Birch GmbH", person_email="eve@birch.com"),
+        *changes_of(3, user_id="99", stage_id="2", lost_reason="2", org_name="birch"),
+    ]
+    due = datetime(2025, 7, 1, 5, tzinfo=UTC)
+    activity = {
+        "activity_id": 5,
+        "type": "meeting",
+        "assigned_to_user": 7,
+        "deal_id": 1,
+        "done": True,
+        "due_to": due,
+    }
+    export_to(home, "pipedrive.users", 2, users)
+    export_to(home, "pipedrive.stages", 2, stages)
+    export_to(home, "pipedrive.fields", 2, fields)
+    export_to(home, CHANGES, 2, changes)
+    export_to(home, ACTIVITIES, 2, [activity, activity | {"deal_id": 4, "done": False, "type": "golf"}])
+    home.build(*with_ancestors(*CORE))
+    return home
+
+
+def test_a_person_or_company_of_both_sources_is_one_row_with_both_ids(both):
+    ids = {kind: home_id(both, kind) for kind in ("account", "contact", "user")}
+
+    assert ids["user"] == [
+        ("Dee", True, True, "pipedrive"),
+        ("User 1", False, True, "salesforce"),
+        ("User 2", False, False, "salesforce"),
+    ]
+    assert ids["account"] == [
+        ("Acme Incorporated", False, True, "salesforce"),
+        ("Birch GmbH", True, True, "pipedrive"),
+    ]
+    assert ids["contact"] == [(None, True, True, "pipedrive"), ("Contact 1", False, True, "salesforce")]
+    assert both.rows("select match_rule, confidence from gtm_intermediate.int_account_match order by 1") == [
+        ("domain and name", Decimal("1.00")),
+        ("none", Decimal("0.00")),
+    ]
+    assert both.rows("select match_rule from gtm_intermediate.int_contact_match order by 1") == [
+        ("email and account",),
+        ("none",),
+    ]
+
+
+def home_id(home: Home, kind: str) -> list[tuple]:
+    """Each row's name, whether its id is Pipedrive's, whether it has one of Pipedrive's, and its source."""
+    return home.rows(
+        f"select {kind}_name, {kind}_id like 'pipedrive-%', pipedrive_{kind}_id is not null, source_system"
+        f" from gtm_core.dim_{kind} where {kind}_id <> 'unknown' order by 1 nulls first"
+    )
+
+
+def test_pipedrives_deals_and_activities_point_to_the_people_and_companies_of_both(both):
+    deals = both.rows("""
+        select d.opportunity_id, u.user_name, a.account_name, c.email, d.opportunity_status, d.stage_name,
+            d.loss_reason, d.created_date, d.close_date, d.days_to_close, d.amount, d.is_open_pipeline
+        from gtm_core.fct_opportunity as d
+        left join gtm_core.dim_user as u on d.owner_user_key = u.user_key
+        left join gtm_core.dim_account_scd2 as a on d.account_key = a.account_key
+        left join gtm_core.dim_contact as c on d.contact_key = c.contact_key
+        order by 1
+    """)
+    first, second, third = (date(2025, 6, 1 + n) for n in (0, 1, 2))
+    unknown = ("Unknown", "Birch GmbH", None)
+    assert deals == [
+        ("pipedrive-1", "User 1", "Acme Incorporated", "cy@acme.com", "Open", STAGE[1], None, first)
+        + (None, None, None, False),
+        (
+            "pipedrive-2",
+            "Dee",
+            "Birch GmbH",
+            "eve@birch.com",
+            "Won",
+            STAGE[7],
+            None,
+            second,
+            second,
+            0,
+            None,
+            False,
+        ),
+        ("pipedrive-3", *unknown, "Lost", STAGE[2], "Timing", third, third, 0, None, False),
+    ]
+    activities = both.rows("""
+        select a.opportunity_id, u.user_name, d.account_name, a.activity_type, a.is_counted, a.activity_date
+        from gtm_core.fct_activity as a
+        left join gtm_core.dim_user as u on a.owner_user_key = u.user_key
+        left join gtm_core.dim_account_scd2 as d on a.account_key = d.account_key
+        order by 1
+    """)
+    due = date(2025, 6, 30)
+    assert activities == [
+        ("pipedrive-1", "User 1", "Acme Incorporated", "Meeting", True, due),
+        ("pipedrive-4", "User 1", "Unknown", "To-do", False, due),
+    ]
+
+
+def test_a_company_that_salesforce_gets_later_leaves_pipedrives_row(both):
+    assert both.rows("select count(*) from gtm_core.dim_account_scd2 where account_name = 'Birch GmbH'") == [(1,)]
+    both.land("account", partition(3), account(2, at(3), name="Birch", website="birch.com"))
+    models = with_ancestors(*CORE)
+
+    both.build(*models)
+
+    assert both.rows("select count(*) from gtm_core.dim_account_scd2 where account_name = 'Birch GmbH'") == [(0,)]
+    owners = "select account_name from gtm_core.fct_opportunity join gtm_core.dim_account_scd2 using (account_key)"
+    assert both.rows(f"{owners} where opportunity_id = 'pipedrive-2'") == [("Birch",)]
+    built = both.tables("dim_account_scd2", *CORE)
+    both.build(*models, full_refresh=True)
+    assert both.tables("dim_account_scd2", *CORE) == built
