@@ -189,7 +189,7 @@ def day_of(row: Row) -> int:
     return zlib.crc32(repr(told if "activity_id" in told else row).encode()) % 9 + 1
 
 
-# -- core -----------------------------------------------------------------------------------------------------------
+# -- core -------------------------------------------------------------------------------------------------------
 
 CORE = ("dim_account", "dim_contact", "dim_user", "fct_opportunity", "fct_activity")
 
@@ -284,25 +284,15 @@ def test_pipedrives_deals_and_activities_point_to_the_people_and_companies_of_bo
         order by 1
     """)
     first, second, third = (date(2025, 6, 1 + n) for n in (0, 1, 2))
-    unknown = ("Unknown", "Birch GmbH", None)
+    acme, birch, nobody = (
+        ("Acme Incorporated", "cy@acme.com"),
+        ("Birch GmbH", "eve@birch.com"),
+        ("Birch GmbH", None),
+    )
     assert deals == [
-        ("pipedrive-1", "User 1", "Acme Incorporated", "cy@acme.com", "Open", STAGE[1], None, first)
-        + (None, None, None, False),
-        (
-            "pipedrive-2",
-            "Dee",
-            "Birch GmbH",
-            "eve@birch.com",
-            "Won",
-            STAGE[7],
-            None,
-            second,
-            second,
-            0,
-            None,
-            False,
-        ),
-        ("pipedrive-3", *unknown, "Lost", STAGE[2], "Timing", third, third, 0, None, False),
+        ("pipedrive-1", "User 1", *acme, "Open", STAGE[1], None, first, None, None, None, False),
+        ("pipedrive-2", "Dee", *birch, "Won", STAGE[7], None, second, second, 0, None, False),
+        ("pipedrive-3", "Unknown", *nobody, "Lost", STAGE[2], "Timing", third, third, 0, None, False),
     ]
     activities = both.rows("""
         select a.opportunity_id, u.user_name, d.account_name, a.activity_type, a.is_counted, a.activity_date
