@@ -1,4 +1,4 @@
-"""`gtm dev` left alone: its own daemon lands the days, outlives a killed worker, builds, publishes and backfills."""
+"""`gtm dev` left alone: its daemon lands the days, outlives a killed worker, builds, publishes and backfills."""
 
 import re
 import time
