@@ -279,9 +279,5 @@ class _Refresh:
         severe = evaluation.severity == dg.AssetCheckSeverity.ERROR
         outcome = "failed" if severe else "warned"
         self.outcome.checks[outcome] += 1
-        asset, rows = (
-            evaluation.asset_key.to_user_string(),
-            evaluation.metadata.get("dagster_dbt/failed_row_count"),
-        )
-        detail = evaluation.description or (f"{rows.value} rows" if rows else "")
+        asset, detail = evaluation.asset_key.to_user_string(), evaluation.description or ""
         self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")

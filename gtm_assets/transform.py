@@ -7,11 +7,12 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.automation.retries import retried
+from gtm_assets.checks.dbt_tests import meaning
 from gtm_assets.checks.finding import Finding, rows_of
 from gtm_assets.dbt_runner import build_arguments, run_dbt
 from gtm_assets.lake import Lake
@@ -48,6 +49,13 @@ class Translator(DagsterDbtTranslator):
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The description alone: the SQL is one click away in the code and would bury it."""
         return dbt_resource_props.get("description") or ""
+
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """dbt's test as a check that says what holds where it passes."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(description=meaning(manifest["nodes"][unique_id]))
 
 
 def layer_of(dbt_resource_props: Mapping[str, Any]) -> str:
@@ -167,7 +175,13 @@ class _Reader:
             count = self.connection.execute(query).fetchone()[0]
             return result.with_metadata({**result.metadata, "dagster/row_count": dg.MetadataValue.int(count)})
         if isinstance(result, dg.AssetCheckResult) and not result.passed:
-            return result._replace(metadata={**result.metadata, **self._failed_rows(node)})
+            count = result.metadata.get("dagster_dbt/failed_row_count")
+            if count is None:
+                return result._replace(description=f"dbt could not ask whether it holds: {meaning(node)}")
+            return result._replace(
+                metadata={**result.metadata, **self._failed_rows(node)},
+                description=f"Rows against it: {count.value:,}. {meaning(node)}",
+            )
         return result
 
     def _failed_rows(self, node: Mapping[str, Any]) -> Mapping[str, Any]:

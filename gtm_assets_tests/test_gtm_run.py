@@ -226,6 +226,28 @@ def test_a_failing_check_keeps_what_was_published(home):
     assert "nothing new" in failed.output
 
 
+def test_a_broken_history_is_not_published_and_a_full_refresh_mends_it(home):
+    published = home.published.read_bytes()
+    histories = tables(home.published, lambda schema: schema == "gtm_core")
+    with duckdb.connect(str(home.warehouse)) as connection:
+        # No model touches these records again: an incremental build leaves the gap.
+        broken = connection.execute(
+            "update gtm_core.dim_account_scd2 set valid_to = valid_to - interval 1 hour where not is_current"
+        ).fetchone()[0]
+    assert broken > 0
+
+    refused = home.run()
+    kept = home.published.read_bytes()
+    mended = home.run("--full-refresh")
+
+    assert refused.code == 1
+    assert kept == published
+    assert "failed: gtm_core/dim_account_scd2 one_history_per_record" in refused.output
+    assert "build the history afresh: gtm run --full-refresh" in " ".join(refused.output.split())
+    mended.check()
+    assert tables(home.published, lambda schema: schema == "gtm_core") == histories
+
+
 def test_quarantined_records_are_listed_and_come_back_once_the_catalogue_is_mended(home):
     campaign = next(table for table in OBJECTS if table.name == "campaign")
     wrong = dataclasses.replace(

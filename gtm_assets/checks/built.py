@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from gtm_assets.automation.retries import retried
 from gtm_assets.checks import reconciliation, scd
 from gtm_assets.checks.finding import Finding
 from gtm_assets.dbt_runner import project_variables
@@ -37,7 +38,10 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = [key for key in checks if key in context.selected_asset_check_keys]
-        with warehouse.open(f"checks, run {context.run.run_id[:8]}") as connection:
+        with (
+            retried(context.op_execution_context, settings.retry_seconds),
+            warehouse.open(f"checks, run {context.run.run_id[:8]}") as connection,
+        ):
             for key in selected:
                 before = _figures_before(context.instance, key) if key.name == SCD_INTEGRITY else None
                 yield checks[key](connection, before).result(key)

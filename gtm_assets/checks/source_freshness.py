@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from gtm_assets import clock
+from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding
 from gtm_assets.dbt_runner import TransformError, run_dbt
 from gtm_assets.settings import Settings
@@ -39,7 +40,10 @@ def source_freshness_checks(settings: Settings, manifest: Mapping[str, Any]) -> 
         context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = sorted(context.selected_asset_check_keys)
-        with warehouse.locked(f"source freshness, run {context.run.run_id[:8]}", context.log.info):
+        with (
+            retried(context.op_execution_context, settings.retry_seconds),
+            warehouse.locked(f"source freshness, run {context.run.run_id[:8]}", context.log.info),
+        ):
             results = measure(settings, warehouse.path, [manifest["sources"][sources[key]] for key in selected])
         for key in selected:
             yield judge(results[sources[key]], clock.now()).result(key)

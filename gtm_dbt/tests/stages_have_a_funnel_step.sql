@@ -1,6 +1,6 @@
 -- A stage that the seed does not name counts in no step of the funnel: a warning says which. Add it to the seed,
 -- with its step or with none.
-{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'int_deal_funnel_steps'}}}) }}
+{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_opportunity_stage_history'}}}) }}
 
 select
     stays.stage_name,

@@ -1,0 +1,49 @@
+"""What each dbt test says, in a sentence: the description of its check, and what a failure means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
+
+_KINDS = {
+    "unique": "{column} is unique.",
+    "not_null": "{column} is never null.",
+    "not_negative": "{column} is not below zero.",
+    "relationships": "Each {column} is a {field} of {to}.",
+    "accepted_values": "{column} is one of: {values}.",
+    "has_unknown_member": "The unknown member is there, once, for facts whose {column} resolves to nothing.",
+    "one_currency": "{column} adds up in one currency: {amount} has one, or a rate in the seed currency_rates.",
+    "one_history_per_record": "The versions of each {column} follow on each other, and one is current. "
+    "Where they do not, build the history afresh: gtm run --full-refresh.",
+}
+"""By generic test. A test of ours that is missing here breaks loading."""
+_REF = re.compile(r"(?:ref|source)\(([^)]*)\)")
+
+
+def meaning(node: Mapping[str, Any]) -> str:
+    """What holds where a test passes. ``node`` is the test's entry in the manifest.
+
+    A singular test says it in the comment that its file begins with.
+
+    Raises:
+        ValueError: the test says nothing.
+    """
+    generic = node.get("test_metadata")
+    if not generic:
+        comment = takewhile(lambda line: line.startswith("--"), node["raw_code"].splitlines())
+        text = " ".join(line.removeprefix("--").strip() for line in comment)
+        if not text:
+            raise ValueError(f"dbt test {node['name']}: begin its file with a comment that says what holds")
+        return text
+    kind, arguments = generic["name"], dict(generic["kwargs"])
+    if kind not in _KINDS:
+        raise ValueError(f"dbt test {node['name']}: say in {__name__} what {kind} means")
+    named = _REF.search(str(arguments.pop("to", "")))
+    return _KINDS[kind].format(
+        column=arguments.pop("column_name", ""),
+        values=", ".join(map(str, arguments.pop("values", []))),
+        to=".".join(re.findall(r"[\w]+", named[1])) if named else "",
+        **{name: arguments.get(name, "") for name in ("field", "amount")},
+    )
