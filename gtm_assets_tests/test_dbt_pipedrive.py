@@ -7,13 +7,16 @@ import io
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import duckdb
 import pytest
 from hypothesis import strategies as st
 
+from gtm_assets.checks import reconciliation
+from gtm_assets.checks.finding import Finding
 from gtm_assets.sources.pipedrive.export import extract
 from gtm_assets_tests.change_logs import examples
 from gtm_assets_tests.dbt_harness import (
@@ -191,7 +194,7 @@ def day_of(row: Row) -> int:
 
 # -- core -------------------------------------------------------------------------------------------------------
 
-CORE = ("dim_account", "dim_contact", "dim_user", "fct_opportunity", "fct_activity")
+CORE = ("dim_account", "dim_contact", "dim_user", "fct_opportunity", "fct_activity", "rep_sales_funnel_monthly")
 
 
 def changes_of(deal: int, **fields: str) -> list[Row]:
@@ -284,15 +287,11 @@ def test_pipedrives_deals_and_activities_point_to_the_people_and_companies_of_bo
         order by 1
     """)
     first, second, third = (date(2025, 6, 1 + n) for n in (0, 1, 2))
-    acme, birch, nobody = (
-        ("Acme Incorporated", "cy@acme.com"),
-        ("Birch GmbH", "eve@birch.com"),
-        ("Birch GmbH", None),
-    )
+    acme, birch = ("Acme Incorporated", "cy@acme.com"), ("Birch GmbH", "eve@birch.com")
     assert deals == [
         ("pipedrive-1", "User 1", *acme, "Open", STAGE[1], None, first, None, None, None, False),
         ("pipedrive-2", "Dee", *birch, "Won", STAGE[7], None, second, second, 0, None, False),
-        ("pipedrive-3", "Unknown", *nobody, "Lost", STAGE[2], "Timing", third, third, 0, None, False),
+        ("pipedrive-3", "Unknown", birch[0], None, "Lost", STAGE[2], "Timing", third, third, 0, None, False),
     ]
     activities = both.rows("""
         select a.opportunity_id, u.user_name, d.account_name, a.activity_type, a.is_counted, a.activity_date
@@ -306,6 +305,80 @@ def test_pipedrives_deals_and_activities_point_to_the_people_and_companies_of_bo
         ("pipedrive-1", "User 1", "Acme Incorporated", "Meeting", True, due),
         ("pipedrive-4", "User 1", "Unknown", "To-do", False, due),
     ]
+
+
+# -- reconciliation ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def warehouse(both, tmp_path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A copy of the warehouse that a test may spoil."""
+    copy = tmp_path / "warehouse.duckdb"
+    copy.write_bytes((both.path / "warehouse.duckdb").read_bytes())
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
+
+
+def findings(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Finding]:
+    """What reconciliation finds, by table and source, of the tables that are built here."""
+    raw = {"salesforce": TABLES, "pipedrive": {table.name: table for table in PIPEDRIVE.values()}}
+    found = {}
+    for tie in reconciliation.SOURCE_TIES:
+        if tie.core in (*CORE, "fct_task"):
+            table, newest = raw[tie.source][tie.raw], reconciliation.newest_in_lake
+            found[tie.core, tie.source] = reconciliation.reconcile_with_source(
+                warehouse, tie, table, newest, "America/Los_Angeles", 0.0
+            )
+    funnel_tie = next(tie for tie in reconciliation.REPORT_TIES if tie.report == "rep_sales_funnel_monthly")
+    return found | {
+        ("rep_sales_funnel_monthly", "all"): reconciliation.reconcile_with_core(warehouse, funnel_tie, 0.0)
+    }
+
+
+def test_both_sources_reconcile(warehouse):
+    found = findings(warehouse)
+
+    assert [finding.sentence for finding in found.values() if not finding.passed] == []
+    records = {key: finding.figures["records"] for key, finding in found.items() if "records" in finding.figures}
+    assert records == {
+        ("dim_user", "salesforce"): 2,
+        ("dim_user", "pipedrive"): 2,
+        ("dim_account", "salesforce"): 1,
+        ("dim_contact", "salesforce"): 1,
+        ("fct_opportunity", "salesforce"): 0,
+        ("fct_opportunity", "pipedrive"): 3,
+        ("fct_task", "salesforce"): 0,
+        ("fct_activity", "pipedrive"): 2,
+    }
+    assert found["rep_sales_funnel_monthly", "all"].figures["deals_count"] == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "source", "plant"),
+    [
+        ("dim_user", "pipedrive", "delete from gtm_core.dim_user where user_name = 'Dee'"),
+        (
+            "dim_user",
+            "pipedrive",
+            "update gtm_core.dim_user set pipedrive_user_id = null where user_name = 'User 1'",
+        ),
+        ("fct_opportunity", "pipedrive", "delete from gtm_core.fct_opportunity where is_won"),
+        ("fct_opportunity", "pipedrive", "update gtm_core.fct_opportunity set created_date = '2026-01-01'"),
+        ("fct_activity", "pipedrive", "update gtm_core.fct_activity set is_completed = true"),
+        ("fct_activity", "pipedrive", "insert into gtm_core.fct_activity from gtm_core.fct_activity"),
+        ("rep_sales_funnel_monthly", "all", "update gtm_mart.rep_sales_funnel_monthly set deals_count = 2"),
+        (
+            "rep_sales_funnel_monthly",
+            "all",
+            "delete from gtm_mart.rep_sales_funnel_monthly where funnel_step = 2.1",
+        ),
+    ],
+)
+def test_a_row_of_pipedrive_that_core_loses_or_changes_is_found(warehouse, table, source, plant):
+    warehouse.execute(plant)
+
+    assert {key for key, finding in findings(warehouse).items() if not finding.passed} == {(table, source)}
 
 
 def test_a_company_that_salesforce_gets_later_leaves_pipedrives_row(both):

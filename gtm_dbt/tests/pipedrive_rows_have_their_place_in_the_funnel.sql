@@ -1,6 +1,6 @@
 -- Rows of Pipedrive that should count in the funnel and can't, or whose meaning nobody has said: a warning says
 -- which. Mend them in Pipedrive, or name the stage or type in its seed, with its step or with none.
-{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'int_deal_funnel_steps'}}}) }}
+{{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_pipedrive__deal_changes'}}}) }}
 
 with
 
