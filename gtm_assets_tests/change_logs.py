@@ -22,10 +22,13 @@ from hypothesis import strategies as st
 
 from gtm_assets.lake import Landing
 from gtm_assets.sources.raw_table import ColumnType
-from gtm_assets_tests.dbt_harness import CREATED, TABLES, Home, at, partition, with_ancestors
+from gtm_assets_tests.dbt_harness import CREATED, PIPEDRIVE, TABLES, Home, at, partition, with_ancestors
 
 T = TypeVar("T")
 Record = dict[str, object]
+
+ALL_TABLES = TABLES | PIPEDRIVE
+"""The raw tables of both sources."""
 
 _PREFIXES = {
     "account": "001",
@@ -87,6 +90,7 @@ _VARIANTS: dict[str, list[list[Record]]] = {
         _column("industry", "a", "b", None),
         _column("annual_revenue", None, 5, 6, 2_000_000),
         _column("rating", "Hot", "Cold"),
+        _column("name", "Acme", "Birch", *[None] * 6),
         _column("created_date", CREATED, CREATED, at(4), None),
     ],
     "user": [_column("division", "a", "b", None), _column("email", "x", "y")],
@@ -133,6 +137,14 @@ _VARIANTS: dict[str, list[list[Record]]] = {
         _column("related_to_id", *_ids("account"), id_of("opportunity", 1), id_of("campaign", 1)),
         _column("message_date", *_HAPPENED),
     ],
+    "pipedrive.deal_changes": [
+        _column("deal_id", 1, 2, 3, 4),
+        [
+            *({"changed_field_key": "org_name", "new_value": name} for name in ("Acme", "birch inc", "Cedar", "")),
+            {"changed_field_key": "stage_id", "new_value": "1"},
+            {"changed_field_key": "stage_id", "new_value": "8"},
+        ],
+    ],
     "forecasting_item": [
         _column("owner_id", *_ids("user")),
         _column("forecast_amount", None, 1, 2),
@@ -150,7 +162,7 @@ def _variants(table: str) -> list[list[Record]]:
         ColumnType.INTEGER: (1, 2, None),
         ColumnType.DATE: (None, date(2026, 1, 5)),
     }
-    types = {name: type_ for name, type_ in TABLES[table].types.items() if name != "id" and type_ in values}
+    types = {name: type_ for name, type_ in ALL_TABLES[table].types.items() if name != "id" and type_ in values}
     return [_column(name, *values[type_]) for name, type_ in list(types.items())[:3]]
 
 
@@ -171,7 +183,7 @@ class Version:
 
     def record(self, table: str, day: int, earlier: Sequence[Record]) -> Record:
         """As the source returns it on a day, where it returned the records in ``earlier`` before."""
-        raw = TABLES[table]
+        raw = ALL_TABLES[table]
         if self.again and earlier:
             how, back = self.again
             first: dict[object, Record] = {}

@@ -6,6 +6,7 @@ tables were on a day is what a build as of that day gives, whatever has come sin
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.partitions import boundary
-from gtm_assets_tests.change_logs import ChangeLog, assert_equal, examples, id_of
+from gtm_assets_tests.change_logs import ALL_TABLES, ChangeLog, assert_equal, examples, id_of
 from gtm_assets_tests.dbt_harness import (
     CALENDAR,
     CREATED,
@@ -62,7 +63,7 @@ def days() -> st.SearchStrategy[Day]:
     children = [name for name in incremental_models() if not name.startswith("base_")]
     # Tables with a model among these are drawn more often.
     landing = st.tuples(
-        st.sampled_from([*TABLES, *[table for table in TABLES if is_read(table, children)] * 8]),
+        st.sampled_from([*ALL_TABLES, *[table for table in ALL_TABLES if is_read(table, children)] * 8]),
         st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1, 4]),
         st.integers(0, 8),
     )
@@ -76,8 +77,9 @@ late = st.tuples(st.integers(FIRST_DAY, LAST_DAY), st.integers(1, 6))
 
 def is_read(table: str, models: list[str]) -> bool:
     """Whether one of the models reads a raw table, its base or its staging view."""
-    parents = {f"source.gtm_dbt.salesforce.{table}"}
-    parents |= {f"model.gtm_dbt.{layer}_salesforce__{table}" for layer in ("base", "stg")}
+    raw = ALL_TABLES[table]
+    parents = {f"source.gtm_dbt.{raw.qualified_name}"}
+    parents |= {f"model.gtm_dbt.{layer}_{raw.source}__{raw.name}" for layer in ("base", "stg")}
     return any(parents & set(parsed().nodes[f"model.gtm_dbt.{model}"].depends_on.nodes) for model in models)
 
 
@@ -86,11 +88,11 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
     log = ChangeLog(home, "a month")
     compared = [*incremental_models(), *MORE]
     models = with_ancestors(*compared)
-    for table in TABLES:
+    for table in ALL_TABLES:
         log.land(table, FIRST_DAY - 1, log.draw(table, FIRST_DAY - 1, 6))
     log.build(*models, note="all")
 
-    builds, then = 0, {}
+    builds, then, turns = 0, {}, itertools.cycle(ALL_TABLES)
     month = range(FIRST_DAY, LAST_DAY + 1)
     for day, plan in zip(month, examples(days(), len(month), "days"), strict=True):
         known_at = boundary(date(2026, 1, day + 1))
@@ -98,6 +100,10 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
             # Each day lands its own partition of some table, which makes it the last day.
             landed = day - (days_late if number else 0)
             log.land(table, landed, log.draw(table, landed, count), known_at)
+        # And two tables by turns, so that none is left out.
+        for _ in range(2):
+            table = next(turns)
+            log.land(table, day, log.draw(table, day, 3), known_at)
         log.build(*plan.build)
         builds += 1
         if day in WHOLE_BUILDS:
@@ -113,7 +119,7 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
     # Weeks later the month lies in one file a table; some of its partitions come once more.
     known_at = CALENDAR.window(WEEKS_LATER).end
     merge_the_month(home)
-    for table, (day, count) in zip(TABLES, examples(late, len(TABLES), "late"), strict=True):
+    for table, (day, count) in zip(ALL_TABLES, examples(late, len(ALL_TABLES), "late"), strict=True):
         log.land(table, day, log.draw(table, day, count), known_at)
     log.build(*models, note="all")
     full.build(*models, full_refresh=True)
