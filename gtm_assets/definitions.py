@@ -16,7 +16,7 @@ from gtm_assets.checks.built import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.raw import QUARANTINE, Limits, quarantine
-from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.dbt_runner import manifest_path, project_variables
 from gtm_assets.exposures import dashboards
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
@@ -71,7 +71,8 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:
     calendar, read = Calendar.of(settings), columns_read(manifest)
-    limits = Limits(settings.volume_tolerance, settings.quarantine_limit)
+    start_month = project_variables()["fiscal_year_start_month"]
+    limits = Limits(settings.volume_tolerance, settings.quarantine_limit, start_month)
     return [
         raw_asset(
             table,

@@ -45,6 +45,7 @@ class Limits:
     """Share of the expected count."""
     quarantine_share: float
     """Share of a partition's records from which on quarantine blocks."""
+    fiscal_year_start_month: int = 1
 
 
 def findings(
@@ -131,7 +132,7 @@ def _holes(lake: Lake, table: RawTable, waiting: pl.DataFrame) -> Iterator[tuple
 
 def _volume(table: RawTable, partitions: Sequence[str], recent: _Recent, limits: Limits, first: str) -> Finding:
     judged = [
-        anomalies.volume(recent.counts, partition, limits.volume_tolerance)
+        anomalies.volume(recent.counts, partition, limits.volume_tolerance, limits.fiscal_year_start_month)
         for partition in partitions
         if partition in recent.counts
     ]
