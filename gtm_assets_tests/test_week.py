@@ -27,8 +27,8 @@ from gtm_assets.instance import PROCESS_TAG
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.transform import DbtBuild
@@ -160,11 +160,11 @@ class Week:
         """Leave behind what a run leaves whose process was killed while it landed a table. Returns its id."""
         (location,) = self._d.workspace.create_request_context().code_locations
         (repository,) = location.get_repositories().values()
-        known = repository.get_full_job(jobs.extract.name)
+        known = repository.get_full_job(jobs.EXTRACT)
         only = frozenset({asset_key(table)})
         with self.standing_still() as instance:
             run = instance.create_run_for_job(
-                self._d.repository.get_job(jobs.extract.name).get_subset(asset_selection=only),
+                self._d.repository.get_job(jobs.EXTRACT).get_subset(asset_selection=only),
                 status=DagsterRunStatus.STARTED,
                 tags={
                     PROCESS_TAG: f"{socket.gethostname()}/4194305/1",
