@@ -122,7 +122,7 @@ def transformation(
     if failed:
         names = [f"{check.asset_key.to_user_string()} {check.name}" for check in failed]
         return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {_first(names)}.")
-    digest = batches_digest((batch.table, batch.batch_id) for batch in lake.batches())
+    digest = batches_digest((batch.table, batch.batch_id) for table in tables for batch in lake.batches(table))
     if digest == _published_digest(instance):
         return dg.SkipReason(f"All that has landed up to {day} is published.")
     return dg.RunRequest(run_key=f"{day} {digest}", tags=REPEATED_WHEN_KILLED)

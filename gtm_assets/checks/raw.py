@@ -58,7 +58,7 @@ def findings(
     newest = landings[-1]
     recent = _recent(lake, table, newest.partition, first)
     yield QUARANTINE, quarantine(lake, table, limits.quarantine_share)
-    yield DRIFT, schema_drift(landings, _with_values(recent, newest.partition), read)
+    yield DRIFT, schema_drift(landings, _with_values(lake, table, recent, newest.partition), read)
     yield VOLUME, _volume(table, [landing.partition for landing in landings], recent, limits, first)
     yield VALUES, _values(table, newest, recent)
 
@@ -84,10 +84,13 @@ def _recent(lake: Lake, table: RawTable, partition: str, first: str) -> _Recent:
     return _Recent(records, counts)
 
 
-def _with_values(recent: _Recent, partition: str) -> set[str]:
-    if recent.records.is_empty():
-        return set()
-    before = recent.records.filter(pl.col(anomalies.PARTITION) != partition)
+def _with_values(lake: Lake, table: RawTable, recent: _Recent, partition: str) -> set[str]:
+    before = recent.records
+    if not before.is_empty():
+        before = before.filter(pl.col(anomalies.PARTITION) != partition)
+    if before.is_empty():
+        # A table that came whole in its first partition, or that rarely changes.
+        before = lake.versions([b for b in lake.batches(table) if b.partition < partition], list(table.types))
     return {name for name in before.columns if before[name].null_count() < before.height}
 
 

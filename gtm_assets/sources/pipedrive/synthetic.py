@@ -57,7 +57,7 @@ FIELDS = (
     ("person_name", "Contact person", ()),
     ("person_email", "Email", ()),
 )
-DEALS = (15_000, 150)
+DEALS = (15_000, 300)
 """Deals of the first two years at scale 1, and the fewest at any scale."""
 SPAN = timedelta(days=731)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
