@@ -367,7 +367,12 @@ class Lake:
             frame = frame.filter(pl.col("_batch_id").is_in(list(partitions)))
             partition = pl.col("_batch_id").replace_strict(partitions, return_dtype=pl.String)
             frames.append(frame.select(*columns, partition.alias("_partition")))
-        return pl.concat(frames).collect() if frames else pl.DataFrame(schema=[*columns, "_partition"])
+        # A file may be of an older catalogue, with a column of another type.
+        return (
+            pl.concat(frames, how="vertical_relaxed").collect()
+            if frames
+            else pl.DataFrame(schema=[*columns, "_partition"])
+        )
 
     def verify(self, batch: Batch) -> None:
         """Raise where a batch's file can't be read.

@@ -336,7 +336,7 @@ def _sunday_a_missed_day_is_caught_up_across_the_change_to_summer_time(week: Wee
 
     week.org.troubles = {"contact": mended}
     # The schedule lands the newest day, in which the contacts are not mended yet, and the sensor the missed one.
-    assert week.at(8, 21, 49) == ["extract 2026-03-07 failed", "measure ok", "extract 2026-03-06 of 25 ok"]
+    assert week.at(8, 21, 49) == ["extract 2026-03-07 failed", "measure ok", "extract 2026-03-06 of 31 ok"]
     assert week.at(8, 22, 0) == ["transform ok"]
     assert week.at(8, 22, 30) == ["full_refresh 2026-03-07 ok"]
     assert week.at(8, 23, 30) == ["measure ok"]
@@ -401,7 +401,7 @@ def _tuesday_a_table_is_down_and_another_lost_a_column(week: Week, usual: dict[s
     assert week.at(10, 21, 49) == ["extract 2026-03-09 failed"]
     assert week.org.asked.count(("opportunity", "2026-03-09")) == 3
     assert week.at(10, 22, 0) == []
-    assert "waits for 1 of 25 tables: opportunity" in week.skipped_because("transform_when_landed")
+    assert "waits for 1 of 31 tables: opportunity" in week.skipped_because("transform_when_landed")
     assert week.at(10, 22, 19) == []
     assert week.at(10, 22, 49) == ["extract 2026-03-09 of 1 failed"]
     assert week.told() == [

@@ -123,9 +123,16 @@ def quarantine(lake: Lake, table: RawTable, limit: float) -> Finding:
 def _holes(lake: Lake, table: RawTable, waiting: pl.DataFrame) -> Iterator[tuple[str, int, int]]:
     """Partition, records that are missing from it, and versions that landed in it.
 
-    A record that landed in the partition or later, repaired at the source, is missing no more.
+    A record that landed in the partition or later, repaired at the source, is missing no more. Of a table that is
+    taken whole each time there is one entry, the newest: what is missing and what there is of the whole.
     """
     landed = lake.versions(lake.batches(table), [table.id_column])
+    if table.is_taken_whole:
+        last = landed.group_by(table.id_column).agg(pl.col("_partition").max().alias("_last"))
+        seen = waiting.join(last, left_on="record_id", right_on=table.id_column, how="left")
+        missing = seen.filter((pl.col("_last") < pl.col("partition")).fill_null(True))
+        yield waiting["partition"].max(), missing.height, last.height
+        return
     for (partition,), records in waiting.group_by("partition", maintain_order=True):
         later = landed.filter(pl.col("_partition") >= partition)[table.id_column]
         missing = records.filter(~pl.col("record_id").is_in(later.implode()).fill_null(False))

@@ -107,6 +107,8 @@ class RawTable:
     id_column: str = "id"
     busy: bool = False
     """Whether rows come every working day, so that silence is news."""
+    is_taken_whole: bool = False
+    """Whether each extraction takes all records and not those of its window: a partition holds what was new."""
     is_append_only: bool = False
     """Whether records never change: only their creation orders them, and what the source purges is kept."""
 

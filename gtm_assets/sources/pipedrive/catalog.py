@@ -51,7 +51,7 @@ _DELETED = Column(
 )
 
 
-def _state(name: str, description: str, *columns: Column, busy: bool = False) -> RawTable:
+def _state(name: str, description: str, *columns: Column) -> RawTable:
     """A file of records as they are now."""
     return RawTable(
         source=SOURCE,
@@ -61,7 +61,7 @@ def _state(name: str, description: str, *columns: Column, busy: bool = False) ->
         columns=(*columns, _EXPORTED, _DELETED),
         cursor=_EXPORTED.name,
         deletes=Deletes.SNAPSHOT,
-        busy=busy,
+        is_taken_whole=True,
     )
 
 
@@ -104,6 +104,7 @@ TABLES: tuple[RawTable, ...] = (
         ),
         cursor="change_time",
         deletes=Deletes.SNAPSHOT,
+        is_taken_whole=True,
         is_append_only=True,
     ),
     _state(
