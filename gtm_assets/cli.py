@@ -33,11 +33,12 @@ def explained(command: Callable) -> Callable:
         from gtm_assets.lake import LakeError
         from gtm_assets.landing import LandingError
         from gtm_assets.partitions import PartitionError
+        from gtm_assets.sources.pipedrive.export import ExportError
         from gtm_assets.warehouse import WarehouseError
 
         own = (
             *(SettingsError, PartitionError, LakeError, LandingError, WarehouseError, TransformError),
-            *(ServerError, MatrixError),
+            *(ServerError, MatrixError, ExportError),
         )
         try:
             return command(*args, **kwargs)
@@ -192,7 +193,7 @@ def retry(table: str) -> None:
     from gtm_assets.instance import prepare_home
     from gtm_assets.lake import Lake
     from gtm_assets.partitions import Calendar
-    from gtm_assets.sources.salesforce.assets import asset_key, landing_metadata
+    from gtm_assets.sources.raw_asset import asset_key, landing_metadata
 
     raw, lake, calendar = _table(table), Lake(settings.lake_dir), Calendar.of(settings)
     before = lake.quarantined(raw).height
@@ -322,9 +323,9 @@ def doctor() -> None:
 
 
 def _tables():
-    from gtm_assets.sources.salesforce.catalog import OBJECTS
+    from gtm_assets.sources.raw_tables import raw_tables
 
-    return OBJECTS
+    return raw_tables(load_settings())
 
 
 def _table(name: str):

@@ -118,6 +118,7 @@ def run_dbt(arguments: Sequence[str], settings: Settings, warehouse: Path) -> It
         "DBT_WAREHOUSE_FILE": str(warehouse),
         "GTM_SALESFORCE_SOURCE": settings.salesforce_source,
         "GTM_LANDING_DATABASE": str(settings.landing_database or ""),
+        "DBT_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
     }
     worker = threading.Thread(
         target=_invoke, args=([*arguments, *flags], messages, outcome), name="dbt", daemon=True

@@ -23,7 +23,12 @@ from gtm_assets.partitions import Calendar
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.salesforce.assets import asset_key, landed_asset, raw_asset
+from gtm_assets.sources.pipedrive import assets as pipedrive
+from gtm_assets.sources.pipedrive.export import ExportFolder
+from gtm_assets.sources.pipedrive.synthetic import SyntheticExport
+from gtm_assets.sources.raw_asset import Rules, asset_key
+from gtm_assets.sources.raw_tables import raw_tables
+from gtm_assets.sources.salesforce import assets as salesforce
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.resource import live_org
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
@@ -36,7 +41,10 @@ def definitions(settings: Settings) -> dg.Definitions:
     lake, warehouse = Lake(settings.lake_dir), Warehouse.of(settings)
     manifest = json.loads(manifest_path().read_text())
 
-    raw = [landed_asset(table) for table in OBJECTS] if settings.is_landed else _extracted(settings, manifest)
+    raw = [
+        *([salesforce.landed_asset(table) for table in OBJECTS] if settings.is_landed else ()),
+        *_extracted(settings, manifest),
+    ]
     built = transform_assets(manifest)
     proof = built_checks(settings)
     checks = {
@@ -45,7 +53,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         if not isinstance(made, dg.AssetSpec)
         for spec in made.check_specs
     }
-    quarantines = {} if settings.is_landed else _quarantines(settings, lake)
+    quarantines = _quarantines(settings, lake)
     published = published_asset(built, checks, manifest, settings.retry_seconds, quarantines)
 
     assets = dg.Definitions(
@@ -59,6 +67,9 @@ def definitions(settings: Settings) -> dg.Definitions:
             "org": live_org(settings, Calendar.of(settings))
             if settings.salesforce_source == "live"
             else SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
+            "pipedrive": ExportFolder(settings.pipedrive_dir)
+            if settings.pipedrive_dir
+            else SyntheticExport(settings.synthetic_seed, settings.synthetic_scale),
             "lake": lake,
             "warehouse": warehouse,
             "dbt_build": DbtBuild(settings, warehouse, lake),
@@ -70,26 +81,21 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:
-    calendar, read = Calendar.of(settings), columns_read(manifest)
-    start_month = project_variables()["fiscal_year_start_month"]
-    limits = Limits(settings.volume_tolerance, settings.quarantine_limit, start_month)
-    return [
-        raw_asset(
-            table,
-            calendar,
-            read[table.source, table.name],
-            limits,
-            hard_delete_limit=settings.hard_delete_limit,
-            retry_seconds=settings.retry_seconds,
-        )
-        for table in OBJECTS
-    ]
+    read, start_month = columns_read(manifest), project_variables()["fiscal_year_start_month"]
+    rules = Rules(
+        calendar=Calendar.of(settings),
+        limits=Limits(settings.volume_tolerance, settings.quarantine_limit, start_month),
+        hard_delete_limit=settings.hard_delete_limit,
+        retry_seconds=settings.retry_seconds,
+    )
+    make = {"salesforce": salesforce.raw_asset, "pipedrive": pipedrive.raw_asset}
+    return [make[table.source](table, read[table.source, table.name], rules) for table in raw_tables(settings)]
 
 
 def _quarantines(settings: Settings, lake: Lake) -> Mapping[dg.AssetCheckKey, Callable[[], Finding]]:
     return {
         dg.AssetCheckKey(asset_key(table), QUARANTINE): partial(quarantine, lake, table, settings.quarantine_limit)
-        for table in OBJECTS
+        for table in raw_tables(settings)
     }
 
 

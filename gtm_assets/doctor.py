@@ -30,6 +30,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
         Finding(True, f"The settings are read: source {settings.salesforce_source}, state in {settings.home}."),
         *_home(settings),
         *(_live(settings) if settings.salesforce_source == "live" else ()),
+        *(_pipedrive(settings) if settings.pipedrive_dir else ()),
         *(_landing(settings) if settings.is_landed else (*_partitions(settings, now), *_lake(settings))),
         *_project(),
         *_warehouse(settings),
@@ -61,6 +62,37 @@ def _live(settings: Settings) -> Iterator[Finding]:
     yield from (Finding(ok, sentence) for ok, sentence in examine(settings))
 
 
+def _pipedrive(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.lake import Lake
+    from gtm_assets.partitions import Calendar
+    from gtm_assets.sources.errors import SourceUnavailable
+    from gtm_assets.sources.pipedrive.catalog import TABLES
+    from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, check_origin
+
+    folder, calendar = ExportFolder(settings.pipedrive_dir), Calendar.of(settings)
+    try:
+        check_origin(Lake(settings.lake_dir), folder.origin)
+    except ExportError as error:
+        yield Finding(False, f"{error}.")
+    window = calendar.window(calendar.first.isoformat())
+    for table in TABLES:
+        try:
+            found = folder.extract(table, window)
+        except (ExportError, SourceUnavailable) as error:
+            yield Finding(False, f"{error}.")
+            if not folder.folder.is_dir():
+                return
+            continue
+        columns = [column.name for column in table.columns if column.api_name]
+        lacks = ", ".join(name for name in columns if name not in found.rows.columns)
+        yield Finding(
+            True,
+            f"{table.qualified_name}: {found.rows.height:,} records in {table.api_name} of "
+            f"{found.exported_at:%Y-%m-%d %H:%M} UTC; lacks {lacks or 'nothing'}.",
+        )
+        yield from (Finding(True, note) for note in found.notes)
+
+
 def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
     from gtm_assets.partitions import Calendar, PartitionError
 
@@ -74,7 +106,7 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 def _lake(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.lake import Lake, LakeError
-    from gtm_assets.sources.salesforce.catalog import OBJECTS
+    from gtm_assets.sources.raw_tables import raw_tables
 
     lake = Lake(settings.lake_dir)
     batches = lake.batches()
@@ -89,7 +121,7 @@ def _lake(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, "The lake is empty. Land and build everything: gtm run")
     elif not unreadable:
         yield Finding(True, f"The lake holds {len(batches):,} batches, all readable.")
-    for table in OBJECTS:
+    for table in raw_tables(settings):
         waiting = lake.quarantined(table).height
         if waiting:
             name = table.qualified_name

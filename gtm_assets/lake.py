@@ -207,6 +207,34 @@ class Lake:
             self._settle(table, window.key)
             return landing
 
+    def land_export(
+        self,
+        table: RawTable,
+        window: Window,
+        pages: Iterable[pl.DataFrame],
+        known_at: datetime,
+        exported_at: datetime,
+        is_snapshot: bool = False,
+        limit: float = HARD_DELETE_LIMIT,
+    ) -> Landing:
+        """Land what is new in an export, which holds records whatever their time, in the partition of ``window``.
+
+        New is a record that the lake does not have, or whose content is not that of its newest version; where the
+        table's cursor is ours (it has no name in the source), it does not count as content. The pages' cursor is
+        then ``exported_at``. A version that replaces another of the same instant gets a cursor just after it. An
+        export that is older than the newest version of a record gives that record a version of its own time.
+
+        An export may be a piece of the whole: only with ``is_snapshot`` are records that it lacks marked as
+        deleted, at ``exported_at`` and within ``limit``, as in :meth:`land_snapshot`.
+
+        Raises:
+            LakeError: as in :meth:`land_snapshot`. Nothing was landed.
+        """
+        with self._alone(table):
+            landing = _ExportLanding(self, table, window, known_at, limit, exported_at, is_snapshot).run(pages)
+            self._settle(table, window.key)
+            return landing
+
     def land_unreadable(self, table: RawTable, window: Window, reason: str, known_at: datetime) -> Landing:
         """Land an empty batch where there is none, for a partition that the source doesn't let us read now.
 
@@ -339,7 +367,12 @@ class Lake:
             frame = frame.filter(pl.col("_batch_id").is_in(list(partitions)))
             partition = pl.col("_batch_id").replace_strict(partitions, return_dtype=pl.String)
             frames.append(frame.select(*columns, partition.alias("_partition")))
-        return pl.concat(frames).collect() if frames else pl.DataFrame(schema=[*columns, "_partition"])
+        # A file may be of an older catalogue, with a column of another type.
+        return (
+            pl.concat(frames, how="vertical_relaxed").collect()
+            if frames
+            else pl.DataFrame(schema=[*columns, "_partition"])
+        )
 
     def verify(self, batch: Batch) -> None:
         """Raise where a batch's file can't be read.
@@ -584,6 +617,11 @@ class _Landing:
     def _explaining(self):
         return _explaining(self.table, self.window.key)
 
+    @property
+    def _not_of_the_record(self) -> set[str]:
+        """Columns of a page that say how a record came, so that in quarantine one record is one."""
+        return self._apart
+
     def _refuse_own_columns(self, page: pl.DataFrame) -> None:
         for name in page.columns:
             if name in LOADER_COLUMNS and name != SYNCED:
@@ -645,7 +683,7 @@ class _Landing:
             )
         rows = sorted(reasons)
         records = _to_json(page[rows])
-        told_apart_by = _to_json(page[rows].drop(self._apart, strict=False))
+        told_apart_by = _to_json(page[rows].drop(self._not_of_the_record, strict=False))
         return pl.DataFrame(
             {
                 "record_id": [None if ids is None else ids[row] for row in rows],
@@ -715,7 +753,7 @@ class _Landing:
             "_record_hash", keep="first", maintain_order=True
         )
         folder = self.lake.quarantine_dir(self.table, self.window.key)
-        for path in sorted(folder.glob("*.parquet")):
+        for path in self._quarantine_before():
             found = found.join(pl.read_parquet(path), on="_record_hash", how="anti")
         if found.is_empty():
             return
@@ -728,6 +766,10 @@ class _Landing:
         _replace(folder / f"{name}.parquet", found)
         self.quarantined = found.height
 
+    def _quarantine_before(self) -> list[Path]:
+        """The files in which a record of this landing may wait already."""
+        return sorted(self.lake.quarantine_dir(self.table, self.window.key).glob("*.parquet"))
+
 
 class _SnapshotLanding(_Landing):
     """Landing all records of a table, compared with the newest version that the lake has of each.
@@ -737,7 +779,7 @@ class _SnapshotLanding(_Landing):
 
     def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime, limit: float) -> None:
         super().__init__(lake, table, window, known_at)
-        self.limit = limit
+        self.limit, self.detected_at = limit, window.end
         self.all_have_ids = True
         self.db = duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
         self.db.execute("set TimeZone = 'UTC'")
@@ -807,17 +849,20 @@ class _SnapshotLanding(_Landing):
         self.db.execute(f"insert into {name} select * from frame")
         self.db.unregister("frame")
 
-    def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
-        key, cursor = self.table.id_column, self.table.cursor
-        keys = frame.select(pl.col(key).alias("id")).with_row_index("row")
+    def _with_newest(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The records with the cursor and the hash of the newest version that the lake has of each."""
+        keys = frame.select(pl.col(self.table.id_column).alias("id")).with_row_index("row")
         self.db.register("keys", keys.to_arrow())
         newest = self.db.sql(
             "select row, newest.cursor as newest_cursor, newest.hash as newest_hash"
             " from keys left join newest using (id) order by row"
         ).pl()
         self.db.unregister("keys")
-        frame = frame.with_columns(newest["newest_cursor"].cast(pl.Datetime("us", "UTC")), newest["newest_hash"])
-        end = pl.lit(self.window.end, pl.Datetime("us", "UTC"))
+        return frame.with_columns(newest["newest_cursor"].cast(pl.Datetime("us", "UTC")), newest["newest_hash"])
+
+    def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
+        cursor, end = self.table.cursor, pl.lit(self.window.end, pl.Datetime("us", "UTC"))
+        frame = self._with_newest(frame)
         frame = frame.filter(
             pl.col(cursor) < end,
             pl.col("newest_cursor").is_null() | (pl.col("newest_cursor") < end),
@@ -826,12 +871,12 @@ class _SnapshotLanding(_Landing):
         is_later = pl.col("newest_cursor").is_null() | (pl.col(cursor) > pl.col("newest_cursor"))
         found = frame.filter(is_later).drop("newest_cursor", "newest_hash")
         if not self.table.is_append_only:
-            restated = self._restated(frame.filter(~is_later), typed.missing_columns)
+            restated = self._detected(self._differing(frame.filter(~is_later), typed.missing_columns))
             found = pl.concat([found, restated.select(found.columns)])
         return _without(found, self._own)
 
-    def _restated(self, frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
-        """Of records whose cursor is no later than that of their newest version: those that differ, stamped."""
+    def _differing(self, frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
+        """Those of the records whose content, the cursor aside, is not that of their newest version."""
         if frame.is_empty():
             return frame
         # A page without the delete mark shows what is alive.
@@ -848,7 +893,7 @@ class _SnapshotLanding(_Landing):
             for side in (before, frame)
         ]
         is_same = contents[1].join(contents[0], on=contents[0].columns, how="left", coalesce=False)
-        return self._detected(frame.filter(is_same["hash_right"].is_null()))
+        return frame.filter(is_same["hash_right"].is_null())
 
     def _contents(self, hashes: pl.Series) -> pl.DataFrame:
         """The landed versions with these hashes, each once, in the catalogue's types."""
@@ -869,14 +914,14 @@ class _SnapshotLanding(_Landing):
 
     def _detected(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The records as versions of the time of detection."""
-        end = pl.lit(self.window.end, pl.Datetime("us", "UTC")).alias(self.table.cursor)
+        end = pl.lit(self.detected_at, pl.Datetime("us", "UTC")).alias(self.table.cursor)
         return self._hashed(frame.drop(_COMPARED, strict=False).with_columns(end))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
         if self.table.is_append_only:
             return
         alive = "not deleted and cursor < $end"
-        end = {"end": self.window.end}
+        end = {"end": self.detected_at}
         ((live,),) = self.db.execute(f"select count(*) from newest where {alive}", end).fetchall()
         gone = self.db.sql(
             f"select hash from newest anti join present using (id) where {alive} order by id", params=end
@@ -904,6 +949,57 @@ class _SnapshotLanding(_Landing):
             f"See whether the source still lets us read all records. "
             f"If they were deleted: GTM_HARD_DELETE_LIMIT=1 gtm run --full-extraction"
         )
+
+
+class _ExportLanding(_SnapshotLanding):
+    """Landing an export, compared with the newest version that the lake has of each record."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        table: RawTable,
+        window: Window,
+        known_at: datetime,
+        limit: float,
+        exported_at: datetime,
+        is_snapshot: bool,
+    ) -> None:
+        super().__init__(lake, table, window, known_at, limit)
+        self.detected_at, self.is_snapshot = exported_at.astimezone(UTC), is_snapshot
+
+    def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
+        cursor, newest = pl.col(self.table.cursor), pl.col("newest_cursor")
+        columns = frame.columns
+        frame = self._with_newest(frame)
+        known = frame.filter(newest.is_not_null())
+        found = [frame.filter(newest.is_null()).select(columns)]
+        if not self.table.is_append_only:
+            differing = self._differing(known, typed.missing_columns)
+            just_after = newest + pl.duration(microseconds=1)
+            replacing = differing.filter(cursor >= newest).with_columns(
+                pl.when(cursor == newest).then(just_after).otherwise(cursor).alias(self.table.cursor)
+            )
+            found.append(self._hashed(replacing.select(columns).drop("_version_hash")).select(columns))
+            older = differing.filter(cursor < newest).select(columns)
+            found.append(_without(older, [self._landed_hashes(older["_version_hash"])]))
+        return _without(pl.concat(found), self._own)
+
+    @property
+    def _not_of_the_record(self) -> set[str]:
+        made = {column.name for column in self.table.columns if not column.api_name}
+        return self._apart | (made - {self.table.id_column})
+
+    def _quarantine_before(self) -> list[Path]:
+        # Each export brings it again: it waits where it came first.
+        return self.lake._quarantine_files(self.table)
+
+    def _landed_hashes(self, hashes: pl.Series) -> pl.Series:
+        """Those of the version hashes that the lake has."""
+        return self._contents(hashes)["_version_hash"] if len(hashes) else hashes
+
+    def _missing_records(self) -> Iterator[pl.DataFrame]:
+        if self.is_snapshot:
+            yield from super()._missing_records()
 
 
 class _Spool:

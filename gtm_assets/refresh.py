@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -25,8 +25,11 @@ from gtm_assets.partitions import Calendar, PartitionError
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
 from gtm_assets.settings import Settings
-from gtm_assets.sources.salesforce.assets import asset_key
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.pipedrive.catalog import TABLES
+from gtm_assets.sources.pipedrive.export import ExportFolder, check_origin
+from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets.transform import LAYERS
 
 
@@ -55,13 +58,18 @@ class Outcome:
         table = Table("layer", "tables", "rows", title="gtm run", title_justify="left")
         table.columns[1].justify = table.columns[2].justify = "right"
         tables, rows = Counter(), Counter()
+        sources: dict[str, list[int]] = defaultdict(list)
         for key, count in self.rows.items():
             tables[self.layers[key]] += 1
             rows[self.layers[key]] += count
-        for layer in ("raw", *LAYERS):
+            if self.layers[key] == "raw":
+                sources[key.path[0]].append(count)
+        for source, counts in sources.items():
+            unit = "rows" if source == "salesforce" and settings.is_landed else "new versions"
+            table.add_row(f"raw: {source}", f"{len(counts):,}", f"{sum(counts):,} {unit}")
+        for layer in LAYERS:
             if tables[layer]:
-                unit = "new versions" if layer == "raw" and not settings.is_landed else "rows"
-                table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} {unit}")
+                table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} rows")
         console.print(table)
         passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
         console.print(f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed")
@@ -71,6 +79,8 @@ class Outcome:
             console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
             if self.missing:
                 console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
+        if settings.pipedrive_dir:
+            console.print(f"source     pipedrive: the export in {settings.pipedrive_dir}")
         console.print(f"seconds    {seconds:,.0f}")
         for error in self.errors:
             console.print(f"[red]error[/]      {escape(error)}")
@@ -108,50 +118,69 @@ def refresh(
         LandingError: in landing mode, the landing can't be read.
         TransformError: dbt can't parse the project.
     """
-    lake = Lake(settings.lake_dir)
+    lake, tables = Lake(settings.lake_dir), raw_tables(settings)
     if settings.is_landed:
-        if first or last or full_extraction:
+        if (first or last or full_extraction) and not tables:
             raise PartitionError(
                 "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=landed another "
                 "loader does that"
             )
         check_landing(settings)
-        keys = []
-    else:
-        keys = Calendar.of(settings).range(first, last, clock.now())
+    keys = Calendar.of(settings).range(first, last, clock.now()) if tables else []
+    if settings.pipedrive_source:
+        check_origin(lake, settings.pipedrive_source)
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
-        wanted = dict.fromkeys(OBJECTS, keys) if first or last else missing(lake, OBJECTS, keys)
+        wanted = dict.fromkeys(tables, keys) if first or last else _wanted(settings, lake, tables, keys)
         if settings.is_landed:
             console.print(f"Reading the landing {settings.landing_database}.")
-        elif not any(wanted.values()):
+        if tables and not any(wanted.values()):
             console.print("All partitions that are over have landed.")
         # Here, because the code location parses the dbt project when that has changed.
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
-        refresh = _Refresh(instance, defs, console)
+        refresh = _Refresh(instance, defs, console, tables)
         if full_extraction:
-            before = {table: [key for key in wanted[table] if key != keys[-1]] for table in OBJECTS}
-            plan = [*extractions(before), Extraction(OBJECTS, (keys[-1],))]
-            return refresh.run(plan, jobs.full_refresh, jobs.EXTRACT_ALL | jobs.REBUILD)
-        return refresh.run(extractions(wanted), jobs.refresh, jobs.REBUILD if full_refresh else {})
+            before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
+            plan = [*extractions(before), Extraction(tables, (keys[-1],))]
+            return refresh.run(plan, jobs.FULL_REFRESH, jobs.extract_all(tables) | jobs.REBUILD)
+        return refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
+
+
+def _wanted(
+    settings: Settings, lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]
+) -> dict[RawTable, list[str]]:
+    """The partitions that are missing; of a file of an export that is newer than what has landed the last one."""
+    wanted = missing(lake, tables, keys)
+    if settings.pipedrive_dir is not None:
+        export = ExportFolder(settings.pipedrive_dir)
+        for table in TABLES:
+            if not wanted[table] and export.has_news(table, lake):
+                wanted[table] = [keys[-1]]
+    return wanted
 
 
 class _Refresh:
     """The runs of one refresh and what they report."""
 
-    def __init__(self, instance: dg.DagsterInstance, defs: dg.Definitions, console: Console) -> None:
-        self.instance, self.console = instance, console
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        defs: dg.Definitions,
+        console: Console,
+        tables: Sequence[RawTable],
+    ) -> None:
+        self.instance, self.console, self.tables = instance, console, tables
         graph = defs.resolve_asset_graph()
         layers = {key: graph.get(key).tags.get("layer") for key in graph.toposorted_asset_keys}
         self.layers = {key: layer for key, layer in layers.items() if layer in ("raw", *LAYERS)}
-        self.built = list(defs.resolve_job_def(jobs.transform.name).asset_layer.executable_asset_keys)
+        self.built = list(defs.resolve_job_def(jobs.TRANSFORM).asset_layer.executable_asset_keys)
         self.outcome = Outcome(layers=self.layers)
 
-    def run(self, plan: list[Extraction], last_job: dg.JobDefinition, ops: Mapping) -> Outcome:
+    def run(self, plan: list[Extraction], last_job: str, ops: Mapping) -> Outcome:
         """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""
         partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
         with Progress(
@@ -166,14 +195,14 @@ class _Refresh:
             self.landing = self.progress.add_task("landing partitions", total=partitions)
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
-                self._follow(jobs.transform.name, run_config={"ops": ops})
+                self._follow(jobs.TRANSFORM, run_config={"ops": ops})
             for extraction in plan:
                 is_last = extraction is plan[-1]
                 raw = [asset_key(table) for table in extraction.tables]
                 # A narrowed job gets the checks of freshness too, which speak of days that are still to land.
-                whole = len(raw) == len(OBJECTS)
+                whole = len(raw) == len(self.tables)
                 self._follow(
-                    last_job.name if is_last else jobs.extract.name,
+                    last_job if is_last else jobs.EXTRACT,
                     partitions=extraction.partitions,
                     assets=None if whole else [*raw, *self.built] if is_last else raw,
                     run_config={"ops": ops} if is_last else None,

@@ -124,6 +124,7 @@ def cause_of(error: SerializableErrorInfo, traceback: bool = True) -> str:
 _OWN_ERRORS = {
     "BudgetReached",
     "CredentialsRefused",
+    "ExportError",
     "LakeError",
     "LandingError",
     "PartitionError",

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the organisation's daily API limit at which the platform stops, whoever used it.",
     )
+    pipedrive_dir: Path | None = Field(
+        default=None,
+        description="Folder with the CSV files of a Pipedrive export. Default: with the synthetic org a synthetic "
+        "export, else none. Relative to the project.",
+    )
     start_date: date = Field(
         default=date(2026, 9, 1),
         description="Key of the first daily partition; it also holds all history before it.",
@@ -189,7 +194,7 @@ class Settings(BaseSettings):
         default=3, ge=2, description="Checks that fail at a time and are told as one critical alert."
     )
 
-    @field_validator("home", "landing_database", "alert_matrix")
+    @field_validator("home", "landing_database", "pipedrive_dir", "alert_matrix")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and (PROJECT_DIR / value.expanduser()).resolve()
@@ -261,6 +266,13 @@ class Settings(BaseSettings):
     def is_landed(self) -> bool:
         """Whether raw tables are those of a landing that another loader fills, and not the lake's."""
         return self.salesforce_source == "landed"
+
+    @property
+    def pipedrive_source(self) -> Literal["export", "synthetic"] | None:
+        """Where Pipedrive's records come from. Made-up ones never go beside those of a real organisation."""
+        if self.pipedrive_dir is not None:
+            return "export"
+        return "synthetic" if self.salesforce_source == "synthetic" else None
 
     @property
     def last_partition(self) -> date | None:

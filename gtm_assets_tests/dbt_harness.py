@@ -24,6 +24,7 @@ from dbt.contracts.graph.manifest import Manifest
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar, boundary
 from gtm_assets.settings import PROJECT_DIR
+from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
@@ -31,6 +32,8 @@ DBT_DIR = PROJECT_DIR / "gtm_dbt"
 CALENDAR = Calendar(date(2026, 1, 1), date(2026, 3, 31))
 CREATED = datetime(2025, 12, 1, tzinfo=UTC)
 TABLES: dict[str, RawTable] = {table.name: table for table in OBJECTS}
+PIPEDRIVE: dict[str, RawTable] = {table.qualified_name: table for table in PIPEDRIVE_TABLES}
+"""Pipedrive's tables by their qualified names, such as ``pipedrive.activity``."""
 BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition"})
 """Columns that say how a row came, not what it says."""
 
@@ -45,13 +48,20 @@ class BuildError(AssertionError):
 class Home:
     """A state folder: a lake to land in and a warehouse that dbt builds from it."""
 
-    def __init__(self, path: Path, manifest: Manifest | None = None, landing: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest | None = None,
+        landing: Path | None = None,
+        without: str = "",
+    ) -> None:
         """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed.
 
-        With ``landing`` it is built from that file's schema ``gtm_raw`` in place of the lake.
+        With ``landing`` it is built from that file's schema ``gtm_raw`` in place of the lake; ``without`` names
+        a source that is off.
         """
         path.mkdir(parents=True, exist_ok=True)
-        self.path, self.manifest, self.landing = path, manifest, landing
+        self.path, self.manifest, self.landing, self.without = path, manifest, landing, without
         self.lake = Lake(path / "lake")
 
     def twin(self, name: str) -> Home:
@@ -69,8 +79,11 @@ class Home:
         *records: Mapping[str, object],
         known_at: datetime | None = None,
     ) -> Landing:
-        """Land the records as what an extraction of the partition found, seen at its end."""
-        raw_table = TABLES[table] if isinstance(table, str) else table
+        """Land the records as what an extraction of the partition found, seen at its end.
+
+        A table may be named: Salesforce's as ``account``, Pipedrive's as ``pipedrive.activity``.
+        """
+        raw_table = (TABLES | PIPEDRIVE)[table] if isinstance(table, str) else table
         window = CALENDAR.window(partition)
         return self.lake.land(raw_table, window, [as_page(records)], known_at or window.end)
 
@@ -88,6 +101,7 @@ class Home:
         source = {
             "GTM_SALESFORCE_SOURCE": "landed" if self.landing else "synthetic",
             "GTM_LANDING_DATABASE": str(self.landing or ""),
+            "DBT_SOURCES_OFF": self.without,
         }
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
             try:
@@ -239,7 +253,7 @@ def opportunity(number: int, modified: datetime, **changes: object) -> dict[str,
 def empty_tables(home: Home, *names: str) -> None:
     """Land the first partition of tables in which nothing was found."""
     for name in names:
-        if not home.lake.batches(TABLES[name]):
+        if not home.lake.batches((TABLES | PIPEDRIVE)[name]):
             home.land(name, partition(1))
 
 

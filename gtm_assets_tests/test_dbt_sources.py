@@ -1,30 +1,35 @@
-"""The dbt source files say what the catalogue says."""
+"""The dbt source files say what the catalogues say."""
 
+import pytest
 import yaml
 
-from gtm_assets.sources.dbt_sources import SALESFORCE_SOURCES, salesforce_source_file
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.dbt_sources import SOURCES, source_file, source_path
 
 
-def test_the_committed_source_file_is_the_catalogue():
-    assert SALESFORCE_SOURCES.read_text(encoding="utf-8") == salesforce_source_file(), "run: make sources"
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_committed_source_file_is_the_catalogue(source):
+    assert source_path(source).read_text(encoding="utf-8") == source_file(source), "run: make sources"
 
 
-def test_the_source_file_names_each_table_with_its_raw_asset():
-    (source,) = yaml.safe_load(salesforce_source_file())["sources"]
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_source_file_names_each_table_with_its_raw_asset(source):
+    (entry,) = yaml.safe_load(source_file(source))["sources"]
 
-    keys = [table["config"]["meta"]["dagster"]["asset_key"] for table in source["tables"]]
-    assert keys == [["salesforce", table.name] for table in OBJECTS]
+    keys = [table["config"]["meta"]["dagster"]["asset_key"] for table in entry["tables"]]
+    assert keys == [[source, table.name] for table in SOURCES[source][1]]
 
 
-def test_the_source_file_says_the_tier_of_personal_data():
-    (source,) = yaml.safe_load(salesforce_source_file())["sources"]
+@pytest.mark.parametrize(
+    ("source", "column"), [("salesforce", ("contact", "email")), ("pipedrive", ("users", "email"))]
+)
+def test_the_source_file_says_the_tier_of_personal_data(source, column):
+    (entry,) = yaml.safe_load(source_file(source))["sources"]
 
     tiers = {
         (table["name"], column["name"]): column["config"]["meta"]["pii"]
-        for table in source["tables"]
+        for table in entry["tables"]
         for column in table["columns"]
         if "pii" in column.get("config", {}).get("meta", {})
     }
-    assert tiers == {(t.name, c.name): c.pii.value for t in OBJECTS for c in t.columns if c.pii}
-    assert tiers["contact", "email"] == "confidential"
+    assert tiers == {(t.name, c.name): c.pii.value for t in SOURCES[source][1] for c in t.columns if c.pii}
+    assert tiers[column] == "confidential"

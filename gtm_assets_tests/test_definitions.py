@@ -3,13 +3,17 @@
 import dagster as dg
 import pytest
 
-from gtm_assets.automation import jobs
+from gtm_assets.automation.jobs import Jobs
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.definitions import definitions
 from gtm_assets.exposures import GROUP as DASHBOARDS
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.pipedrive.catalog import TABLES
+from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+RAW = (*OBJECTS, *TABLES)
 
 
 @pytest.fixture(scope="module")
@@ -26,24 +30,24 @@ def test_the_code_location_loads(defs):
     dg.Definitions.validate_loadable(defs)
 
 
-def test_every_object_is_a_partitioned_asset_of_an_op_of_its_own(defs, graph):
+def test_every_raw_table_is_a_partitioned_asset_of_an_op_of_its_own(defs, graph):
     ops = set()
-    for table in OBJECTS:
-        node = graph.get(dg.AssetKey(["salesforce", table.name]))
+    for table in RAW:
+        node = graph.get(dg.AssetKey([table.source, table.name]))
         ops.add(node.assets_def.op.name)
         assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
         assert (node.partitions_def.hour_offset, node.partitions_def.minute_offset) == (21, 49)
         assert node.backfill_policy.max_partitions_per_run == 31
-        assert node.group_name == "salesforce_raw"
-        assert node.kinds == {"salesforce", "parquet"}
+        assert node.group_name == f"{table.source}_raw"
+        assert node.kinds == {table.source, "parquet"}
         assert node.description and node.owners and node.tags["layer"] == "raw"
-    assert len(ops) == len(OBJECTS) == 25
+    assert len(ops) == len(RAW) == 25 + 6
 
 
 def test_a_dbt_source_and_its_raw_table_are_one_node(graph):
-    for table in OBJECTS:
-        children = graph.get(dg.AssetKey(["salesforce", table.name])).child_keys
-        assert dg.AssetKey(["gtm_staging", f"base_salesforce__{table.name}"]) in children
+    for table in RAW:
+        children = graph.get(dg.AssetKey([table.source, table.name])).child_keys
+        assert dg.AssetKey(["gtm_staging", f"base_{table.source}__{table.name}"]) in children
 
 
 def test_no_asset_stands_alone_and_every_model_comes_from_a_source_or_a_seed(graph):
@@ -66,7 +70,7 @@ def test_core_and_mart_reach_the_published_file(graph):
 def test_groups_are_the_layers(graph):
     for key in graph.toposorted_asset_keys:
         node, layer = graph.get(key), graph.get(key).tags["layer"]
-        assert node.group_name == ("salesforce_raw" if layer == "raw" else layer)
+        assert node.group_name == (f"{key.path[0]}_raw" if layer == "raw" else layer)
 
 
 def test_every_built_asset_says_what_it_is_and_has_its_columns_described(graph):
@@ -102,8 +106,8 @@ def test_the_jobs_cover_the_graph(defs, graph):
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
     assert keys["measure"] == {SERVICE_LEVELS}
-    assert len(layers["measure"].asset_graph.asset_check_keys) == 1 + sum(table.busy for table in OBJECTS)
-    assert jobs.extract.description and jobs.transform.description and jobs.refresh.description
+    assert len(layers["measure"].asset_graph.asset_check_keys) == 1 + sum(table.busy for table in RAW)
+    assert all(job.description for job in Jobs.of(RAW).all)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +141,7 @@ def test_in_landing_mode_all_that_is_built_is_checked_and_nothing_of_a_landing(l
     # A landing has no days of ours that could be late.
     of_days = {check for check in left_out if check.asset_key in (PUBLISHED, SERVICE_LEVELS)}
     assert {check.name for check in of_days} == {"published_on_time", "service_level_met"}
-    assert {check.asset_key.path[0] for check in left_out - of_days} == {"salesforce"}
+    assert {check.asset_key.path[0] for check in left_out - of_days} == {"salesforce", "pipedrive"}
 
 
 def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
@@ -153,13 +157,13 @@ def test_the_jobs_make_every_check_but_those_of_freshness(defs, graph):
     left_out = {check for check in graph.asset_check_keys - made if check.asset_key != SERVICE_LEVELS}
 
     assert {check.name for check in left_out} == {"landed_on_time", "published_on_time", "source_is_fresh"}
-    assert len(left_out) == len(OBJECTS) + 1 + sum(table.busy for table in OBJECTS)
+    assert len(left_out) == len(RAW) + 1 + sum(table.busy for table in RAW)
 
 
 def test_the_config_of_a_full_refresh_fits_its_job(defs):
     job = defs.resolve_job_def("full_refresh")
 
-    dg.validate_run_config(job, {"ops": jobs.EXTRACT_ALL | jobs.REBUILD})
+    dg.validate_run_config(job, Jobs.of(RAW).full_config)
 
 
 def test_schedules_and_sensors_are_offered_and_off_on_a_closed_calendar(defs):
@@ -167,3 +171,44 @@ def test_schedules_and_sensors_are_offered_and_off_on_a_closed_calendar(defs):
 
     for name in ("extract_daily", "full_refresh_weekly", "transform_when_landed", "catch_up"):
         assert offered[name] == "STOPPED"
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({}, "synthetic"),
+        ({"GTM_PIPEDRIVE_DIR": "/nowhere"}, "export"),
+        ({"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb"}, None),
+        (
+            {
+                "GTM_SALESFORCE_SOURCE": "landed",
+                "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb",
+                "GTM_PIPEDRIVE_DIR": "/nowhere",
+            },
+            "export",
+        ),
+        (
+            {
+                "GTM_SALESFORCE_SOURCE": "live",
+                "GTM_SALESFORCE_INSTANCE_URL": "http://127.0.0.1:1",
+                "GTM_SALESFORCE_CLIENT_ID": "id",
+                "GTM_SALESFORCE_CLIENT_SECRET": "secret",
+            },
+            None,
+        ),
+    ],
+    ids=["default", "a folder", "landed", "landed and a folder", "live"],
+)
+def test_made_up_deals_never_go_beside_those_of_a_real_organisation(tmp_path, given, source):
+    settings = load_settings({"GTM_HOME": str(tmp_path)} | given)
+
+    found = definitions(settings)
+
+    dg.Definitions.validate_loadable(found)
+    landed = {t.name for t in raw_tables(settings) if t.source == "pipedrive"}
+    executable = found.resolve_asset_graph().executable_asset_keys
+    assert settings.pipedrive_source == source
+    assert {key.path[1] for key in executable if key.path[0] == "pipedrive"} == landed
+    assert landed == ({t.name for t in TABLES} if source else set())
+    jobs = {job.name for job in found.jobs}
+    assert ("extract" in jobs) == bool(raw_tables(settings))

@@ -187,6 +187,7 @@ def test_old_history_that_the_source_purges_is_kept(lake):
         DEALS,
         columns=(*DEALS.columns, Column("created_date", ColumnType.TIMESTAMP, "Test column.", "")),
         cursor="created_date",
+        is_append_only=True,
     )
     records = [deal(n, created_date="2026-01-05T00:00:00Z") for n in (1, 2)]
     land(lake, page(*records), table=history)

@@ -23,7 +23,8 @@ from gtm_assets.publish import (
     verdicts,
 )
 from gtm_assets.sources.errors import NotReadable
-from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, readable
+from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK, readable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.warehouse import Warehouse
 

@@ -14,7 +14,8 @@ from gtm_assets.checks.raw import DRIFT, QUARANTINE, VALUES, VOLUME, Limits
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.salesforce.assets import READABLE_CHECK, asset_key, raw_asset
+from gtm_assets.sources.raw_asset import Rules, asset_key
+from gtm_assets.sources.salesforce.assets import READABLE_CHECK, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 CONTACT = next(table for table in OBJECTS if table.name == "contact")
@@ -70,7 +71,7 @@ def land(
 ) -> dg.ExecuteInProcessResult:
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
     return dg.materialize(
-        [raw_asset(CONTACT, CALENDAR, READ, LIMITS, retry_seconds=0)],
+        [raw_asset(CONTACT, READ, Rules(CALENDAR, LIMITS, retry_seconds=0))],
         instance=instance,
         resources={"org": org, "lake": lake},
         partition_key=None if last else first,

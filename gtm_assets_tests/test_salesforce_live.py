@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live import extraction, org
 from gtm_assets.sources.salesforce.live.examination import examine

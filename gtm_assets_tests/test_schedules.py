@@ -8,15 +8,18 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import all_sensors
 from gtm_assets.definitions import definitions
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 OPEN = {"GTM_START_DATE": "2026-01-01", "GTM_END_DATE": "open"}
 CALENDAR = Calendar(date(2026, 1, 1), None)
+JOBS = Jobs.of(OBJECTS)
 EXTRACTIONS, WEEKLY = "extract_daily", "full_refresh_weekly"
 
 
@@ -81,7 +84,8 @@ def test_each_sunday_everything_is_extracted_and_rebuilt_after_the_daily_run(sch
     assert run.partition_key == "2026-03-07"
     assert run.run_config["ops"]["salesforce__task"] == {"config": {"full": True}}
     assert run.run_config["ops"]["build_models"] == {"config": {"full_refresh": True}}
-    assert len(run.run_config["ops"]) == 26
+    assert run.run_config["ops"]["pipedrive__activity"] == {"config": {"full": True}}
+    assert len(run.run_config["ops"]) == 25 + 6 + 1
 
 
 def test_no_weekly_run_before_a_partition_is_over(schedules):
@@ -94,7 +98,10 @@ def test_no_weekly_run_before_a_partition_is_over(schedules):
 def test_automation_is_on_by_itself_only_on_an_open_calendar_of_the_synthetic_org(tmp_path, end, status):
     settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_END_DATE": end})
 
-    parts = [*all_schedules(settings), *all_sensors(settings, CALENDAR, Lake(tmp_path), {})]
+    parts = [
+        *all_schedules(settings, JOBS),
+        *all_sensors(settings, CALENDAR, Lake(tmp_path), {}, OBJECTS, JOBS),
+    ]
 
     assert {part.name: part.default_status.value for part in parts} == {
         EXTRACTIONS: status,

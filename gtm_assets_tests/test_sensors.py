@@ -8,6 +8,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from gtm_assets import clock
+from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.sensors import all_sensors, missed, transformation
 from gtm_assets.instance import job_origin
 from gtm_assets.lake import Lake
@@ -16,7 +17,7 @@ from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import BATCHES, batches_digest
 from gtm_assets.runs import range_tags
 from gtm_assets.settings import PROJECT_DIR, load_settings
-from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 CALENDAR = Calendar(date(2026, 3, 1), None)
@@ -85,7 +86,7 @@ def report(instance, passed: bool, severity=dg.AssetCheckSeverity.ERROR) -> None
 
 
 def transform(instance, lake, now: datetime = READY):
-    return transformation(instance, CALENDAR, lake, {CHECK: True}, now)
+    return transformation(instance, CALENDAR, lake, OBJECTS, {CHECK: True}, now)
 
 
 # -- the transformation ----------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_nothing_is_built_before_a_partition_is_over(instance, lake):
 
 
 def catch_up(instance, lake, now: datetime, cursor: str | None = None):
-    return missed(instance, CALENDAR, lake, now, cursor)
+    return missed(instance, CALENDAR, lake, OBJECTS, now, cursor)
 
 
 def asked(result) -> list[tuple[str, str, int]]:
@@ -309,7 +310,9 @@ def test_the_sensors_ask_the_platforms_clock_and_end_dead_runs(instance, lake, m
     dead = begin(instance, **{"gtm/process": "nowhere/1/0"})
     monkeypatch.setattr("gtm_assets.instance.is_alive", lambda tag: False)
     settings = load_settings({"GTM_HOME": str(lake.root.parent), "GTM_END_DATE": "open"})
-    transform_when_landed, catch_up = all_sensors(settings, CALENDAR, lake, {CHECK: True})
+    transform_when_landed, catch_up = all_sensors(
+        settings, CALENDAR, lake, {CHECK: True}, OBJECTS, Jobs.of(OBJECTS)
+    )
 
     with dg.build_sensor_context(instance=instance) as context:
         built = transform_when_landed.evaluate_tick(context)

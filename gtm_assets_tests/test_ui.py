@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.transform import layer_of
 from gtm_assets_tests.browser import PATIENCE, Server, free_port, kill
@@ -24,6 +25,7 @@ GROUPS = [
     "intermediate",
     "mart",
     "operations",
+    "pipedrive_raw",
     "published",
     "salesforce_raw",
     "seeds",
@@ -64,7 +66,7 @@ def expected_groups() -> dict[str, str]:
         for node in manifest["nodes"].values()
         if node["resource_type"] in ("model", "seed", "snapshot")
     }
-    raw = {f"salesforce/{table.name}": "salesforce_raw" for table in OBJECTS}
+    raw = {f"{table.source}/{table.name}": f"{table.source}_raw" for table in (*OBJECTS, *TABLES)}
     exposures = [exposure["name"] for exposure in manifest["exposures"].values()]
     dashboards = {f"dashboards/{name}": "dashboards" for name in exposures if name != "published_file"}
     own = {"published/gtm": "published", "operations/service_levels": "operations"}
@@ -85,7 +87,8 @@ def test_graphql_answers_and_the_code_location_is_loaded(server):
 
 def test_every_asset_is_listed_in_its_group(nodes):
     assert {key: node["groupName"] for key, node in nodes.items()} == expected_groups()
-    assert sum(node["groupName"] == "salesforce_raw" for node in nodes.values()) == 25
+    groups = Counter(node["groupName"] for node in nodes.values())
+    assert (groups["salesforce_raw"], groups["pipedrive_raw"]) == (25, 6)
     assert all(node["isMaterializable"] == (node["groupName"] != "dashboards") for node in nodes.values())
 
 
@@ -101,8 +104,9 @@ def test_the_graph_leads_from_the_raw_table_to_the_published_file(nodes):
 
     for parent, child in pairwise(way):
         assert parent in parents[child]
-    for table in OBJECTS:
-        assert f"salesforce/{table.name}" in parents[f"gtm_staging/base_salesforce__{table.name}"]
+    for table in (*OBJECTS, *TABLES):
+        base = f"gtm_staging/base_{table.source}__{table.name}"
+        assert f"{table.source}/{table.name}" in parents[base]
     with_neighbours = {key for key in parents if parents[key]} | set().union(*parents.values())
     assert with_neighbours == set(nodes)
 

@@ -20,7 +20,7 @@ from gtm_assets.instance import job_origin, prepare_home
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import PROJECT_DIR, Settings, load_settings
-from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.browser import Server, free_port

@@ -27,8 +27,8 @@ from gtm_assets.instance import PROCESS_TAG
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.transform import DbtBuild
@@ -160,11 +160,11 @@ class Week:
         """Leave behind what a run leaves whose process was killed while it landed a table. Returns its id."""
         (location,) = self._d.workspace.create_request_context().code_locations
         (repository,) = location.get_repositories().values()
-        known = repository.get_full_job(jobs.extract.name)
+        known = repository.get_full_job(jobs.EXTRACT)
         only = frozenset({asset_key(table)})
         with self.standing_still() as instance:
             run = instance.create_run_for_job(
-                self._d.repository.get_job(jobs.extract.name).get_subset(asset_selection=only),
+                self._d.repository.get_job(jobs.EXTRACT).get_subset(asset_selection=only),
                 status=DagsterRunStatus.STARTED,
                 tags={
                     PROCESS_TAG: f"{socket.gethostname()}/4194305/1",
@@ -336,7 +336,7 @@ def _sunday_a_missed_day_is_caught_up_across_the_change_to_summer_time(week: Wee
 
     week.org.troubles = {"contact": mended}
     # The schedule lands the newest day, in which the contacts are not mended yet, and the sensor the missed one.
-    assert week.at(8, 21, 49) == ["extract 2026-03-07 failed", "measure ok", "extract 2026-03-06 of 25 ok"]
+    assert week.at(8, 21, 49) == ["extract 2026-03-07 failed", "measure ok", "extract 2026-03-06 of 31 ok"]
     assert week.at(8, 22, 0) == ["transform ok"]
     assert week.at(8, 22, 30) == ["full_refresh 2026-03-07 ok"]
     assert week.at(8, 23, 30) == ["measure ok"]
@@ -401,7 +401,7 @@ def _tuesday_a_table_is_down_and_another_lost_a_column(week: Week, usual: dict[s
     assert week.at(10, 21, 49) == ["extract 2026-03-09 failed"]
     assert week.org.asked.count(("opportunity", "2026-03-09")) == 3
     assert week.at(10, 22, 0) == []
-    assert "waits for 1 of 25 tables: opportunity" in week.skipped_because("transform_when_landed")
+    assert "waits for 1 of 31 tables: opportunity" in week.skipped_because("transform_when_landed")
     assert week.at(10, 22, 19) == []
     assert week.at(10, 22, 49) == ["extract 2026-03-09 of 1 failed"]
     assert week.told() == [

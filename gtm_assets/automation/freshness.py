@@ -24,8 +24,8 @@ from gtm_assets.lake import Lake
 from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
 from gtm_assets.publish import ASSET_KEY as PUBLISHED_ASSET
 from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.sources.salesforce.assets import asset_key
 
 
 class Freshness:

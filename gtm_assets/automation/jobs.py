@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import dagster as dg
 
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
@@ -9,58 +13,101 @@ from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.sources.salesforce.assets import asset_key
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.transform import BUILD_OP, LAYERS
 
-# Freshness is not theirs to check: while a backfill runs, days are missing.
-FRESHNESS = dg.AssetSelection.checks(
-    *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in OBJECTS),
-    dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
-)
-SOURCE_FRESHNESS = dg.AssetSelection.checks(
-    *(dg.AssetCheckKey(asset_key(table), SOURCE_IS_FRESH) for table in OBJECTS if table.busy)
-)
-RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS - SOURCE_FRESHNESS
-_BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
-BUILT = _BUILT - FRESHNESS
-
+EXTRACT, TRANSFORM, REFRESH, FULL_REFRESH = "extract", "transform", "refresh", "full_refresh"
+LANDING = frozenset({EXTRACT, REFRESH, FULL_REFRESH})
+"""Names of the jobs that land."""
+TRANSFORMING = (TRANSFORM, REFRESH, FULL_REFRESH)
+"""Names of the jobs that build and publish."""
 REBUILD = {BUILD_OP: {"config": {"full_refresh": True}}}
 """Config of the ops that rebuilds every model from the whole lake."""
-EXTRACT_ALL = {f"{table.source}__{table.name}": {"config": {"full": True}} for table in OBJECTS}
-"""Config of the ops that takes every record of every table."""
 
-extract = dg.define_asset_job(
-    "extract",
-    selection=RAW,
-    description="Land partitions of every raw table. Builds nothing.",
-)
-transform = dg.define_asset_job(
-    "transform",
-    selection=BUILT,
-    description="Build what the lake holds and the warehouse has not consumed, prove it and publish it.",
-)
-transform_landing = dg.define_asset_job(
-    "transform",
-    selection=_BUILT | SOURCE_FRESHNESS,
-    description="Build what the landing holds, prove it and publish it.",
-)
-refresh = dg.define_asset_job(
-    "refresh",
-    selection=RAW | BUILT,
-    description="Land partitions of every raw table, then build, prove and publish.",
-)
-full_refresh = dg.define_asset_job(
-    "full_refresh",
-    selection=RAW | BUILT,
-    config={"ops": {**EXTRACT_ALL, **REBUILD}},
-    description="Compare every raw table with all records of the source, which finds hard deletes and changed "
-    "formula fields, then rebuild every model, prove and publish.",
-)
-measure = dg.define_asset_job(
-    "measure",
-    selection=dg.AssetSelection.assets(SERVICE_LEVELS) | SOURCE_FRESHNESS,
-    description="Measure how the last 30 days kept the service levels, and ask dbt how fresh the sources are.",
-)
-TRANSFORMING = (transform, refresh, full_refresh)
-"""The jobs that build and publish."""
+
+def extract_all(tables: Sequence[RawTable]) -> dict[str, Any]:
+    """Config of the ops that takes every record of every table."""
+    return {f"{table.source}__{table.name}": {"config": {"full": True}} for table in tables}
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of one code location."""
+
+    extract: Any
+    transform: Any
+    refresh: Any
+    full_refresh: Any
+    measure: Any
+    full_config: Mapping[str, Any]
+    """Config of the full refresh."""
+
+    @classmethod
+    def of(cls, tables: Sequence[RawTable], landed: Sequence[RawTable] = ()) -> Jobs:
+        """The jobs that land these tables and build all models.
+
+        ``landed`` are the tables of a landing that another loader fills: it has no days of ours that could be
+        late, and how fresh it is is asked with each build.
+        """
+        source_freshness = _source_freshness(landed or tables)
+        # Freshness is not theirs to check: while a backfill runs, days are missing.
+        freshness = dg.AssetSelection.checks(
+            *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in tables),
+            dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
+        )
+        if landed:
+            raw, built = _raw(tables), _BUILT | source_freshness
+        else:
+            raw, built = _raw(tables) - freshness - source_freshness, _BUILT - freshness
+        full_config = {"ops": {**extract_all(tables), **REBUILD}}
+        return cls(
+            extract=dg.define_asset_job(
+                EXTRACT,
+                selection=raw,
+                description="Land partitions of every raw table. Builds nothing.",
+            ),
+            transform=dg.define_asset_job(
+                TRANSFORM,
+                selection=built,
+                description="Build what the lake holds and the warehouse has not consumed, prove it and publish "
+                "it.",
+            ),
+            refresh=dg.define_asset_job(
+                REFRESH,
+                selection=raw | built,
+                description="Land partitions of every raw table, then build, prove and publish.",
+            ),
+            full_refresh=dg.define_asset_job(
+                FULL_REFRESH,
+                selection=raw | built,
+                config=full_config,
+                description="Compare every raw table with all records of the source, which finds hard deletes "
+                "and changed formula fields, then rebuild every model, prove and publish.",
+            ),
+            measure=dg.define_asset_job(
+                "measure",
+                selection=dg.AssetSelection.assets(SERVICE_LEVELS) | source_freshness,
+                description="Measure how the last 30 days kept the service levels, and ask dbt how fresh the "
+                "sources are.",
+            ),
+            full_config=full_config,
+        )
+
+    @property
+    def all(self) -> list[Any]:
+        """All of them."""
+        return [self.transform, self.refresh, self.full_refresh, self.extract, self.measure]
+
+
+_BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
+
+
+def _raw(tables: Sequence[RawTable]) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*(asset_key(table) for table in tables))
+
+
+def _source_freshness(tables: Sequence[RawTable]) -> dg.AssetSelection:
+    return dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(asset_key(table), SOURCE_IS_FRESH) for table in tables if table.busy)
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from gtm_assets.automation import jobs, schedules, sensors
+from gtm_assets.automation import schedules, sensors
 from gtm_assets.automation.freshness import (
     Freshness,
     freshness_checks,
@@ -15,13 +15,15 @@ from gtm_assets.automation.freshness import (
     landing_deadline,
     publishing_deadline,
 )
+from gtm_assets.automation.jobs import TRANSFORMING, Jobs
 from gtm_assets.checks.built import discrepancies
 from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake import Lake
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
-from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 
@@ -32,28 +34,32 @@ def automation(
 
     A landing has no days of ours: it is built by the clock, and its freshness is its loader's.
     """
+    tables = raw_tables(settings)
     if settings.is_landed:
-        sources = source_freshness_checks(settings, manifest)
+        jobs = Jobs.of(tables, landed=OBJECTS)
         return dg.Definitions(
-            asset_checks=[sources], jobs=[jobs.transform_landing], schedules=schedules.of_a_landing()
+            asset_checks=[source_freshness_checks(settings, manifest)],
+            jobs=[jobs.transform, *([jobs.refresh, jobs.full_refresh, jobs.extract] if tables else [])],
+            schedules=schedules.of_a_landing(jobs, lands=bool(tables)),
         )
-    freshness = Freshness(settings, lake, OBJECTS)
+    jobs = Jobs.of(tables)
+    freshness = Freshness(settings, lake, tables)
     levels = service_levels_asset(
         freshness.calendar,
-        {asset_key(table): table.qualified_name for table in OBJECTS},
+        {asset_key(table): table.qualified_name for table in tables},
         PUBLISHED,
         discrepancies(checks),
-        [job.name for job in jobs.TRANSFORMING],
+        list(TRANSFORMING),
         landing_deadline(settings),
         publishing_deadline(settings),
     )
     return dg.Definitions(
         assets=[levels],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
-        jobs=[*jobs.TRANSFORMING, jobs.extract, jobs.measure],
-        schedules=schedules.all_schedules(settings),
+        jobs=jobs.all,
+        schedules=schedules.all_schedules(settings, jobs),
         sensors=[
-            *sensors.all_sensors(settings, freshness.calendar, lake, checks),
+            *sensors.all_sensors(settings, freshness.calendar, lake, checks, tables, jobs),
             freshness_sensor(settings, freshness),
         ],
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from gtm_assets.automation import jobs
+from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
 from gtm_assets.partitions import TIMEZONE, Calendar
 from gtm_assets.settings import Settings
@@ -27,26 +27,34 @@ def on_by_default(settings: Settings) -> bool:
     return settings.last_partition is None and settings.salesforce_source == "synthetic"
 
 
-def all_schedules(settings: Settings) -> Sequence:
+def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
     """The schedules."""
     status = dg.DefaultScheduleStatus.RUNNING if on_by_default(settings) else dg.DefaultScheduleStatus.STOPPED
     return [
-        # The partitions' own boundary is its time: at the tick, in summer and winter, the newest one is over.
-        dg.build_schedule_from_partitioned_job(
-            jobs.extract,
-            name="extract_daily",
-            description="Land the partition that ends at this moment.",
-            default_status=status,
-            tags=REPEATED_WHEN_KILLED,
-        ),
-        _weekly(Calendar.of(settings), status),
+        _extraction(jobs, status),
+        _weekly(Calendar.of(settings), status, jobs),
         _daily(MEASURED, jobs.measure, status),
     ]
 
 
-def of_a_landing() -> Sequence:
-    """The schedule of a landing that another loader fills. Off: only its owner knows when it is filled."""
-    return [_daily(TRANSFORMED, jobs.transform_landing, dg.DefaultScheduleStatus.STOPPED)]
+def of_a_landing(jobs: Jobs, lands: bool) -> Sequence:
+    """The schedules of a landing that another loader fills. Off: only its owner knows when it is filled.
+
+    ``lands`` says whether another source is extracted beside it.
+    """
+    off = dg.DefaultScheduleStatus.STOPPED
+    return [_daily(TRANSFORMED, jobs.transform, off), *([_extraction(jobs, off)] if lands else [])]
+
+
+def _extraction(jobs: Jobs, status: dg.DefaultScheduleStatus):
+    # The partitions' own boundary is its time: at the tick, in summer and winter, the newest one is over.
+    return dg.build_schedule_from_partitioned_job(
+        jobs.extract,
+        name="extract_daily",
+        description="Land the partition that ends at this moment.",
+        default_status=status,
+        tags=REPEATED_WHEN_KILLED,
+    )
 
 
 def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
@@ -60,7 +68,7 @@ def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefin
     )
 
 
-def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs) -> dg.ScheduleDefinition:
     @dg.schedule(
         name="full_refresh_weekly",
         cron_schedule=WEEKLY,
@@ -76,7 +84,7 @@ def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus) -> dg.Schedule
             return dg.SkipReason("No partition is over yet.")
         return dg.RunRequest(
             partition_key=over[-1],
-            run_config={"ops": jobs.EXTRACT_ALL | jobs.REBUILD},
+            run_config=jobs.full_config,
             tags=REPEATED_WHEN_KILLED,
         )
 

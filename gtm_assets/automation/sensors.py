@@ -22,7 +22,7 @@ from dagster._core.storage.tags import (
 )
 
 from gtm_assets import clock
-from gtm_assets.automation import jobs
+from gtm_assets.automation.jobs import LANDING, Jobs
 from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
 from gtm_assets.automation.schedules import on_by_default
 from gtm_assets.instance import end_dead_runs
@@ -32,9 +32,8 @@ from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import BATCHES, batches_digest, verdicts
 from gtm_assets.runs import Extraction, extractions, missing, range_tags
 from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.sources.salesforce.assets import asset_key
-from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 GRACE = timedelta(minutes=10)
 """The transformation of a day waits so long after its end, as the daily extraction takes its time."""
@@ -51,16 +50,20 @@ _UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-_RAW_KEYS = {asset_key(table): table for table in OBJECTS}
-_LANDING_JOBS = {jobs.extract.name, jobs.refresh.name, jobs.full_refresh.name}
 
 
 def all_sensors(
-    settings: Settings, calendar: Calendar, lake: Lake, checks: Mapping[dg.AssetCheckKey, bool]
+    settings: Settings,
+    calendar: Calendar,
+    lake: Lake,
+    checks: Mapping[dg.AssetCheckKey, bool],
+    tables: Sequence[RawTable],
+    jobs: Jobs,
 ) -> Sequence[dg.SensorDefinition]:
-    """The sensors. ``checks`` are all checks, each with whether it is blocking."""
+    """The sensors. ``checks`` are all checks, each with whether it is blocking; ``tables`` are those landed."""
+    raw = {asset_key(table) for table in tables}
     status = dg.DefaultSensorStatus.RUNNING if on_by_default(settings) else dg.DefaultSensorStatus.STOPPED
-    blocking = {key: True for key, is_blocking in checks.items() if is_blocking and key.asset_key in _RAW_KEYS}
+    blocking = {key: True for key, is_blocking in checks.items() if is_blocking and key.asset_key in raw}
 
     @dg.sensor(
         job=jobs.transform,
@@ -70,7 +73,7 @@ def all_sensors(
     )
     def transform_when_landed(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         end_dead_runs(context.instance)
-        return transformation(context.instance, calendar, lake, blocking, clock.now())
+        return transformation(context.instance, calendar, lake, tables, blocking, clock.now())
 
     @dg.sensor(
         job=jobs.extract,
@@ -81,7 +84,7 @@ def all_sensors(
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         end_dead_runs(context.instance)
-        return missed(context.instance, calendar, lake, clock.now(), context.cursor)
+        return missed(context.instance, calendar, lake, tables, clock.now(), context.cursor)
 
     return [transform_when_landed, catch_up]
 
@@ -93,6 +96,7 @@ def transformation(
     instance: dg.DagsterInstance,
     calendar: Calendar,
     lake: Lake,
+    tables: Sequence[RawTable],
     blocking: Mapping[dg.AssetCheckKey, bool],
     now: datetime,
 ) -> dg.RunRequest | dg.SkipReason:
@@ -108,19 +112,17 @@ def transformation(
     ready_at = calendar.window(day).end + GRACE
     if now < ready_at:
         return dg.SkipReason(f"Partition {day} has just ended: its transformation begins at {ready_at:%H:%M} UTC.")
-    absent = [table.name for table in OBJECTS if not lake.has_landed(table, day)]
+    absent = [table.name for table in tables if not lake.has_landed(table, day)]
     if absent:
-        return dg.SkipReason(
-            f"Partition {day} waits for {len(absent)} of {len(OBJECTS)} tables: {_first(absent)}."
-        )
-    landing = [run for run in _unfinished(instance) if _tables_of(run)]
+        return dg.SkipReason(f"Partition {day} waits for {len(absent)} of {len(tables)} tables: {_first(absent)}.")
+    landing = [run for run in _unfinished(instance) if _tables_of(run, tables)]
     if landing:
         return dg.SkipReason(f"Waits for {len(landing)} extractions: {_first([r.run_id[:8] for r in landing])}.")
     failed = [v.check for v in verdicts(instance, blocking) if v.outcome == "failed"]
     if failed:
         names = [f"{check.asset_key.to_user_string()} {check.name}" for check in failed]
         return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {_first(names)}.")
-    digest = batches_digest((batch.table, batch.batch_id) for batch in lake.batches())
+    digest = batches_digest((batch.table, batch.batch_id) for table in tables for batch in lake.batches(table))
     if digest == _published_digest(instance):
         return dg.SkipReason(f"All that has landed up to {day} is published.")
     return dg.RunRequest(run_key=f"{day} {digest}", tags=REPEATED_WHEN_KILLED)
@@ -154,7 +156,12 @@ class _Attempts:
 
 
 def missed(
-    instance: dg.DagsterInstance, calendar: Calendar, lake: Lake, now: datetime, cursor: str | None
+    instance: dg.DagsterInstance,
+    calendar: Calendar,
+    lake: Lake,
+    tables: Sequence[RawTable],
+    now: datetime,
+    cursor: str | None,
 ) -> dg.SensorResult | dg.SkipReason:
     """Runs for the partitions that should have landed and that no run is about to land, oldest first.
 
@@ -165,9 +172,9 @@ def missed(
     )
     if backfills:
         return dg.SkipReason(f"Backfill {backfills[0].backfill_id} is under way.")
-    wanted = missing(lake, OBJECTS, calendar.closed(now - OVERDUE))
+    wanted = missing(lake, tables, calendar.closed(now - OVERDUE))
     for run in _unfinished(instance):
-        for table in _tables_of(run):
+        for table in _tables_of(run, tables):
             wanted[table] = [key for key in wanted[table] if not _lands(run, key)]
     plan = {_name(extraction): extraction for extraction in extractions(wanted)}
     before = {name: attempts for name, attempts in _attempts(cursor).items() if name in plan}
@@ -213,11 +220,11 @@ def _unfinished(instance: dg.DagsterInstance) -> Sequence[DagsterRun]:
     return instance.get_runs(RunsFilter(statuses=_UNFINISHED))
 
 
-def _tables_of(run: DagsterRun) -> Collection[RawTable]:
-    """The raw tables that a run lands."""
+def _tables_of(run: DagsterRun, tables: Sequence[RawTable]) -> Collection[RawTable]:
+    """Those of the raw tables that a run lands."""
     if run.asset_selection is None:
-        return OBJECTS if run.job_name in _LANDING_JOBS else ()
-    return [_RAW_KEYS[key] for key in run.asset_selection if key in _RAW_KEYS]
+        return tables if run.job_name in LANDING else ()
+    return [table for table in tables if asset_key(table) in run.asset_selection]
 
 
 def _lands(run: DagsterRun, key: str) -> bool:

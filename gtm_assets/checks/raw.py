@@ -59,7 +59,7 @@ def findings(
     newest = landings[-1]
     recent = _recent(lake, table, newest.partition, first)
     yield QUARANTINE, quarantine(lake, table, limits.quarantine_share)
-    yield DRIFT, schema_drift(landings, _with_values(recent, newest.partition), read)
+    yield DRIFT, schema_drift(landings, _with_values(lake, table, recent, newest.partition), read)
     yield VOLUME, _volume(table, [landing.partition for landing in landings], recent, limits, first)
     yield VALUES, _values(table, newest, recent)
 
@@ -85,10 +85,13 @@ def _recent(lake: Lake, table: RawTable, partition: str, first: str) -> _Recent:
     return _Recent(records, counts)
 
 
-def _with_values(recent: _Recent, partition: str) -> set[str]:
-    if recent.records.is_empty():
-        return set()
-    before = recent.records.filter(pl.col(anomalies.PARTITION) != partition)
+def _with_values(lake: Lake, table: RawTable, recent: _Recent, partition: str) -> set[str]:
+    before = recent.records
+    if not before.is_empty():
+        before = before.filter(pl.col(anomalies.PARTITION) != partition)
+    if before.is_empty():
+        # A table that came whole in its first partition, or that rarely changes.
+        before = lake.versions([b for b in lake.batches(table) if b.partition < partition], list(table.types))
     return {name for name in before.columns if before[name].null_count() < before.height}
 
 
@@ -121,9 +124,16 @@ def quarantine(lake: Lake, table: RawTable, limit: float) -> Finding:
 def _holes(lake: Lake, table: RawTable, waiting: pl.DataFrame) -> Iterator[tuple[str, int, int]]:
     """Partition, records that are missing from it, and versions that landed in it.
 
-    A record that landed in the partition or later, repaired at the source, is missing no more.
+    A record that landed in the partition or later, repaired at the source, is missing no more. Of a table that is
+    taken whole each time there is one entry, the newest: what is missing and what there is of the whole.
     """
     landed = lake.versions(lake.batches(table), [table.id_column])
+    if table.is_taken_whole:
+        last = landed.group_by(table.id_column).agg(pl.col("_partition").max().alias("_last"))
+        seen = waiting.join(last, left_on="record_id", right_on=table.id_column, how="left")
+        missing = seen.filter((pl.col("_last") < pl.col("partition")).fill_null(True))
+        yield waiting["partition"].max(), missing.height, last.height
+        return
     for (partition,), records in waiting.group_by("partition", maintain_order=True):
         later = landed.filter(pl.col("_partition") >= partition)[table.id_column]
         missing = records.filter(~pl.col("record_id").is_in(later.implode()).fill_null(False))

@@ -11,10 +11,19 @@ import yaml
 
 from gtm_assets.lake import LOADER_COLUMNS
 from gtm_assets.settings import PROJECT_DIR
+from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.raw_table import Column, RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
-SALESFORCE_SOURCES = PROJECT_DIR / "gtm_dbt/models/staging/salesforce/_salesforce__sources.yml"
+STAGING = PROJECT_DIR / "gtm_dbt/models/staging"
+SOURCES: dict[str, tuple[str, tuple[RawTable, ...]]] = {
+    "salesforce": ("Salesforce records as the lake holds them: every landed version of every record.", OBJECTS),
+    "pipedrive": (
+        "Rows of Pipedrive's export as the lake holds them: every landed version of every record.",
+        TABLES,
+    ),
+}
+"""Of each source its description and its tables."""
 
 _HEADER = "# Made from the catalogue by `make sources`. Do not edit.\n"
 _LOADER_DESCRIPTIONS = {
@@ -25,8 +34,9 @@ _LOADER_DESCRIPTIONS = {
 }
 
 
-def source_file(source: str, description: str, tables: tuple[RawTable, ...]) -> str:
+def source_file(source: str) -> str:
     """The text of the dbt source file of one source."""
+    description, tables = SOURCES[source]
     entry = {
         "name": source,
         "description": description,
@@ -39,18 +49,15 @@ def source_file(source: str, description: str, tables: tuple[RawTable, ...]) -> 
     return _HEADER + body
 
 
-def salesforce_source_file() -> str:
-    """The text of the Salesforce source file."""
-    return source_file(
-        "salesforce",
-        "Salesforce records as the lake holds them: every landed version of every record.",
-        OBJECTS,
-    )
+def source_path(source: str) -> Path:
+    """Where that file lies."""
+    return STAGING / source / f"_{source}__sources.yml"
 
 
-def write(path: Path = SALESFORCE_SOURCES) -> None:
-    """Write the source file."""
-    path.write_text(salesforce_source_file(), encoding="utf-8")
+def write() -> None:
+    """Write the source files."""
+    for source in SOURCES:
+        source_path(source).write_text(source_file(source), encoding="utf-8")
 
 
 # A long weekend, and a week.

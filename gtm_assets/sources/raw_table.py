@@ -107,6 +107,10 @@ class RawTable:
     id_column: str = "id"
     busy: bool = False
     """Whether rows come every working day, so that silence is news."""
+    is_taken_whole: bool = False
+    """Whether each extraction takes all records and not those of its window: a partition holds what was new."""
+    is_append_only: bool = False
+    """Whether records never change: only their creation orders them, and what the source purges is kept."""
 
     def __post_init__(self) -> None:
         """Refuse a catalogue entry that the lake could not use."""
@@ -122,11 +126,6 @@ class RawTable:
     def qualified_name(self) -> str:
         """``source.table``: how messages and commands name the table."""
         return f"{self.source}.{self.name}"
-
-    @property
-    def is_append_only(self) -> bool:
-        """Whether records never change: only their creation orders them."""
-        return self.cursor == "created_date"
 
     @cached_property
     def types(self) -> dict[str, ColumnType]:

@@ -3,82 +3,40 @@
 In landing mode they are external assets: another loader fills them.
 """
 
-import warnings
 from collections.abc import Collection
 
 import dagster as dg
 
-from gtm_assets.automation.retries import retried
-from gtm_assets.checks import raw as raw_checks
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
-from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
 from gtm_assets.sources.errors import NotReadable
+from gtm_assets.sources.raw_asset import (
+    OWNER,
+    ExtractConfig,
+    Rules,
+    as_raw_asset,
+    asset_key,
+    column_schema,
+    group,
+    land_partitions,
+    result_of,
+)
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
-OWNER = "team:revops"
-GROUP = "salesforce_raw"
 READABLE_CHECK = "table_is_readable"
 
 
-class ExtractConfig(dg.Config):
-    """How to extract."""
+def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:
+    """The raw table of one Salesforce object. ``read`` are the columns that models read."""
+    may_be_read = dg.AssetCheckSpec(
+        READABLE_CHECK,
+        asset=asset_key(table),
+        description="The source lets us read the table. It stops nothing: the table lands empty.",
+    )
 
-    full: bool = False
-    """Take all records as they are at the end of the partition, not only those that changed in it."""
-
-
-def asset_key(table: RawTable) -> dg.AssetKey:
-    """The key of a raw table: its source, then its name. The dbt sources join on it."""
-    return dg.AssetKey([table.source, table.name])
-
-
-def raw_asset(
-    table: SalesforceObject,
-    calendar: Calendar,
-    read: Collection[str],
-    limits: raw_checks.Limits,
-    hard_delete_limit: float = HARD_DELETE_LIMIT,
-    retry_seconds: float = RETRY_SECONDS,
-) -> dg.AssetsDefinition:
-    """The raw table of one Salesforce object. A range of partitions is landed by one run of at most 31.
-
-    ``read`` are the columns that models read, ``limits`` those of its checks. ``hard_delete_limit`` is the share
-    of the live records that a full extraction may lack, ``retry_seconds`` the first pause before another try.
-    """
-    key = asset_key(table)
-    with warnings.catch_warnings():
-        # Backfill policies are the documented way to land a range in one run; Dagster still calls them beta.
-        warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
-        as_asset = dg.asset(
-            key=key,
-            partitions_def=calendar.definition(),
-            backfill_policy=dg.BackfillPolicy.multi_run(BATCH_SIZE),
-            description=table.description,
-            group_name=GROUP,
-            kinds={"salesforce", "parquet"},
-            owners=[OWNER],
-            tags={"layer": "raw", "source": table.source},
-            metadata={
-                "api_name": table.api_name,
-                "cursor": table.cursor,
-                "deletes": table.deletes.value,
-                "dagster/column_schema": _schema(table),
-            },
-            check_specs=[
-                *raw_checks.specs(key),
-                dg.AssetCheckSpec(
-                    READABLE_CHECK,
-                    asset=key,
-                    description="The source lets us read the table. It stops nothing: the table lands empty.",
-                ),
-            ],
-        )
-
-    @as_asset
+    @as_raw_asset(table, rules.calendar, [may_be_read])
     def ingest(
         context: dg.AssetExecutionContext,
         config: ExtractConfig,
@@ -86,37 +44,24 @@ def raw_asset(
         lake: dg.ResourceParam[Lake],
     ) -> dg.MaterializeResult:
         refusal: NotReadable | None = None
-        landings = []
 
-        def landed(window: Window) -> Landing:
+        def landed(partition: str) -> Landing:
             nonlocal refusal
+            window = rules.calendar.window(partition)
             known_at = org.known_at(window)
             try:
                 # A refusal is of the table: the partitions that follow are not asked for.
                 if refusal is None and config.full:
-                    return lake.land_snapshot(
-                        table, window, org.snapshot(table, window), known_at, hard_delete_limit
-                    )
+                    pages = org.snapshot(table, window)
+                    return lake.land_snapshot(table, window, pages, known_at, rules.hard_delete_limit)
                 if refusal is None:
                     return lake.land(table, window, org.changes(table, window), known_at)
             except NotReadable as error:
                 refusal = error
             return lake.land_unreadable(table, window, refusal.reason, known_at)
 
-        with retried(context, retry_seconds):
-            for partition in context.partition_keys:
-                landing = landed(calendar.window(partition))
-                landings.append(landing)
-                context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
-                if landing.problems:
-                    context.log.warning(landing.describe_problems())
-        found = [
-            *raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat()),
-            (READABLE_CHECK, readable(table, refusal)),
-        ]
-        return dg.MaterializeResult(
-            check_results=[finding.result(dg.AssetCheckKey(key, name)) for name, finding in found]
-        )
+        found = land_partitions(context, lake, table, read, rules, landed)
+        return result_of(table, [*found, (READABLE_CHECK, readable(table, refusal))])
 
     return ingest
 
@@ -126,37 +71,12 @@ def landed_asset(table: SalesforceObject) -> dg.AssetSpec:
     return dg.AssetSpec(
         asset_key(table),
         description=table.description,
-        group_name=GROUP,
+        group_name=group(table),
         kinds={"salesforce", "fivetran"},
         owners=[OWNER],
         tags={"layer": "raw", "source": table.source},
-        metadata={"api_name": table.api_name, "dagster/column_schema": _schema(table)},
+        metadata={"api_name": table.api_name, "dagster/column_schema": column_schema(table)},
     )
-
-
-def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of one landed partition."""
-    metadata = {
-        "dagster/partition_row_count": dg.MetadataValue.int(landing.added),
-        "rows_received": dg.MetadataValue.int(landing.received),
-        "quarantined": dg.MetadataValue.int(landing.quarantined),
-        "bytes": dg.MetadataValue.int(landing.bytes),
-        "batch_id": dg.MetadataValue.text(landing.batch_id or "none: all versions were landed before"),
-        "dagster/column_schema": dg.MetadataValue.table_schema(
-            dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
-        ),
-    }
-    if landing.hard_deleted:
-        metadata["hard_deleted"] = dg.MetadataValue.int(landing.hard_deleted)
-    if landing.newest_cursor:
-        metadata["newest_cursor"] = dg.MetadataValue.timestamp(landing.newest_cursor)
-    if landing.unknown_columns:
-        metadata["columns_not_in_catalogue"] = dg.MetadataValue.text(", ".join(landing.unknown_columns))
-    if landing.missing_columns:
-        metadata["columns_not_received"] = dg.MetadataValue.text(", ".join(landing.missing_columns))
-    if landing.problems:
-        metadata["problems"] = dg.MetadataValue.md(landing.describe_problems())
-    return metadata
 
 
 def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
@@ -172,10 +92,4 @@ def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
             else "The source lets us read it."
         ),
         figures={"reason": reason},
-    )
-
-
-def _schema(table: RawTable) -> dg.TableSchema:
-    return dg.TableSchema(
-        [dg.TableColumn(column.name, column.type.sql, column.description) for column in table.columns]
     )

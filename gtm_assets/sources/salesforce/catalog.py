@@ -106,6 +106,7 @@ def _object(
         cursor=_MODSTAMP.name if "S" in system_fields else "created_date",
         deletes=Deletes.SOFT if soft else Deletes.SNAPSHOT,
         busy=api_name in _BUSY,
+        is_append_only="S" not in system_fields,
         key_prefix=key_prefix,
     )
 

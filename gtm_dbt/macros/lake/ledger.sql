@@ -45,9 +45,13 @@
     )
     select source_name, table_name, partition_key, batch_id, max_by(file_path, precedence) as file_path
     from listed
+    where true
     {%- if is_landed() %}
-    where source_name <> 'salesforce'
+        and source_name <> 'salesforce'
     {%- endif %}
+    {%- for source_name in sources_off() %}
+        and source_name <> '{{ source_name }}'
+    {%- endfor %}
     group by all
     order by all;
 
@@ -58,6 +62,12 @@
     );
 
     {{ list_landing() }}
+{% endmacro %}
+
+
+{#- Names of the sources that are off: what the lake holds of them is not there. -#}
+{% macro sources_off() %}
+    {%- do return(env_var('DBT_SOURCES_OFF', '').split(',') | select | list) -%}
 {% endmacro %}
 
 

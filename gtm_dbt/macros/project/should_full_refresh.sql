@@ -2,7 +2,8 @@
     Overrides dbt's: a model is also built afresh where building on what is there would be wrong.
     With `as_of`, because what is there knows more than was known then. With other columns than the table
     has, because old rows would lack what a full refresh gives them. In landing mode, where nothing tells which
-    rows are new, and as long as the model was built from a landing, be it by way of another model.
+    rows are new, and as long as the model was built from a landing, be it by way of another model. And where the
+    model, or one that it is built from, has consumed batches of a source that is off: its rows are to go.
 -#}
 {% macro should_full_refresh() %}
     {%- if config.get('full_refresh') is not none -%}
@@ -13,6 +14,7 @@
         or var('as_of', none) is not none
         or is_landed()
         or was_built_from_landing()
+        or was_built_from_source_off()
         or columns_have_changed()
     ) -%}
 {% endmacro %}
@@ -30,6 +32,33 @@
         select count(*)
         from {{ meta_table('consumed_batches') }}
         where model = '{{ model.name }}' and batch_id = '{{ landing_batch() }}'
+    {%- endset -%}
+    {%- do return(run_query(query).rows[0][0] > 0) -%}
+{% endmacro %}
+
+
+{#- True where this model holds the rows of batches that the list of the lake leaves out, their source being off. -#}
+{% macro was_built_from_source_off() %}
+    {%- if not sources_off() or not execute or model.resource_type != 'model' or model.config.materialized != 'incremental' -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- if adapter.get_relation(target.database, 'gtm_meta', 'consumed_batches') is none -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- set query -%}
+        select count(*)
+        from {{ meta_table('consumed_batches') }} as consumed
+        where
+            consumed.model = '{{ model.name }}'
+            and (
+                {%- for source_name in sources_off() %}
+                consumed.parent like '{{ source_name }}.%'
+                or consumed.parent like 'base_{{ source_name }}@_@_%' escape '@'
+                {%- if not loop.last %}
+                or
+                {%- endif %}
+                {%- endfor %}
+            )
     {%- endset -%}
     {%- do return(run_query(query).rows[0][0] > 0) -%}
 {% endmacro %}

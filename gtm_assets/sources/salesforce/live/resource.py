@@ -13,7 +13,7 @@ from dagster._core.storage.tags import (
 
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import Settings
-from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 

@@ -1,0 +1,1 @@
+"""Pipedrive: a folder with an export of six CSV files, and a synthetic one."""

@@ -1,0 +1,47 @@
+"""The raw assets: one per file of a Pipedrive export, each landed by one op, one daily partition at a time.
+
+An export has no window. What of it the lake does not have lands in the partition that is being run.
+"""
+
+from collections.abc import Collection
+
+import dagster as dg
+
+from gtm_assets.lake import Lake, Landing
+from gtm_assets.sources.pipedrive.export import Export, claim_origin, extracted
+from gtm_assets.sources.raw_asset import ExtractConfig, Rules, as_raw_asset, land_partitions, result_of
+from gtm_assets.sources.raw_table import RawTable
+
+
+def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:
+    """The raw table of one file. ``read`` are the columns that models read."""
+
+    @as_raw_asset(table, rules.calendar)
+    def ingest(
+        context: dg.AssetExecutionContext,
+        config: ExtractConfig,
+        pipedrive: dg.ResourceParam[Export],
+        lake: dg.ResourceParam[Lake],
+    ) -> dg.MaterializeResult:
+        claim_origin(lake, pipedrive.origin)
+
+        def landed(partition: str) -> Landing:
+            window = rules.calendar.window(partition)
+            found = pipedrive.extract(table, window)
+            for note in found.notes:
+                context.log.warning(note)
+            landing = lake.land_export(
+                table,
+                window,
+                [found.rows],
+                pipedrive.known_at(window),
+                found.exported_at,
+                config.full,
+                rules.hard_delete_limit,
+            )
+            extracted(lake, table, found)
+            return landing
+
+        return result_of(table, [*land_partitions(context, lake, table, read, rules, landed)])
+
+    return ingest

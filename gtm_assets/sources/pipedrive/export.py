@@ -1,0 +1,311 @@
+"""Reading a Pipedrive export: six CSV files, each the whole of its table at the time of the export.
+
+Rows have no key of their own, so each gets an ``id`` that depends on its content alone, not on its place, on the
+file that it came in or on how often it came:
+
+- a change of a deal: a hash of its four columns. Exact repeats are one.
+- an activity: ``<activity_id>-<deal_id>-<type>-<n>``. ``n`` counts, in the order of their content, the rows of one
+  export that share these three; exact repeats are one. A later export that has it as done, or for another day, has
+  a new version of it.
+- a stage: its ``stage_id``. The other tables have an ``id``; of rows with one id that of the latest ``modified``
+  counts, then the greatest content, and the others are told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import polars as pl
+
+from gtm_assets import clock
+from gtm_assets.fit import fit
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Window, boundary, partition_of
+from gtm_assets.sources.errors import SourceUnavailable
+from gtm_assets.sources.pipedrive.catalog import SOURCE, TABLES
+from gtm_assets.sources.raw_table import ColumnType, RawTable, fivetran_name
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "activity": ("activity_id", "deal_id", "type"),
+    "activity_types": ("id",),
+    "deal_changes": ("deal_id", "change_time", "changed_field_key", "new_value"),
+    "fields": ("id",),
+    "stages": ("stage_id",),
+    "users": ("id",),
+}
+"""Columns by which the rows of a table are told apart: without one the file can't be read."""
+_KEYS: dict[str, tuple[str, ...]] = NEEDED | {
+    "activity": ("activity_id",),
+    "deal_changes": ("deal_id", "change_time", "changed_field_key"),
+}
+"""Columns that must have a value: a row without one has no id, and waits in quarantine."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ORIGIN = ".origin"
+_EXTRACTED = ".extracted"
+
+
+class ExportError(RuntimeError):
+    """An export can't be read. The message names the file, the folder and what to do."""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """The rows of one file, with an ``id`` each, as text."""
+
+    rows: pl.DataFrame
+    exported_at: datetime
+    fingerprint: str
+    """Tells one content of the file from another."""
+    notes: tuple[str, ...]
+    """What is odd about the rows, a sentence each."""
+
+
+class Export(Protocol):
+    """Something that Pipedrive's records can be extracted from. The raw assets know no more of it."""
+
+    origin: Literal["export", "synthetic"]
+    """Records of one origin must not mix with those of the other in one lake."""
+
+    def extract(self, table: RawTable, window: Window) -> Extract:
+        """All rows of a table.
+
+        Raises:
+            ExportError: there is no such file, or it can't be read.
+            SourceUnavailable: it is being written.
+        """
+        ...
+
+    def known_at(self, window: Window) -> datetime:
+        """When what an extraction of the window finds counts as seen, UTC."""
+        ...
+
+
+class ExportFolder:
+    """A folder with the files of an export. A newer export takes its place in the same folder."""
+
+    origin: Literal["export"] = "export"
+
+    def __init__(self, folder: Path, now: Callable[[], datetime] = clock.now) -> None:
+        """The folder is read when something is asked for."""
+        self.folder, self._now = folder, now
+
+    def extract(self, table: RawTable, window: Window) -> Extract:
+        """All rows of the table's file, whatever their time; exported when the file was last changed."""
+        path = self.path(table)
+        try:
+            before = self.fingerprint(table)
+            content, changed = path.read_bytes(), path.stat().st_mtime_ns
+        except OSError as error:
+            raise ExportError(
+                f"{table.qualified_name}: {path.name} in {self.folder} can't be read ({error.strerror}). Let the "
+                f"platform's user read it, and run again"
+            ) from error
+        if before != self.fingerprint(table):
+            raise SourceUnavailable(f"{table.qualified_name}: {path} is being written")
+        exported_at = datetime.fromtimestamp(changed // 1000 / 1_000_000, UTC)
+        return extract(table, content, exported_at, before, str(path))
+
+    def known_at(self, window: Window) -> datetime:
+        """The partition boundary that was last passed; at the earliest the window's end."""
+        return max(window.end, boundary(date.fromisoformat(partition_of(self._now()))))
+
+    def path(self, table: RawTable) -> Path:
+        """The table's file, in whatever case its name is written.
+
+        Raises:
+            ExportError: the folder or the file is not there.
+        """
+        if not self.folder.is_dir():
+            raise ExportError(
+                f"{table.qualified_name}: the folder {self.folder} is not there. Set GTM_PIPEDRIVE_DIR to the "
+                f"folder that holds the CSV files of the export"
+            )
+        found = sorted(path for path in self.folder.iterdir() if path.name.lower() == table.api_name)
+        if not found:
+            names = ", ".join(t.api_name for t in TABLES)
+            raise ExportError(
+                f"{table.qualified_name}: {table.api_name} is not in {self.folder} (GTM_PIPEDRIVE_DIR). An export "
+                f"has the files {names}. Put the file there, and run again"
+            )
+        return found[0]
+
+    def fingerprint(self, table: RawTable) -> str:
+        """Tells one content of the table's file from another, without reading it."""
+        status = self.path(table).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+    def has_news(self, table: RawTable, lake: Lake) -> bool:
+        """Whether the file is not the one that was extracted last."""
+        extracted = lake.root / SOURCE / table.name / _EXTRACTED
+        return not extracted.exists() or extracted.read_text() != self.fingerprint(table)
+
+
+def extracted(lake: Lake, table: RawTable, extract: Extract) -> None:
+    """Keep what was extracted last."""
+    (lake.root / SOURCE / table.name / _EXTRACTED).write_text(extract.fingerprint)
+
+
+def claim_origin(lake: Lake, origin: str) -> None:
+    """Say of which origin the lake's records are, before the first lands.
+
+    Raises:
+        ExportError: as in :func:`check_origin`.
+    """
+    check_origin(lake, origin)
+    mark = lake.root / SOURCE / _ORIGIN
+    if not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(origin)
+
+
+def check_origin(lake: Lake, origin: str) -> None:
+    """Refuse records of one origin beside those of another.
+
+    Raises:
+        ExportError: the lake holds Pipedrive's records of the other origin.
+    """
+    mark = lake.root / SOURCE / _ORIGIN
+    before = mark.read_text() if mark.exists() else origin
+    if before != origin:
+        what = {"synthetic": "the synthetic export", "export": "an export of GTM_PIPEDRIVE_DIR"}
+        raise ExportError(
+            f"{SOURCE}: the lake {lake.root} holds the deals of {what[before]}, and those of {what[origin]} must "
+            f"not mix with them. Set GTM_HOME to another folder; or remove {lake.root / SOURCE} and "
+            f"{lake.root / 'quarantine' / SOURCE}, and run: gtm run --full-refresh"
+        )
+
+
+def extract(table: RawTable, content: bytes, exported_at: datetime, fingerprint: str, name: str) -> Extract:
+    """The rows of a file's content. ``name`` is the file's in messages.
+
+    Raises:
+        ExportError: it is not CSV in UTF-8, or lacks a column by which rows are told apart.
+    """
+    rows = _read(table, content, name)
+    rows = rows.unique(maintain_order=True)
+    rows, notes = _IDENTIFY.get(table.name, _by_own_id)(table, rows)
+    added = [pl.lit(False).alias("_fivetran_deleted")]
+    if table.cursor == "exported_at":
+        added.append(pl.lit(exported_at, pl.Datetime("us", "UTC")).alias("exported_at"))
+    # In an order of their own, so that the same export gives the same file.
+    return Extract(rows.sort("id", *rows.columns).with_columns(added), exported_at, fingerprint, notes)
+
+
+def _read(table: RawTable, content: bytes, name: str) -> pl.DataFrame:
+    """The rows as text, columns by the catalogue's names. Blank texts are null; Yes and No are true and false."""
+    advice = "Export it again as CSV, comma-separated and in UTF-8, and run again"
+    try:
+        frame = pl.read_csv(io.BytesIO(content), infer_schema=False)
+    except pl.exceptions.NoDataError as error:
+        raise ExportError(f"{table.qualified_name}: {name} is empty, without even a header. {advice}") from error
+    except pl.exceptions.PolarsError as error:
+        cause = str(error).splitlines()[0]
+        raise ExportError(f"{table.qualified_name}: {name} can't be read as CSV ({cause}). {advice}") from error
+    made = {column.name for column in table.columns if not column.api_name}
+    names: dict[str, str] = {}
+    for header in frame.columns:
+        own = fivetran_name(header.strip().lower().removeprefix("\ufeff"))
+        own = f"{own}_of_export" if own in made else own
+        if own in names.values():
+            raise ExportError(f"{table.qualified_name}: {name} has two columns {header.strip()!r}. {advice}")
+        names[header] = own
+    frame = frame.rename(names)
+    lacking = [column for column in NEEDED[table.name] if column not in frame.columns]
+    if lacking:
+        raise ExportError(
+            f"{table.qualified_name}: {name} has no column {', '.join(lacking)}, without which its rows can't be "
+            f"told apart; it has {', '.join(frame.columns)}. {advice}"
+        )
+    text = pl.col(pl.String).str.strip_chars()
+    frame = frame.with_columns(pl.when(text != "").then(text))
+    flags = [n for n, kind in table.types.items() if kind is ColumnType.BOOLEAN and n in frame.columns]
+    words = {"yes": "true", "no": "false", "true": "true", "false": "false"}
+    return frame.with_columns(
+        pl.col(flag).str.to_lowercase().replace_strict(words, default=pl.col(flag), return_dtype=pl.String)
+        for flag in flags
+    )
+
+
+def _in_one_spelling(table: RawTable, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The columns as text, a value that fits its type in one spelling, null as an empty text."""
+    typed = fit(table, rows).frame
+    return pl.DataFrame(
+        [
+            typed[name].cast(pl.String).fill_null(rows[name]).fill_null("").alias(name)
+            if name in rows.columns
+            else pl.Series(name, [""] * rows.height, dtype=pl.String)
+            for name in columns
+        ]
+    )
+
+
+def _without_key(table: RawTable, rows: pl.DataFrame) -> pl.Expr:
+    return pl.any_horizontal(pl.col(name).is_null() for name in _KEYS[table.name])
+
+
+def _hash(texts: pl.DataFrame) -> pl.Series:
+    """A hash of each row's texts: the length of each, then the text, so that no two rows share one by chance."""
+    lines = texts.select(
+        pl.concat_str(
+            part for name in texts.columns for part in (pl.col(name).str.len_bytes(), pl.lit(":"), pl.col(name))
+        )
+    ).to_series()
+    return pl.Series([hashlib.md5(line.encode()).hexdigest() for line in lines], dtype=pl.String)
+
+
+def _changes(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    ids = _hash(_in_one_spelling(table, rows, NEEDED["deal_changes"]))
+    rows = rows.with_columns(pl.when(~_without_key(table, rows)).then(ids).alias("id"))
+    # One change in two spellings is one.
+    has_id = pl.col("id").is_not_null()
+    rows = pl.concat([rows.filter(has_id).sort(rows.columns).unique("id", keep="first"), rows.filter(~has_id)])
+    return rows, ()
+
+
+def _activities(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    own = [column.name for column in table.columns if column.api_name]
+    texts = _in_one_spelling(table, rows, own)
+    parts = ("activity_id", "deal_id", "type")
+    rows = rows.with_columns(
+        pl.concat_str([texts[name] for name in parts], separator="-").alias("_shared"),
+        _hash(texts).alias("_content"),
+    )
+    # Extra columns are content too; they decide last.
+    rows = rows.sort([texts[name] for name in own] + sorted(set(rows.columns) - {"_shared"}))
+    rows = rows.unique("_content", keep="first", maintain_order=True)
+    number = pl.int_range(1, pl.len() + 1).over("_shared").cast(pl.String)
+    made = pl.concat_str(pl.col("_shared"), number, separator="-")
+    rows = rows.with_columns(pl.when(~_without_key(table, rows)).then(made).alias("id"))
+    return rows.drop("_shared", "_content"), ()
+
+
+def _stages(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    ids = _in_one_spelling(table, rows, ["stage_id"]).to_series()
+    rows = rows.with_columns(pl.when(pl.col("stage_id").is_not_null()).then(ids).alias("id"))
+    return _by_own_id(table, rows)
+
+
+def _by_own_id(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    typed = fit(table, rows.with_columns(pl.lit(_EPOCH).alias(table.cursor)))
+    # What does not fit competes with nothing: it waits in quarantine.
+    misfits, rows, typed = rows.filter(~typed.fits), rows.filter(typed.fits), typed.frame.filter(typed.fits)
+    repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique().sort()
+    latest = [typed["modified"]] if "modified" in rows.columns else []
+    rows = rows.sort([*latest, *sorted(rows.columns)], nulls_last=False).unique("id", keep="last")
+    notes = ()
+    if len(repeated):
+        first = ", ".join(repeated.head(5).to_list())
+        notes = (
+            f"{table.qualified_name}: {len(repeated)} ids come several times with different values ({first}). Of "
+            f"each the row changed last counts, else the one with the greatest values.",
+        )
+    return pl.concat([rows, misfits]), notes
+
+
+_IDENTIFY = {"deal_changes": _changes, "activity": _activities, "stages": _stages}

@@ -1,0 +1,306 @@
+"""A Pipedrive export in the lake: the same records whatever the order, the splits and the repeats of its rows."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gtm_assets.lake import Lake, LakeError
+from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, check_origin, claim_origin
+from gtm_assets_tests.pipedrive_exports import (
+    BY_NAME,
+    CALENDAR,
+    SMALL_EXPORT,
+    exported,
+    land,
+    newest,
+    write,
+    write_export,
+)
+
+STAGE = "stage_id"
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_export(tmp_path / "export")
+
+
+# -- order, splits and repeats ---------------------------------------------------------------------------------
+
+_TIMES = st.sampled_from(
+    ["2024-04-09 21:32:09", "2024-04-09T21:32:09", "2025-01-01 00:00:00", "2031-05-05 05:05:05"]
+)
+_CHANGES = st.lists(
+    st.tuples(
+        st.integers(1, 3), _TIMES, st.sampled_from(["stage_id", "user_id"]), st.sampled_from(["1", "2", ""])
+    ),
+    max_size=12,
+)
+_ACTIVITIES = st.lists(
+    st.tuples(
+        st.integers(1, 2),
+        st.sampled_from(["meeting", "sc_2"]),
+        st.just(7),
+        st.integers(1, 2),
+        st.sampled_from(["True", "False"]),
+        _TIMES,
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), name=st.sampled_from(["deal_changes", "activity"]))
+def test_shuffled_split_or_repeated_an_export_gives_the_same_records(data, name):
+    rows = data.draw(_CHANGES if name == "deal_changes" else _ACTIVITIES)
+    repeats = data.draw(st.lists(st.sampled_from(rows), max_size=4)) if rows else []
+    shuffled = data.draw(st.permutations(rows + repeats))
+    # Rows of one activity come in one export: in another they would be the activity rescheduled.
+    keys = {row: (row[0], row[3], row[1]) if name == "activity" else row for row in rows}
+    day_of = {key: data.draw(st.integers(1, 4)) for key in sorted(set(keys.values()))}
+    cumulative = data.draw(st.booleans())
+    with tempfile.TemporaryDirectory() as place:
+        whole, split = Lake(Path(place) / "whole"), Lake(Path(place) / "split")
+        write(Path(place), name, rows)
+        land(whole, Path(place), name)
+
+        for day in range(1, 5):
+            todays = [r for r in shuffled if day_of[keys[r]] == day or (cumulative and day_of[keys[r]] < day)]
+            write(Path(place), name, todays, hours=day)
+            land(split, Path(place), name, day)
+            assert land(split, Path(place), name, day).added == 0
+
+        assert newest(split, name) == newest(whole, name)
+
+
+def test_an_activity_of_two_deals_is_two_and_an_exact_repeat_is_one(lake, folder):
+    rows = SMALL_EXPORT["activity"]
+    write(folder, "activity", [*rows, rows[0], (*rows[0][:4], "true", "2024-07-24 06:47:10")])
+
+    land(lake, folder, "activity")
+
+    assert [row["id"] for row in newest(lake, "activity")] == [
+        "1-100-meeting-1",
+        "1-101-meeting-1",
+        "2-900-sc_2-1",
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_rows_of_one_activity_and_deal_are_both_kept_whatever_their_order(lake, folder, order):
+    rows = [(1, "meeting", 7, 100, "True", f"2024-07-{day}T06:00:00") for day in (24, 25)]
+    write(folder, "activity", rows[::order])
+
+    land(lake, folder, "activity")
+
+    found = {row["id"]: row["due_to"].day for row in newest(lake, "activity")}
+    assert found == {"1-100-meeting-1": 24, "1-100-meeting-2": 25}
+
+
+# -- newer exports ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_newer_export_has_otherwise_is_a_new_version_and_the_rest_is_not(lake, folder):
+    land(lake, folder, "activity")
+    (first, second, third) = SMALL_EXPORT["activity"]
+    write(folder, "activity", [first, (*second[:4], "True", "2024-07-29T09:00:00"), third], hours=24)
+
+    landing = land(lake, folder, "activity", day=2)
+
+    assert (landing.received, landing.added, landing.partition) == (3, 1, "2026-01-02")
+    changed = next(row for row in newest(lake, "activity") if row["id"] == "1-101-meeting-1")
+    assert (changed["done"], changed["due_to"]) == (True, datetime(2024, 7, 29, 9, tzinfo=UTC))
+
+
+def test_what_changes_and_changes_back_is_as_it_was(lake, folder):
+    for day, name in enumerate(["Lead Generation", "Leads", "Lead Generation"], 1):
+        write(folder, "stages", [(1, name)], hours=day)
+        assert land(lake, folder, "stages", day).added == 1
+
+    assert [row["stage_name"] for row in newest(lake, "stages")] == ["Lead Generation"]
+
+
+def test_a_file_touched_but_not_changed_brings_nothing(lake, folder):
+    land(lake, folder, "activity")
+    exported(folder / "activity.csv", hours=24)
+
+    assert land(lake, folder, "activity", day=2).added == 0
+
+
+def test_of_two_exports_with_one_time_the_one_that_landed_last_counts(lake, folder):
+    land(lake, folder, "stages")
+    write(folder, "stages", [(1, "Leads"), (2, "Qualified Lead")])
+
+    landing = land(lake, folder, "stages")
+
+    assert (landing.added, land(lake, folder, "stages").added) == (1, 0)
+    assert [row["stage_name"] for row in newest(lake, "stages")] == ["Leads", "Qualified Lead"]
+
+
+def test_an_older_export_lands_behind_the_newer_one_and_once(lake, folder):
+    write(folder, "stages", [(1, "Leads")], hours=24)
+    land(lake, folder, "stages", day=2)
+    write(folder, "stages", [(1, "Lead Generation")], hours=0)
+
+    assert [land(lake, folder, "stages", day=3).added for _ in range(2)] == [1, 0]
+    assert [row["stage_name"] for row in newest(lake, "stages")] == ["Leads"]
+
+
+def test_a_change_is_landed_whatever_its_time(lake, folder):
+    write(folder, "deal_changes", [(1, "2019-01-01 00:00:00", STAGE, "1"), (1, "2031-01-01 00:00:00", STAGE, "2")])
+
+    added = [land(lake, folder, "deal_changes", day, full=day == 3).added for day in (1, 2, 3)]
+
+    assert added == [2, 0, 0]
+
+
+# -- what is gone ----------------------------------------------------------------------------------------------
+
+
+def test_a_daily_extraction_deletes_nothing_and_a_full_one_what_is_gone(lake, folder):
+    land(lake, folder, "activity")
+    write(folder, "activity", SMALL_EXPORT["activity"][:2], hours=24)
+
+    assert land(lake, folder, "activity", day=2).added == 0
+    assert land(lake, folder, "activity", day=3, full=True).hard_deleted == 1
+    assert [row["activity_id"] for row in newest(lake, "activity")] == [1, 1]
+
+    write(folder, "activity", SMALL_EXPORT["activity"], hours=48)
+    assert land(lake, folder, "activity", day=4).added == 1
+    assert [row["activity_id"] for row in newest(lake, "activity")] == [1, 1, 2]
+
+
+def test_a_change_of_a_deal_is_never_deleted(lake, folder):
+    land(lake, folder, "deal_changes")
+    write(folder, "deal_changes", SMALL_EXPORT["deal_changes"][:1], hours=24)
+
+    assert land(lake, folder, "deal_changes", day=2, full=True).added == 0
+    assert len(newest(lake, "deal_changes")) == 3
+
+
+def test_a_full_extraction_that_lacks_too_much_is_refused(lake, folder):
+    write(folder, "stages", [(n, f"Stage {n}") for n in range(40)])
+    land(lake, folder, "stages")
+    write(folder, "stages", [(n, f"Stage {n}") for n in range(20)], hours=24)
+
+    with pytest.raises(LakeError, match=r"pipedrive\.stages 2026-01-02: the full extraction lacks 20 of 40"):
+        land(lake, folder, "stages", day=2, full=True)
+    assert len(newest(lake, "stages")) == 40
+
+
+# -- what does not fit -----------------------------------------------------------------------------------------
+
+
+def test_rows_that_cannot_be_typed_wait_in_quarantine_once_and_come_back_repaired(lake, folder):
+    good = SMALL_EXPORT["activity"]
+    bad = [
+        (3, "meeting", 7, 100, "maybe", "2024-07-24T06:47:10"),
+        (4, "meeting", "Ann", 100, "True", "2024-07-24T06:47:10"),
+        (5, "meeting", 7, 100, "True", "24.07.2024"),
+        ("", "meeting", 7, 100, "True", "2024-07-24T06:47:10"),
+    ]
+    write(folder, "activity", [*good, *bad])
+
+    landing = land(lake, folder, "activity")
+
+    assert (landing.received, landing.added, landing.quarantined) == (7, 3, 4)
+    assert "pipedrive.activity 2026-01-01: due_to is not a timestamp in 1 of 7" in landing.describe_problems()
+    reasons = sorted(lake.quarantined(BY_NAME["activity"])["reason"])
+    assert [reason.split(" is ")[0] for reason in reasons] == ["assigned_to_user", "done", "due_to", "id"]
+
+    # The next export has them still, in another order, and one is repaired.
+    write(folder, "activity", [*bad[:0:-1], *good, (*bad[0][:4], "True", bad[0][5])], hours=24)
+    again = land(lake, folder, "activity", day=2)
+    assert (again.added, again.quarantined) == (1, 0)
+    assert "3-100-meeting-1" in {row["id"] for row in newest(lake, "activity")}
+
+
+def test_changes_that_cannot_be_typed_wait_in_quarantine(lake, folder):
+    bad = [(1, "yesterday", STAGE, "1"), ("x", "2024-01-01 00:00:00", STAGE, "1"), (1, "", STAGE, "1")]
+    write(folder, "deal_changes", [*SMALL_EXPORT["deal_changes"], *bad])
+
+    landing = land(lake, folder, "deal_changes")
+
+    assert (landing.added, landing.quarantined) == (3, 3)
+
+
+def test_of_rows_with_one_id_the_one_changed_last_counts_and_it_is_told(tmp_path):
+    rows = [(7, "Ann Lee", "a@x.example", "2024-03-01 00:00:00"), (7, "Zoe", "z@x.example", "2024-01-01 00:00:00")]
+    for order in (rows, rows[::-1]):
+        folder = write_export(tmp_path / "export", users=order)
+        found = ExportFolder(folder).extract(BY_NAME["users"], CALENDAR.window("2026-01-01"))
+        assert found.rows["name"].to_list() == ["Ann Lee"]
+        assert len(found.notes) == 1 and "pipedrive.users: 1 ids come several times" in found.notes[0]
+
+
+# -- the files -------------------------------------------------------------------------------------------------
+
+
+def test_headers_and_file_names_match_in_any_case_and_extra_columns_land_as_text(lake, tmp_path):
+    folder = write_export(tmp_path / "export")
+    (folder / "stages.csv").unlink()
+    (folder / "Stages.CSV").write_bytes(
+        b"\xef\xbb\xbfSTAGE_ID,Stage_Name,Id,Colour\r\n1,Lead Generation,x,red\r\n"
+    )
+
+    landing = land(lake, folder, "stages")
+
+    assert landing.unknown_columns == ("colour", "id_of_export")
+    assert newest(lake, "stages") == [{"id": "1", "stage_id": 1, "stage_name": "Lead Generation"}]
+    assert lake.read(BY_NAME["stages"]).collect()["colour"].to_list() == ["red"]
+
+
+def test_the_small_export_lands_typed(lake, folder):
+    for name in BY_NAME:
+        assert land(lake, folder, name).quarantined == 0
+
+    assert [row["active"] for row in newest(lake, "activity_types")] == [True, False]
+    assert newest(lake, "fields")[0]["field_value_options"] == '[{"id": 1, "label": "Customer, Not\nReady"}]'
+    assert newest(lake, "users")[0]["modified"] == datetime(2024, 1, 1, tzinfo=UTC)
+    assert len(newest(lake, "deal_changes")) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "activity.csv is not in {folder} .GTM_PIPEDRIVE_DIR.*Put the file there"),
+        (b"", "activity.csv is empty, without even a header. Export it again"),
+        (b"type,deal_id\nmeeting,1\n", "has no column activity_id, without which its rows can't be told apart"),
+        (b"activity_id,Activity_ID,deal_id,type\n1,1,1,x\n", "has two columns 'Activity_ID'"),
+        (b"activity_id,deal_id,type\n1,2,caf\xe9\n", "can't be read as CSV"),
+        (b"activity_id,deal_id,type\n1,2,x,9,9\n", "can't be read as CSV"),
+    ],
+    ids=["missing", "empty", "no id", "twice", "not UTF-8", "ragged"],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_to_do(lake, folder, content, message):
+    path = folder / "activity.csv"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ExportError, match=f"^pipedrive.activity: .*{message.format(folder=folder)}"):
+        land(lake, folder, "activity")
+    assert lake.batches() == []
+
+
+def test_a_folder_that_is_not_there_is_named(lake, tmp_path):
+    with pytest.raises(ExportError, match=f"the folder {tmp_path}/none is not there. Set GTM_PIPEDRIVE_DIR"):
+        land(lake, tmp_path / "none", "users")
+
+
+def test_made_up_deals_and_real_ones_are_not_landed_in_one_lake(lake):
+    claim_origin(lake, "synthetic")
+    claim_origin(lake, "synthetic")
+
+    with pytest.raises(ExportError, match=r"holds the deals of the synthetic export.*Set GTM_HOME"):
+        claim_origin(lake, "export")
+    check_origin(Lake(lake.root / "other"), "export")

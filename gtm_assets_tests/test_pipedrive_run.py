@@ -1,0 +1,55 @@
+"""`gtm run` on an export in a folder: what lands, what a newer export changes, and what is refused."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from gtm_assets_tests.gtm_process import SMALL, GtmHome
+from gtm_assets_tests.pipedrive_exports import SMALL_EXPORT, write, write_export
+
+pytestmark = pytest.mark.slow
+
+
+def stages(home: GtmHome) -> list[tuple]:
+    with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+        query = "select stage_id, stage_name from gtm_staging.base_pipedrive__stages order by all"
+        return connection.execute(query).fetchall()
+
+
+def test_an_export_lands_once_a_newer_one_is_a_new_version_and_a_missing_file_an_error(tmp_path):
+    folder = write_export(tmp_path / "export")
+    home = GtmHome(tmp_path / "gtm", (*SMALL.items(), ("GTM_PIPEDRIVE_DIR", str(folder))))
+
+    said = home.run().check().output
+    assert "raw: pipedrive" in said and "raw: salesforce" in said
+    assert f"source     pipedrive: the export in {folder}" in said
+    assert "landed  pipedrive.activity: 3 new versions in 3 partitions" in said
+    assert "landed  pipedrive.deal_changes: 3 new versions in 3 partitions" in said
+    assert stages(home) == [(1, "Lead Generation"), (2, "Qualified Lead")]
+    assert "0 failed" in said and "pipedrive/" not in said
+
+    assert "All partitions that are over have landed." in home.run().check().output
+
+    write(folder, "stages", [(1, "Leads"), *SMALL_EXPORT["stages"][1:]], hours=24)
+    said = home.run().check().output
+    assert "landed  pipedrive.stages: 1 new versions in 1 partitions" in said
+    assert "landed  pipedrive.activity" not in said
+    assert stages(home) == [(1, "Leads"), (2, "Qualified Lead")]
+    with duckdb.connect(str(home.published), read_only=True) as connection:
+        listed = "select max(partition_key) from gtm_meta.published_partitions where source_name = 'pipedrive'"
+        assert connection.execute(listed).fetchall() == [("2026-09-11",)]
+
+    doctor = home.command("doctor").output
+    assert "pipedrive.activity: 3 records in activity.csv of 2025-12-01 00:00 UTC; lacks nothing." in doctor
+
+    write(folder, "users", [(7, "Ann Lee", "ann@acme.example", "tomorrow")], hours=24)
+    (folder / "activity.csv").unlink()
+    refused = home.run("--from", "2026-09-11", "--to", "2026-09-11")
+    assert refused.code == 1
+    assert f"pipedrive.activity: activity.csv is not in {folder} (GTM_PIPEDRIVE_DIR)" in refused.output
+    assert "wrong pipedrive.activity" in home.command("doctor").output
+
+    made_up = GtmHome(home.path, tuple(SMALL.items())).run()
+    assert made_up.code == 1
+    assert "holds the deals of an export of GTM_PIPEDRIVE_DIR" in made_up.output

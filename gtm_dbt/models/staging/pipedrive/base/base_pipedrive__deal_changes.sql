@@ -1,0 +1,1 @@
+{{ base_table('pipedrive', 'deal_changes') }}
