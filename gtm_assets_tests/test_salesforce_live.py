@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
@@ -17,10 +19,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from gtm_assets.checks import totals
+from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.totals import equals_source
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.salesforce.assets import asset_key
+from gtm_assets.sources.salesforce.assets import asset_key, totals_checks
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live import extraction, org
 from gtm_assets.sources.salesforce.live.examination import examine
@@ -439,6 +444,181 @@ def test_what_changed_between_descriptions_is_named():
     )
 
     assert list(drift(before, now)) == ["new: X", "gone: Gone__c", "type changed: Amount from currency to double"]
+
+
+# -- equal to the source ---------------------------------------------------------------------------------------
+
+
+def extracted_whole(server: SalesforceServer, lake: Lake, folder: Path, table: SalesforceObject) -> None:
+    window = YOUNG.window(FIRST)
+    with live(server, folder) as source:
+        lake.land_snapshot(table, window, source.snapshot(table, window), window.end)
+
+
+def compared(server: SalesforceServer, lake: Lake, folder: Path, table: SalesforceObject, **options) -> Finding:
+    with live(server, folder, **{"lookback": timedelta(minutes=10)} | options) as source:
+        return equals_source(lake, table, source.totals(table, YOUNG.window(FIRST)))
+
+
+def test_after_a_full_extraction_the_lake_is_what_salesforce_counts_and_adds_up(server, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    found = {}
+    for table in OBJECTS:
+        extracted_whole(server, lake, tmp_path, table)
+        found[table.name] = compared(server, lake, tmp_path, table)
+
+    assert {name: finding.sentence for name, finding in found.items() if not finding.passed} == {}
+    deals = found["opportunity"].figures
+    assert deals["records_in_lake"] == deals["records_in_salesforce"] > 20
+    assert deals["amount_in_lake"] == deals["amount_in_salesforce"] > 10_000
+    assert deals["currency_of_sums"] == "USD"
+    assert found["task"].figures["deleted_records_in_salesforce"] is not None
+    assert "SELECT SUM(Amount), SUM(ExpectedRevenue)" in deals["soql"].value
+
+
+def test_the_sql_that_is_shown_gives_the_figures(server, tmp_path, monkeypatch):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    finding = compared(server, lake, tmp_path, deals)
+    monkeypatch.chdir(tmp_path)
+
+    ((records, _, amount, *_),) = duckdb.sql(finding.sql).fetchall()
+
+    assert records == finding.figures["records_in_salesforce"]
+    assert float(amount) == finding.figures["amount_in_salesforce"]
+
+
+def test_a_record_that_the_lake_has_lost_is_found(server, tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
+    landed = pl.read_parquet(path)
+    lost = landed.filter(~pl.col("is_deleted"), pl.col("amount") > 0).sort("system_modstamp").row(0, named=True)
+    landed.filter(pl.col("id") != lost["id"]).write_parquet(path)
+
+    finding = compared(server, lake, tmp_path, deals)
+
+    figures = finding.figures
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert figures["records_in_salesforce"] - figures["records_in_lake"] == 1
+    assert figures["amount_in_salesforce"] - figures["amount_in_lake"] == pytest.approx(float(lost["amount"]))
+    assert "records are" in finding.sentence and "amount are" in finding.sentence
+
+
+def test_an_amount_that_is_off_by_a_cent_is_found(server, tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
+    landed = pl.read_parquet(path).sort("amount", nulls_last=True)
+    cent = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("0.01").cast(pl.Decimal(18, 2))).otherwise(0)
+    landed.with_columns((pl.col("amount") + cent).cast(pl.Decimal(18, 2)).alias("amount")).write_parquet(path)
+
+    finding = compared(server, lake, tmp_path, deals)
+
+    assert not finding.passed
+    assert "amount are" in finding.sentence and "records are" not in finding.sentence
+
+
+def test_a_record_that_is_deleted_in_salesforce_and_alive_in_the_lake_is_found(server, tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
+    landed = pl.read_parquet(path)
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as other:
+        record = landed.filter(~pl.col("is_deleted"))["id"][0]
+        stamp = landed.filter(pl.col("id") == record)["system_modstamp"][0]
+        other.edit("Opportunity", record, touch=False, IsDeleted=True, SystemModstamp=stamp)
+        finding = compared(other, lake, tmp_path, deals)
+
+    assert not finding.passed
+    assert "records are" in finding.sentence and "deleted_records are" in finding.sentence
+
+
+def test_what_changes_between_extraction_and_count_raises_no_alarm(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        extracted_whole(server, lake, tmp_path, deals)
+        alive = lake.read(deals).filter(~pl.col("is_deleted")).collect()["id"].to_list()
+        server.now += timedelta(minutes=20)
+        server.edit("Opportunity", alive[0], Amount=Decimal("987654.32"))
+        server.delete("Opportunity", alive[1])
+        server.now += timedelta(minutes=2)
+
+        finding = compared(server, lake, tmp_path, deals)
+
+    assert finding.passed, finding.sentence
+    assert finding.figures["changed_meanwhile"] >= 2
+    assert finding.figures["records_in_lake"] <= len(alive) - 2
+
+
+def test_a_count_is_taken_again_where_records_change_under_it(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        extracted_whole(server, lake, tmp_path, deals)
+        alive = lake.read(deals).filter(~pl.col("is_deleted")).collect()["id"].to_list()
+        server.now += timedelta(minutes=20)
+        changing, call = iter(alive), Session.call
+
+        def changed_first(self, method, path, read, **options):
+            soql = (options.get("params") or {}).get("q", "")
+            if "SELECT Id FROM" in soql and (record := next(changing, None)) and len(asked_ids) < busy:
+                asked_ids.append(record)
+                server.edit("Opportunity", record, Amount=Decimal(1))
+            return call(self, method, path, read, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "call", changed_first)
+            asked_ids, busy = [], 2
+            finding = compared(server, lake, tmp_path, deals)
+            asked_ids, busy = [], 100
+            with pytest.raises(SourceUnavailable, match="opportunity changes faster than Salesforce can count"):
+                compared(server, lake, tmp_path, deals)
+
+    assert finding.passed, finding.sentence
+
+
+def test_sums_are_of_the_records_in_the_organisations_own_currency(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        first = next(iter(SYNTHETIC.snapshot(deals, YOUNG.window(FIRST)))).filter(pl.col("amount") > 0)["id"][0]
+        server.edit("Opportunity", first, touch=False, CurrencyIsoCode="EUR")
+        extracted_whole(server, lake, tmp_path, deals)
+
+        finding = compared(server, lake, tmp_path, deals)
+
+    in_lake = lake.read(deals).filter(~pl.col("is_deleted")).collect()
+    assert finding.passed, finding.sentence
+    assert finding.figures["amount_in_salesforce"] < float(in_lake["amount"].sum())
+    assert finding.figures["records_in_lake"] == in_lake.height
+
+
+@pytest.mark.parametrize(
+    ("fault", "severity", "told"),
+    [
+        ({"kind": Fault.HIDDEN, "object": "Opportunity"}, None, "can't be found|not supported|NOT_FOUND"),
+        ({"kind": Fault.QUERY_TIMEOUT, "match": "COUNT"}, dg.AssetCheckSeverity.WARN, "QUERY_TIMEOUT"),
+    ],
+)
+def test_a_table_that_can_not_be_counted_is_told(server, tmp_path, fault, severity, told):
+    lake, deals, user = Lake(tmp_path / "lake"), TABLES["opportunity"], TABLES["user"]
+    for table in (deals, user):
+        extracted_whole(server, lake, tmp_path, table)
+    server.faults.add(fault.pop("kind"), times=None, **fault)
+    keys = [dg.AssetCheckKey(asset_key(table), totals.CHECK) for table in (deals, user)]
+    job = dg.define_asset_job("count", selection=dg.AssetSelection.checks(*keys))
+
+    with live(server, tmp_path) as source:
+        defs = dg.Definitions(
+            asset_checks=[totals_checks(YOUNG)], jobs=[job], resources={"org": source, "lake": lake}
+        )
+        result = defs.resolve_job_def("count").execute_in_process()
+
+    found = {e.asset_key.path[-1]: e for e in result.get_asset_check_evaluations()}
+    assert found["opportunity"].passed == (severity is None)
+    assert severity in (None, found["opportunity"].severity)
+    assert re.search(told, found["opportunity"].description)
+    assert found["opportunity"].metadata["compared"].value is False
+    assert set(found) == {"opportunity", "user"}
 
 
 # -- who we are ------------------------------------------------------------------------------------------------

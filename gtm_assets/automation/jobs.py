@@ -8,6 +8,7 @@ from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
+from gtm_assets.checks.totals import CHECK as TOTALS_CHECK
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.salesforce.assets import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -21,7 +22,9 @@ FRESHNESS = dg.AssetSelection.checks(
 SOURCE_FRESHNESS = dg.AssetSelection.checks(
     *(dg.AssetCheckKey(asset_key(table), SOURCE_IS_FRESH) for table in OBJECTS if table.busy)
 )
-RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS - SOURCE_FRESHNESS
+# Equal to the source is what was just compared with all of it, and nothing else.
+TOTALS = dg.AssetSelection.checks(*(dg.AssetCheckKey(asset_key(table), TOTALS_CHECK) for table in OBJECTS))
+RAW = dg.AssetSelection.tag("layer", "raw") - FRESHNESS - SOURCE_FRESHNESS - TOTALS
 _BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
 BUILT = _BUILT - FRESHNESS
 
@@ -52,10 +55,10 @@ refresh = dg.define_asset_job(
 )
 full_refresh = dg.define_asset_job(
     "full_refresh",
-    selection=RAW | BUILT,
+    selection=RAW | TOTALS | BUILT,
     config={"ops": {**EXTRACT_ALL, **REBUILD}},
     description="Compare every raw table with all records of the source, which finds hard deletes and changed "
-    "formula fields, then rebuild every model, prove and publish.",
+    "formula fields, and with its counts and sums; then rebuild every model, prove and publish.",
 )
 measure = dg.define_asset_job(
     "measure",

@@ -4,19 +4,20 @@ In landing mode they are external assets: another loader fills them.
 """
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks import raw as raw_checks
+from gtm_assets.checks import totals as totals_check
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
-from gtm_assets.sources.errors import NotReadable
+from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
 OWNER = "team:revops"
@@ -119,6 +120,38 @@ def raw_asset(
         )
 
     return ingest
+
+
+def totals_checks(calendar: Calendar) -> dg.AssetChecksDefinition:
+    """On each raw table whether the lake holds as much as Salesforce counts, for the newest landed partition."""
+    tables = {dg.AssetCheckKey(asset_key(table), totals_check.CHECK): table for table in OBJECTS}
+    specs = [
+        dg.AssetCheckSpec(key.name, asset=key.asset_key, description=totals_check.DESCRIPTION) for key in tables
+    ]
+
+    @dg.multi_asset_check(name="totals", specs=specs, can_subset=True)
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        org: dg.ResourceParam[SalesforceOrg],
+        lake: dg.ResourceParam[Lake],
+    ) -> Iterator[dg.AssetCheckResult]:
+        for key, table in tables.items():
+            if key in context.selected_asset_check_keys:
+                yield _equals(org, lake, table, calendar).result(key)
+
+    return check
+
+
+def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: Calendar) -> Finding:
+    partitions = lake.partitions(table)
+    if not partitions or partitions[-1] in lake.owed(table):
+        return totals_check.not_compared(table, "the newest partition has not landed", is_known=True)
+    try:
+        return totals_check.equals_source(lake, table, org.totals(table, calendar.window(partitions[-1])))
+    except NotReadable as error:
+        return totals_check.not_compared(table, error.reason, is_known=True)
+    except (SourceUnavailable, CredentialsRefused, BudgetReached) as error:
+        return totals_check.not_compared(table, str(error))
 
 
 def landed_asset(table: SalesforceObject) -> dg.AssetSpec:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 import polars as pl
 
 from gtm_assets.partitions import Window
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What an organisation counts of a table's records whose cursor lies before an instant."""
+
+    before: datetime
+    records: int
+    """Those that are not deleted."""
+    deleted: int | None = None
+    """Those in the recycle bin; None where the object has none."""
+    sums: Mapping[str, Decimal] = field(default_factory=dict)
+    """Sum of the records that are not deleted, by column; 0 where none has a value."""
+    currency: str | None = None
+    """The sums are of records in this currency; None: of all."""
+    changed: Collection[str] = ()
+    """Ids of records that were changed or deleted since that instant, and so may be counted or not."""
+    queries: tuple[str, ...] = ()
+    """How the organisation was asked."""
 
 
 class SalesforceOrg(Protocol):
@@ -36,4 +57,11 @@ class SalesforceOrg(Protocol):
 
     def known_at(self, window: Window) -> datetime:
         """When what an extraction of the window finds counts as seen, UTC."""
+        ...
+
+    def totals(self, table: SalesforceObject, window: Window) -> Totals:
+        """What the organisation counts of the records whose cursor lies before the window's end, or a bit earlier.
+
+        It raises what :meth:`changes` raises.
+        """
         ...

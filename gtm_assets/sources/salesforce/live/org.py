@@ -26,6 +26,8 @@ from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
 from gtm_assets.sources.salesforce.live.session import TRIES, Budget, Login, Refused, Session, read_secret
 from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
+from gtm_assets.sources.salesforce.live.totals import count_totals
+from gtm_assets.sources.salesforce.org import Totals
 
 LOOKBACK = timedelta(minutes=60)
 BULK_ROWS = 8_000
@@ -142,6 +144,22 @@ class LiveOrg:
     def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         """All records as they are now, in pages. It raises what :meth:`changes` raises."""
         return self._pages(Wanted(table, window, full=True))
+
+    def totals(self, table: SalesforceObject, window: Window) -> Totals:
+        """What the organisation counts now of the records whose cursor lies before the window's end.
+
+        It leaves out the lookback, in which records may still show up. In an organisation of several currencies
+        sums are of the records in its own: it converts the others.
+
+        Raises:
+            NotReadable: it doesn't let us count this table.
+            SourceUnavailable, CredentialsRefused, BudgetReached: as :meth:`changes` raises them.
+        """
+        self._read_limits()
+        try:
+            return count_totals(self.session, self._description(table), window.end - self.lookback)
+        except Refused as error:
+            raise not_readable(table, error) from None
 
     def known_at(self, window: Window) -> datetime:
         """The partition boundary that was last passed when this run began; at the earliest the window's end.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gtm_assets.partitions import Window
 from gtm_assets.sources.errors import NotReadable
+from gtm_assets.sources.raw_table import ColumnType
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 
 CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
@@ -52,6 +53,10 @@ class Description:
     table: SalesforceObject
     types: Mapping[str, str]
     """Field to Salesforce type."""
+    not_summable: frozenset[str] = frozenset()
+    """Fields that aggregate functions refuse."""
+    tells_deletions: bool = False
+    """Whether the organisation lists what was deleted from the object (it is replicateable)."""
 
     @classmethod
     def read(cls, table: SalesforceObject, answer: Mapping[str, Any]) -> Description:
@@ -62,7 +67,13 @@ class Description:
         """
         if not answer.get("queryable", True):
             raise NotReadable(table, f"our user may not query {table.api_name}")
-        description = cls(table, {field["name"]: field["type"] for field in answer["fields"]})
+        fields = answer["fields"]
+        description = cls(
+            table,
+            {field["name"]: field["type"] for field in fields},
+            frozenset(field["name"] for field in fields if not field.get("aggregatable", True)),
+            bool(answer.get("replicateable")),
+        )
         if "Id" not in description.types:
             raise NotReadable(table, f"{table.api_name}.Id is hidden from our user")
         if description.cursor is None:
@@ -93,20 +104,32 @@ class Description:
 
     def without(self, field: str) -> Description:
         """As if the organisation did not have this field."""
-        return Description(self.table, {name: kind for name, kind in self.types.items() if name != field})
+        return replace(self, types={name: kind for name, kind in self.types.items() if name != field})
+
+    @property
+    def amounts(self) -> dict[str, str]:
+        """Field to the catalogue's column, of those that hold amounts of money that can be summed."""
+        types = self.table.types
+        return {
+            field: column
+            for field, column in self.fields.items()
+            if types[column] is ColumnType.CURRENCY and field not in self.not_summable
+        }
 
     def select(self, span: Span) -> str:
         """The query for all fields. Without ORDER BY, which would keep Bulk from working in chunks."""
-        return f"SELECT {', '.join(self.fields)} FROM {self.table.api_name}{self._where(span)}"
+        return self.ask(", ".join(self.fields), span)
 
-    def count(self, span: Span) -> str:
+    def count(self, span: Span, *conditions: str) -> str:
         """The query for the number of records."""
-        return f"SELECT COUNT() FROM {self.table.api_name}{self._where(span)}"
+        return self.ask("COUNT()", span, *conditions)
 
-    def _where(self, span: Span) -> str:
+    def ask(self, what: str, span: Span, *conditions: str) -> str:
+        """The query for ``what`` of the records of a span to which the conditions apply."""
         ends = [(">=", span.start), ("<", span.end)]
-        conditions = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
-        return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        bounds = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
+        where = " AND ".join([*conditions, *bounds])
+        return f"SELECT {what} FROM {self.table.api_name}" + (f" WHERE {where}" if where else "")
 
 
 def instant(at: datetime) -> str:
