@@ -28,6 +28,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
+from types import MappingProxyType
 
 import duckdb
 import polars as pl
@@ -161,18 +162,33 @@ class Lake:
 
     # -- landing ------------------------------------------------------------------------------------------------
 
-    def land(self, table: RawTable, window: Window, pages: Iterable[pl.DataFrame], known_at: datetime) -> Landing:
+    def land(
+        self,
+        table: RawTable,
+        window: Window,
+        pages: Iterable[pl.DataFrame],
+        known_at: datetime,
+        deletions: Mapping[str, datetime] = MappingProxyType({}),
+    ) -> Landing:
         """Land what an extraction of ``window`` found: one new batch of the versions not seen before, or none.
 
         A partition that has no batch yet gets one even where nothing was found. Pages are written as they come,
         so memory holds one page. ``known_at`` is when we saw the records. The source's own errors pass through.
+
+        ``deletions`` are ids of records that the source says are gone, each with when. One that is alive in the
+        lake, and has no version of that time or later, gets a version with the delete mark set, of that time.
 
         Raises:
             LakeError: the disk is full, the folder can't be written, or the source returned a column that only
                 the lake writes. Nothing was landed.
         """
         with self._alone(table):
-            landing = _Landing(self, table, window, known_at).run(pages)
+            made = (
+                _DeletionsLanding(self, table, window, known_at, deletions)
+                if deletions
+                else _Landing(self, table, window, known_at)
+            )
+            landing = made.run(pages)
             self._settle(table, window.key)
             return landing
 
@@ -729,16 +745,14 @@ class _Landing:
         self.quarantined = found.height
 
 
-class _SnapshotLanding(_Landing):
-    """Landing all records of a table, compared with the newest version that the lake has of each.
+class _ComparedLanding(_Landing):
+    """Landing that knows the newest version that the lake has of each record.
 
     DuckDB holds the ids and compares; of the records themselves memory holds a page.
     """
 
-    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime, limit: float) -> None:
+    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime) -> None:
         super().__init__(lake, table, window, known_at)
-        self.limit = limit
-        self.all_have_ids = True
         self.db = duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
         self.db.execute("set TimeZone = 'UTC'")
 
@@ -758,10 +772,7 @@ class _SnapshotLanding(_Landing):
             self.lake.verify(its[0])
         self.paths = [str(path) for path in files]
         kind = self.table.types[self.table.id_column].sql
-        self.db.execute(
-            f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar);"
-            f"create table present (id {kind})"
-        )
+        self.db.execute(f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar)")
         if not self.paths:
             return
         ids = {"batch_id": [b.batch_id for b in batches], "partition": [b.partition for b in batches]}
@@ -794,6 +805,67 @@ class _SnapshotLanding(_Landing):
             """,
             {"paths": self.paths},
         )
+
+    def _contents(self, hashes: pl.Series) -> pl.DataFrame:
+        """The landed versions with these hashes, each once, in the catalogue's types."""
+        self.db.register("wanted", hashes.to_frame("_version_hash").to_arrow())
+        landed = self.db.sql(
+            "select * from read_parquet($paths, union_by_name = true, hive_partitioning = false)"
+            " where _version_hash in (select _version_hash from wanted)",
+            params={"paths": self.paths},
+        ).pl()
+        self.db.unregister("wanted")
+        landed = landed.unique("_version_hash", keep="first", maintain_order=True)
+        own = landed.select("_version_hash")
+        # A file may be of an older catalogue.
+        return pl.concat(
+            [fit(self.table, landed.drop(set(LOADER_COLUMNS) - set(self.table.types))).frame, own],
+            how="horizontal",
+        )
+
+    def _tombstones(self, gone: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Versions that say that records are gone: of their newest ``hash`` the content, as of ``gone_at``."""
+        mark = pl.lit(True).alias(self.table.deletes.value)
+        for low in range(0, gone.height, _CHUNK_ROWS):
+            some = gone[low : low + _CHUNK_ROWS].select("hash", pl.col("gone_at").cast(pl.Datetime("us", "UTC")))
+            records = self._contents(some["hash"]).join(some, left_on="_version_hash", right_on="hash")
+            records = records.with_columns(mark, pl.col("gone_at").alias(self.table.cursor))
+            self.hard_deleted += records.height
+            yield self._hashed(records.drop("gone_at", *_COMPARED, strict=False))
+
+
+class _DeletionsLanding(_ComparedLanding):
+    """Landing what an extraction found, and what the source says was deleted."""
+
+    def __init__(self, lake, table, window, known_at, deletions: Mapping[str, datetime]) -> None:
+        super().__init__(lake, table, window, known_at)
+        self.deletions = deletions
+
+    def _missing_records(self) -> Iterator[pl.DataFrame]:
+        told = pl.DataFrame(
+            {"id": list(self.deletions), "gone_at": list(self.deletions.values())},
+            schema={"id": pl.String(), "gone_at": pl.Datetime("us", "UTC")},
+        )
+        self.db.register("told", told.to_arrow())
+        yield from self._tombstones(
+            self.db.sql(
+                "select hash, gone_at from newest join told using (id)"
+                " where not deleted and cursor < gone_at order by id"
+            ).pl()
+        )
+
+
+class _SnapshotLanding(_ComparedLanding):
+    """Landing all records of a table."""
+
+    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime, limit: float) -> None:
+        super().__init__(lake, table, window, known_at)
+        self.limit = limit
+        self.all_have_ids = True
+
+    def _find_newest(self) -> None:
+        super()._find_newest()
+        self.db.execute(f"create table present (id {self.table.types[self.table.id_column].sql})")
 
     def _note(self, typed: TypedPage) -> None:
         super()._note(typed)
@@ -850,23 +922,6 @@ class _SnapshotLanding(_Landing):
         is_same = contents[1].join(contents[0], on=contents[0].columns, how="left", coalesce=False)
         return self._detected(frame.filter(is_same["hash_right"].is_null()))
 
-    def _contents(self, hashes: pl.Series) -> pl.DataFrame:
-        """The landed versions with these hashes, each once, in the catalogue's types."""
-        self.db.register("wanted", hashes.to_frame("_version_hash").to_arrow())
-        landed = self.db.sql(
-            "select * from read_parquet($paths, union_by_name = true, hive_partitioning = false)"
-            " where _version_hash in (select _version_hash from wanted)",
-            params={"paths": self.paths},
-        ).pl()
-        self.db.unregister("wanted")
-        landed = landed.unique("_version_hash", keep="first", maintain_order=True)
-        own = landed.select("_version_hash")
-        # A file may be of an older catalogue.
-        return pl.concat(
-            [fit(self.table, landed.drop(set(LOADER_COLUMNS) - set(self.table.types))).frame, own],
-            how="horizontal",
-        )
-
     def _detected(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The records as versions of the time of detection."""
         end = pl.lit(self.window.end, pl.Datetime("us", "UTC")).alias(self.table.cursor)
@@ -879,14 +934,11 @@ class _SnapshotLanding(_Landing):
         end = {"end": self.window.end}
         ((live,),) = self.db.execute(f"select count(*) from newest where {alive}", end).fetchall()
         gone = self.db.sql(
-            f"select hash from newest anti join present using (id) where {alive} order by id", params=end
-        ).pl()["hash"]
-        self._refuse_short(len(gone), live)
-        for low in range(0, len(gone), _CHUNK_ROWS):
-            records = self._contents(gone[low : low + _CHUNK_ROWS])
-            mark = pl.lit(True).alias(self.table.deletes.value)
-            self.hard_deleted += records.height
-            yield self._detected(records.with_columns(mark))
+            f"select hash, $end as gone_at from newest anti join present using (id) where {alive} order by id",
+            params=end,
+        ).pl()
+        self._refuse_short(gone.height, live)
+        yield from self._tombstones(gone)
 
     def _refuse_short(self, gone: int, live: int) -> None:
         name = f"{self.table.qualified_name} {self.window.key}"

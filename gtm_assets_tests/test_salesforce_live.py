@@ -39,6 +39,8 @@ from gtm_assets_tests.gtm_process import GtmHome
 from gtm_assets_tests.lake_builders import content, leftovers
 from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer
 from gtm_assets_tests.salesforce_server import server as protocol
+from gtm_assets_tests.salesforce_server.errors import ApiError
+from gtm_assets_tests.salesforce_server.messages import Reply
 
 TABLES = {table.name: table for table in OBJECTS}
 CALENDAR = Calendar(date(2026, 9, 4), date(2026, 9, 12))
@@ -619,6 +621,145 @@ def test_a_table_that_can_not_be_counted_is_told(server, tmp_path, fault, severi
     assert re.search(told, found["opportunity"].description)
     assert found["opportunity"].metadata["compared"].value is False
     assert set(found) == {"opportunity", "user"}
+
+
+# -- what is deleted for good ----------------------------------------------------------------------------------
+
+
+SECOND, THIRD = "2024-10-11", "2024-10-12"
+
+
+def land_day(lake: Lake, source, table: SalesforceObject, day: str) -> Landing:
+    window = YOUNG.window(day)
+    return lake.land(table, window, source.changes(table, window), window.end, source.deletions(table, window))
+
+
+def test_a_deletion_without_a_trace_in_queries_lands_the_same_day_at_its_time(tmp_path):
+    lake, user, told = Lake(tmp_path / "lake"), TABLES["user"], []
+    first = YOUNG.window(FIRST)
+    with SalesforceServer(SYNTHETIC, first.end) as server:
+        with live(server, tmp_path) as source:
+            land_day(lake, source, user, FIRST)
+            assert asked(server, "deleted") == []
+        gone, edited, stays = lake.read(user).collect()["id"][:3]
+        server.now = first.end + timedelta(hours=5)
+        server.edit("User", edited, Title="Last words")
+        server.purge("User", gone)
+        server.now = YOUNG.window(SECOND).end
+        with live(server, tmp_path, warn=told.append) as source:
+            landing = land_day(lake, source, user, SECOND)
+            again = land_day(lake, source, user, SECOND)
+        server.now = YOUNG.window(THIRD).end
+        with live(server, tmp_path) as source:
+            third = land_day(lake, source, user, THIRD)
+            whole = lake.land_snapshot(
+                user, YOUNG.window(THIRD), source.snapshot(user, YOUNG.window(THIRD)), server.now
+            )
+
+    versions = lake.read(user).collect()
+    tombstone = versions.filter("_fivetran_deleted").to_dicts()
+    before = versions.filter((pl.col("id") == gone) & ~pl.col("_fivetran_deleted")).row(0, named=True)
+    assert [(t["id"], t["system_modstamp"], t["_batch_id"]) for t in tombstone] == [
+        (gone, first.end + timedelta(hours=5), f"user-{SECOND}-0000")
+    ]
+    assert {name for name in before if before[name] != tombstone[0][name]} == {
+        "system_modstamp", "_fivetran_deleted", "_version_hash", "_batch_id", "_known_at", "_fivetran_synced"
+    }  # fmt: skip
+    assert (landing.hard_deleted, again.hard_deleted, again.added) == (1, 0, 0)
+    assert (third.hard_deleted, whole.hard_deleted) == (0, 0)
+    assert stays not in {t["id"] for t in tombstone}
+    assert told == []
+
+
+def test_deletions_are_asked_for_where_they_are_listed_and_no_further_back_than_they_are_kept(tmp_path):
+    told = []
+    late = YOUNG.window("2024-10-20")
+    with SalesforceServer(SYNTHETIC, late.end) as server, live(server, tmp_path, warn=told.append) as source:
+        for day in ("2024-10-11", "2024-10-20"):
+            for name in ("user", "period", "user_role"):
+                source.deletions(TABLES[name], YOUNG.window(day))
+        near = asked(server, "deleted")
+        told_near = list(told)
+        server.now = late.end + timedelta(days=8)
+        server.log.clear()
+        with live(server, tmp_path, warn=told.append) as later:
+            far = later.deletions(TABLES["user"], YOUNG.window("2024-10-11"))
+            partly = later.deletions(TABLES["user"], YOUNG.window("2024-10-14"))
+
+        entries = asked(server, "deleted")
+
+    assert {entry.object for entry in near} == {"User", "UserRole"}
+    assert {entry.status for entry in near} == {200}
+    assert told_near == []
+    assert far == partly == {}
+    assert [(e.status, e.params["start"]) for e in entries] == [(200, "2024-10-15T04:54:00Z")]
+    assert told == [
+        "salesforce.user: not all deletions can be listed (Salesforce lists those of 15 days); "
+        "the next full extraction finds the others"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"earliestDateAvailable": "2024-10-12T00:00:00.000+0000"}, "lists those since 2024-10-12 00:00 UTC"),
+        ({"latestDateCovered": "2024-10-11T00:00:00.000+0000"}, "lists those until 2024-10-11 00:00 UTC"),
+        ({}, None),
+    ],
+)
+def test_what_the_list_of_deletions_does_not_reach_is_told(tmp_path, changes, told):
+    notes, answer = [], protocol.SalesforceServer._on_deleted
+
+    def changed(self, call):
+        return Reply.json(json.loads(answer(self, call).whole()) | changes)
+
+    with (
+        SalesforceServer(SYNTHETIC, YOUNG.window(THIRD).end) as server,
+        live(server, tmp_path, warn=notes.append) as source,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(protocol.SalesforceServer, "_on_deleted", changed)
+        source.deletions(TABLES["user"], YOUNG.window(THIRD))
+
+    assert [told in note for note in notes] == ([True] if told else [])
+
+
+def test_more_deletions_than_one_answer_holds_are_asked_for_in_parts(tmp_path):
+    answer, spans = protocol.SalesforceServer._on_deleted, []
+    user, window = TABLES["user"], YOUNG.window(SECOND)
+
+    def limited(self, call):
+        start, end = (datetime.fromisoformat(call.request.params[name]) for name in ("start", "end"))
+        spans.append((start, end))
+        if end - start > timedelta(hours=12):
+            raise ApiError(400, "EXCEEDED_ID_LIMIT", "too many ids")
+        return answer(self, call)
+
+    with SalesforceServer(SYNTHETIC, window.start) as server:
+        ids = next(iter(SYNTHETIC.snapshot(user, YOUNG.window(FIRST))))["id"].to_list()
+        for hour, id_ in zip((0, 7, 12, 23), ids, strict=False):
+            server.now = window.start + timedelta(hours=hour)
+            server.purge("User", id_)
+        server.now = window.end
+        with live(server, tmp_path) as source, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol.SalesforceServer, "_on_deleted", limited)
+            found = source.deletions(user, window)
+
+    assert set(found) == set(ids[:4])
+    assert len(spans) > 4
+
+
+def test_what_is_purged_between_extraction_and_count_raises_no_alarm(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        extracted_whole(server, lake, tmp_path, deals)
+        server.now += timedelta(minutes=20)
+        server.purge("Opportunity", lake.read(deals).filter(~pl.col("is_deleted")).collect()["id"][0])
+        server.now += timedelta(minutes=2)
+
+        finding = compared(server, lake, tmp_path, deals)
+
+    assert finding.passed, finding.sentence
 
 
 # -- who we are ------------------------------------------------------------------------------------------------

@@ -524,8 +524,10 @@ def test_deleted_reaches_fifteen_days_back(http):
     assert ask(0).json()[0]["errorCode"] == "INVALID_REPLICATION_DATE"
     no_dates = http.get("sobjects/Account/deleted/")
     assert no_dates.json()[0]["errorCode"] == "INVALID_REPLICATION_DATE"
-    users = http.get("sobjects/User/deleted/", start=NOW.isoformat(), end=NOW.isoformat())
-    assert users.status_code == 400
+    span = {"start": (NOW - timedelta(days=1)).isoformat(), "end": NOW.isoformat()}
+    assert http.ok("sobjects/User/deleted/", **span)["deletedRecords"] == []
+    periods = http.get("sobjects/Period/deleted/", **span)
+    assert periods.json()[0]["errorCode"] == "INVALID_TYPE_FOR_OPERATION"
 
 
 def test_purged_records_are_in_deleted_and_nowhere_else(server, http):

@@ -111,6 +111,8 @@ _SYSTEM = {
 }
 
 
+_REPLICATEABLE = {"ForecastingQuota", "OpportunityStage", "RecordType", "User", "UserRole"}
+"""Objects without IsDeleted whose deletions are listed."""
 _CURRENCY_TYPE = SalesforceObject(
     source="salesforce",
     name="currency_type",
@@ -294,6 +296,11 @@ def has_deletes(table: SalesforceObject) -> bool:
     return "is_deleted" in table.types
 
 
+def lists_deletions(table: SalesforceObject) -> bool:
+    """True where the API lists what was deleted from the object."""
+    return has_deletes(table) or table.api_name in _REPLICATEABLE
+
+
 def object_summary(table: SalesforceObject, base: str) -> dict[str, Any]:
     """One object of the list of all objects."""
     name = table.api_name
@@ -316,7 +323,7 @@ def object_summary(table: SalesforceObject, base: str) -> dict[str, Any]:
         "mruEnabled": not history,
         "name": name,
         "queryable": True,
-        "replicateable": has_deletes(table),
+        "replicateable": lists_deletions(table),
         "retrieveable": True,
         "searchable": not history,
         "triggerable": not history,

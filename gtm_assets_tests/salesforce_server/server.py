@@ -38,7 +38,14 @@ from gtm_assets_tests.salesforce_server.errors import (
 from gtm_assets_tests.salesforce_server.faults import Active, Fault, Faults
 from gtm_assets_tests.salesforce_server.messages import Logged, Reply, Request
 from gtm_assets_tests.salesforce_server.oauth import ConnectedApp, Sessions
-from gtm_assets_tests.salesforce_server.objects import Objects, View, has_deletes, make_id, object_summary
+from gtm_assets_tests.salesforce_server.objects import (
+    Objects,
+    View,
+    has_deletes,
+    lists_deletions,
+    make_id,
+    object_summary,
+)
 from gtm_assets_tests.salesforce_server.render import json_records, moment
 
 OLDEST_VERSION, NEWEST_VERSION = 50, 65
@@ -426,7 +433,7 @@ class SalesforceServer:
 
     def _on_deleted(self, call: _Call) -> Reply:
         table = self._table(call, call.args["object"], not_found)
-        if not has_deletes(table):
+        if not lists_deletions(table):
             raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"sObject type '{table.api_name}' is not replicable")
         start, end = (_instant(call.request.params, name) for name in ("start", "end"))
         earliest = call.now - timedelta(days=DELETED_DAYS)
@@ -437,7 +444,8 @@ class SalesforceServer:
             raise ApiError(400, "INVALID_REPLICATION_DATE", "endDate must be at least one minute after startDate")
         frame = self.objects.frame(table, call.now)
         cursor = pl.col(table.cursor)
-        in_bin = frame.filter(pl.col("is_deleted") & (cursor >= start) & (cursor < end))
+        is_in_bin = pl.col("is_deleted") if has_deletes(table) else pl.lit(False)
+        in_bin = frame.filter(is_in_bin & (cursor >= start) & (cursor < end))
         found = [(when, id_) for when, id_ in self.objects.purged(table, call.now) if start <= when < end]
         found += in_bin.select(table.cursor, "id").rows()
         return Reply.json(

@@ -16,7 +16,7 @@ from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.raw_table import Deletes, RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
@@ -99,7 +99,8 @@ def raw_asset(
                         table, window, org.snapshot(table, window), known_at, hard_delete_limit
                     )
                 if refusal is None:
-                    return lake.land(table, window, org.changes(table, window), known_at)
+                    deletions = org.deletions(table, window) if table.deletes is Deletes.SNAPSHOT else {}
+                    return lake.land(table, window, org.changes(table, window), known_at, deletions)
             except NotReadable as error:
                 refusal = error
             return lake.land_unreadable(table, window, refusal.reason, known_at)

@@ -59,6 +59,13 @@ class SalesforceOrg(Protocol):
         """When what an extraction of the window finds counts as seen, UTC."""
         ...
 
+    def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
+        """Ids of the records that the organisation lists as deleted before the window's end, each with when.
+
+        It may list few of them, or none: a full extraction finds all. It raises what :meth:`changes` raises.
+        """
+        ...
+
     def totals(self, table: SalesforceObject, window: Window) -> Totals:
         """What the organisation counts of the records whose cursor lies before the window's end, or a bit earlier.
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -22,6 +22,7 @@ from gtm_assets.settings import Settings
 from gtm_assets.sources.errors import SourceUnavailable
 from gtm_assets.sources.raw_table import Deletes
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
 from gtm_assets.sources.salesforce.live.session import TRIES, Budget, Login, Refused, Session, read_secret
@@ -30,6 +31,8 @@ from gtm_assets.sources.salesforce.live.totals import count_totals
 from gtm_assets.sources.salesforce.org import Totals
 
 LOOKBACK = timedelta(minutes=60)
+DELETIONS_LOOKBACK = timedelta(days=1)
+"""Salesforce's log of deletions may lag."""
 BULK_ROWS = 8_000
 PARALLEL = 4
 API_SHARE = 0.8
@@ -103,6 +106,7 @@ class LiveOrg:
         self._limits_lock = threading.Lock()
         self._limits_read = False
         self._notes: deque[str] = deque()
+        self._noted: set[str] = set()
 
     @classmethod
     def of(
@@ -145,6 +149,19 @@ class LiveOrg:
         """All records as they are now, in pages. It raises what :meth:`changes` raises."""
         return self._pages(Wanted(table, window, full=True))
 
+    def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
+        """Ids of the records that were deleted in the window or the day before, each with when; {} for the first.
+
+        It raises what :meth:`changes` raises.
+        """
+        if window.start is None:
+            return {}
+        self._read_limits()
+        description = self._description(table)
+        self._wait_for_end(window)
+        since = window.start - max(self.lookback, DELETIONS_LOOKBACK)
+        return listed_deletions(self.session, description, since, window.end, self._note_once)
+
     def totals(self, table: SalesforceObject, window: Window) -> Totals:
         """What the organisation counts now of the records whose cursor lies before the window's end.
 
@@ -157,7 +174,9 @@ class LiveOrg:
         """
         self._read_limits()
         try:
-            return count_totals(self.session, self._description(table), window.end - self.lookback)
+            return count_totals(
+                self.session, self._description(table), window.end - self.lookback, self._note_once
+            )
         except Refused as error:
             raise not_readable(table, error) from None
 
@@ -284,6 +303,12 @@ class LiveOrg:
                 self.say(f"{name}: {rows:,} of {expected:,} records, {task.spool.bytes >> 20:,} MiB")
         elif task.error is None and rows >= TOLD_ROWS:
             self.say(f"{name}: {rows:,} records in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second")
+
+    def _note_once(self, sentence: str) -> None:
+        """Warn, in the thread of the step; what holds for many partitions is told once a run."""
+        if sentence not in self._noted:
+            self._noted.add(sentence)
+            self.warn(sentence)
 
     # -- descriptions and limits --------------------------------------------------------------------------------
 

@@ -6,12 +6,15 @@ those that were changed since are read beside it, so that they can be left out o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from gtm_assets import clock
 from gtm_assets.sources.errors import SourceUnavailable
 from gtm_assets.sources.raw_table import Deletes
+from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import read_page
 from gtm_assets.sources.salesforce.live.query import Description, Span
 from gtm_assets.sources.salesforce.live.session import Refused, Session
@@ -23,7 +26,9 @@ _CORPORATE = "SELECT IsoCode FROM CurrencyType WHERE IsCorporate = true"
 _CURRENCY = "CurrencyIsoCode"
 
 
-def count_totals(session: Session, description: Description, before: datetime) -> Totals:
+def count_totals(
+    session: Session, description: Description, before: datetime, note: Callable[[str], None]
+) -> Totals:
     """The totals of the records whose cursor lies before ``before``.
 
     Raises:
@@ -45,7 +50,7 @@ def count_totals(session: Session, description: Description, before: datetime) -
     for _ in range(ATTEMPTS):
         counts = [_count(session, soql) for soql in counting]
         sums = _first(session, adding) if adding else {}
-        changed = _ids(session, changing)
+        changed = {*_ids(session, changing), *_deleted(session, description, before, note)}
         # A record that changes leaves the count: where that is the same again, nothing changed in between.
         if counts == [_count(session, soql) for soql in counting]:
             return Totals(
@@ -63,6 +68,14 @@ def count_totals(session: Session, description: Description, before: datetime) -
     raise SourceUnavailable(
         f"{description.table.qualified_name} changes faster than Salesforce can count it, {ATTEMPTS} times"
     )
+
+
+def _deleted(
+    session: Session, description: Description, since: datetime, note: Callable[[str], None]
+) -> Collection[str]:
+    """Ids of the records that are gone for good: no query shows that they were changed."""
+    until = (session.org_time or clock.now()).replace(second=0, microsecond=0)
+    return listed_deletions(session, description, since, until, note)
 
 
 def _corporate_currency(session: Session, description: Description) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -97,6 +97,10 @@ class SyntheticOrg:
     def known_at(self, window: Window) -> datetime:
         """The window's end: made-up records are seen when their day is over."""
         return window.end
+
+    def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
+        """None: what is gone is missing from a full extraction."""
+        return {}
 
     def totals(self, table: SalesforceObject, window: Window) -> Totals:
         """Counts and sums of the records as they are just before the window's end."""
