@@ -547,7 +547,7 @@ class _Landing:
         self.unknown: set[str] = set()
         self.missing: set[str] | None = None
         self._seen: dict[str, pl.Series] = {}
-        self._own: list[pl.Series] = []
+        self._own = _Hashes()
         # The time of loading tells versions apart only where the catalogue lists it, as its cursor.
         self._apart = set() if SYNCED in table.types else {SYNCED}
 
@@ -685,7 +685,8 @@ class _Landing:
 
     def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
         """The versions that neither this landing nor an earlier one brought."""
-        return _without(frame, [self._landed_versions(self.window.key), *self._own, *self._late_versions(frame)])
+        landed = [self._landed_versions(self.window.key), *self._late_versions(frame)]
+        return self._own.absent_of(_without(frame, landed))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
         """Versions that say that records are gone, once all pages are there."""
@@ -699,7 +700,7 @@ class _Landing:
             pl.lit(self.batch_id).alias("_batch_id"),
             now.alias("_known_at"),
         )
-        self._own.append(frame["_version_hash"])
+        self._own.add(frame["_version_hash"])
         self.added += frame.height
         newest = frame[self.table.cursor].max()
         if newest is not None:
@@ -743,6 +744,32 @@ class _Landing:
             name = f"{self.batch_id}.{again}"
         _replace(folder / f"{name}.parquet", found)
         self.quarantined = found.height
+
+
+class _Hashes:
+    """The version hashes of one landing so far: 16 bytes each, and looking for a page costs no more for many."""
+
+    def __init__(self) -> None:
+        self._halves = [pl.Series([], dtype=pl.UInt64), pl.Series([], dtype=pl.UInt64)]
+
+    def add(self, hashes: pl.Series) -> None:
+        for half, more in zip(self._halves, _as_numbers(hashes), strict=True):
+            half.append(more)
+
+    def absent_of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The versions whose hash is not among these."""
+        wanted = _as_numbers(frame["_version_hash"])
+        # The page is what is looked up in: it is the smaller one.
+        there = self._halves[0].is_in(wanted[0].implode())
+        if not there.any():
+            return frame
+        found = pl.DataFrame([half.filter(there).alias(f"half_{n}") for n, half in enumerate(self._halves)])
+        keys = pl.DataFrame([half.alias(f"half_{n}") for n, half in enumerate(wanted)]).with_row_index("row")
+        return frame[keys.join(found, on=found.columns, how="anti", maintain_order="left")["row"].to_list()]
+
+
+def _as_numbers(hashes: pl.Series) -> list[pl.Series]:
+    return [hashes.str.slice(low, 16).str.to_integer(base=16, dtype=pl.UInt64) for low in (0, 16)]
 
 
 class _ComparedLanding(_Landing):
@@ -900,7 +927,7 @@ class _SnapshotLanding(_ComparedLanding):
         if not self.table.is_append_only:
             restated = self._restated(frame.filter(~is_later), typed.missing_columns)
             found = pl.concat([found, restated.select(found.columns)])
-        return _without(found, self._own)
+        return self._own.absent_of(found)
 
     def _restated(self, frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
         """Of records whose cursor is no later than that of their newest version: those that differ, stamped."""
@@ -1037,16 +1064,20 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
     So neither the order of columns nor a new, still empty one makes a new version. Timestamps count as
     microseconds since 1970.
     """
-    parts = []
-    for name in sorted(frame.columns):
-        value = pl.col(name)
-        if isinstance(frame.schema[name], pl.Datetime):
-            value = value.dt.epoch("us")
-        value = value.cast(pl.String)
-        # With its length, so that no text can pass for two columns.
-        text = pl.concat_str([pl.lit(f"{name}="), value.str.len_bytes(), pl.lit(":"), value])
-        parts.append(text.fill_null(""))
-    return _md5(frame.select(pl.concat_str(parts).alias("text"))["text"])
+    names = sorted(frame.columns)
+    texts = frame.select(
+        (pl.col(name).dt.epoch("us") if isinstance(frame.schema[name], pl.Datetime) else pl.col(name))
+        .cast(pl.String)
+        .alias(f"c{number}")
+        for number, name in enumerate(names)
+    )
+    # With its length, so that no text can pass for two columns. concat() leaves nulls out.
+    pieces = ", ".join(
+        f"if(c{number} is not null, {_literal(f'{name}=')}, null), strlen(c{number}),"
+        f" if(c{number} is not null, ':', null), c{number}"
+        for number, name in enumerate(names)
+    )
+    return _hashed_texts(texts, f"concat({pieces})")
 
 
 def _without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:
@@ -1061,12 +1092,20 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _md5(texts: pl.Series) -> pl.Series:
+    return _hashed_texts(texts.to_frame("text"), "text")
+
+
+def _hashed_texts(texts: pl.DataFrame, expression: str) -> pl.Series:
+    """One md5 per row of an SQL expression over columns of texts."""
     # DuckDB's md5 works on whole columns; Polars' own hash changes between its versions.
-    table = pa.table({"text": texts.to_arrow()})
     with _hasher().cursor() as connection:
-        connection.register("texts", table)
-        hashed = connection.sql("select md5(text) as hash from texts").pl()
+        connection.register("texts", texts.to_arrow(compat_level=pl.CompatLevel.newest()))
+        hashed = connection.sql(f"select md5({expression}) as hash from texts").pl()
     return hashed["hash"].cast(pl.String)
 
 
