@@ -23,7 +23,7 @@ from gtm_assets.partitions import Calendar
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.salesforce.assets import asset_key, landed_asset, raw_asset, totals_checks
+from gtm_assets.sources.salesforce.assets import asset_key, landed_asset, raw_asset, scope_check, totals_checks
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.resource import live_org
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
@@ -53,7 +53,9 @@ def definitions(settings: Settings) -> dg.Definitions:
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
             *dashboards(manifest, Translator(), PUBLISHED),
         ],
-        asset_checks=[proof] if settings.is_landed else [proof, totals_checks(Calendar.of(settings))],
+        asset_checks=[proof]
+        if settings.is_landed
+        else [proof, totals_checks(Calendar.of(settings)), scope_check(settings.salesforce_scope)],
         sensors=[alerts_sensor(settings)],
         resources={
             "org": live_org(settings, Calendar.of(settings))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -20,12 +21,21 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gtm_assets.checks import totals
+from gtm_assets.checks.drift import schema_drift
 from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.raw import DRIFT, Limits
 from gtm_assets.checks.totals import equals_source
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.salesforce.assets import asset_key, totals_checks
+from gtm_assets.sources.salesforce.assets import (
+    READABLE_CHECK,
+    SCOPE_CHECK,
+    asset_key,
+    raw_asset,
+    scope_check,
+    totals_checks,
+)
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live import extraction, org
 from gtm_assets.sources.salesforce.live.examination import examine
@@ -597,7 +607,7 @@ def test_sums_are_of_the_records_in_the_organisations_own_currency(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "severity", "told"),
     [
-        ({"kind": Fault.HIDDEN, "object": "Opportunity"}, None, "can't be found|not supported|NOT_FOUND"),
+        ({"kind": Fault.HIDDEN, "object": "Opportunity"}, None, "lists no object Opportunity"),
         ({"kind": Fault.QUERY_TIMEOUT, "match": "COUNT"}, dg.AssetCheckSeverity.WARN, "QUERY_TIMEOUT"),
     ],
 )
@@ -760,6 +770,138 @@ def test_what_is_purged_between_extraction_and_count_raises_no_alarm(tmp_path):
         finding = compared(server, lake, tmp_path, deals)
 
     assert finding.passed, finding.sentence
+
+
+# -- what the organisation describes ---------------------------------------------------------------------------
+
+
+def drift_of(server: SalesforceServer, folder: Path, table: SalesforceObject, read: set[str]) -> Finding:
+    """The finding of a run that lands one more partition."""
+    lake = Lake(folder / "lake")
+    with live(server, folder) as source:
+        landings = land(lake, source, FIRST, tables=[table])
+        return schema_drift(landings, set(), read, source.described(table))
+
+
+def test_fields_that_models_read_and_our_user_can_not_see_are_an_error_from_the_first_day(server, tmp_path):
+    contact = TABLES["contact"]
+    plain = drift_of(server, tmp_path / "plain", contact, {"title"})
+    server.faults.add(Fault.HIDDEN, object="Contact", field="Title", times=None)
+
+    finding = drift_of(server, tmp_path / "hidden", contact, {"title"})
+    unread = drift_of(server, tmp_path / "unread", contact, {"last_name"})
+
+    assert plain.passed
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "salesforce.contact does not return title, which models read" in finding.sentence
+    assert unread.passed and "Gone, and read by no model: title" in unread.sentence
+
+
+def test_a_custom_field_that_an_organisation_never_had_is_no_error_and_one_that_it_had_is(server, tmp_path):
+    account, read = TABLES["account"], {"segment_c"}
+    other = {"object": "Account", "field": "Segment__c", "times": None}
+    server.faults.add(Fault.HIDDEN, **other)
+    never = drift_of(server, tmp_path / "never", account, read)
+    server.faults.clear()
+    with_it = drift_of(server, tmp_path / "once", account, read)
+    server.faults.add(Fault.HIDDEN, **other)
+
+    # The day after it is gone too: all earlier descriptions count.
+    once = [drift_of(server, tmp_path / "once", account, read) for _ in range(2)]
+
+    assert never.passed and "never returned: segment_c" in never.sentence
+    assert with_it.passed
+    assert [finding.passed for finding in once] == [False, False]
+
+
+def test_new_fields_and_changed_types_are_told(server, tmp_path):
+    contact, answer = TABLES["contact"], protocol.SalesforceServer._on_describe
+    assert drift_of(server, tmp_path, contact, set()).passed
+
+    def changed(self, call):
+        described = json.loads(answer(self, call).whole())
+        types = {"Email": "location", "HasOptedOutOfEmail": "picklist", "SystemModstamp": "datetime"}
+        for field in described["fields"]:
+            field["type"] = types.get(field["name"], field["type"])
+        described["fields"].append(described["fields"][1] | {"name": "ShoeSize__c", "type": "double"})
+        return Reply.json(described)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol.SalesforceServer, "_on_describe", changed)
+        finding = drift_of(server, tmp_path, contact, set())
+
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert finding.figures["types_changed"] == ["email", "has_opted_out_of_email"]
+    assert "Contact.Email is of type location" in finding.sentence
+    assert "New fields, not landed: ShoeSize__c." in finding.sentence
+    assert finding.figures["fields_not_landed"] == ["ShoeSize__c"]
+
+
+def test_each_field_of_the_organisation_fits_its_column(server, tmp_path):
+    with live(server, tmp_path) as source:
+        described = {table.name: source.described(table) for table in OBJECTS}
+
+    assert {name: d.retyped for name, d in described.items() if d.retyped} == {}
+    assert {name: d.absent for name, d in described.items() if d.absent} == {}
+
+
+def landed_by_its_asset(server: SalesforceServer, folder: Path, table: SalesforceObject) -> dict[str, Any]:
+    asset = raw_asset(table, YOUNG, {"id", "title"}, Limits(0.2, 0.5), retry_seconds=0)
+    with live(server, folder) as source:
+        resources = {"org": source, "lake": Lake(folder / "lake")}
+        result = dg.materialize(
+            [asset, scope_check(["*__c", "Case"])], resources=resources, partition_key=FIRST,
+            selection=dg.AssetSelection.assets(asset.key),
+        )  # fmt: skip
+    return {e.check_name: e for e in result.get_asset_check_evaluations()}
+
+
+def test_a_table_that_is_not_listed_is_gone_and_what_was_known_stays(server, tmp_path):
+    contact, account = TABLES["contact"], TABLES["account"]
+    landed_by_its_asset(server, tmp_path, contact)
+    known = content(Lake(tmp_path / "lake"), contact)
+    server.hide("Contact")
+    try:
+        gone = landed_by_its_asset(server, tmp_path, contact)[READABLE_CHECK]
+    finally:
+        server.show("Contact")
+    server.faults.add(Fault.HIDDEN, match="Account/describe", object="Account", times=None)
+    hidden = landed_by_its_asset(server, tmp_path, account)[READABLE_CHECK]
+
+    assert (gone.passed, gone.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert gone.description.startswith(
+        "salesforce.contact is gone: Salesforce lists no object Contact to our user. What was last known stays."
+    )
+    assert content(Lake(tmp_path / "lake"), contact) == known != Counter()
+    assert "salesforce.account can't be read" in hidden.description
+
+
+def test_the_checks_of_a_live_table_take_the_description(server, tmp_path):
+    server.faults.add(Fault.HIDDEN, object="Contact", field="Title", times=None)
+
+    found = landed_by_its_asset(server, tmp_path, TABLES["contact"])
+
+    assert "does not return title" in found[DRIFT].description
+    assert SCOPE_CHECK not in found
+
+
+def test_tables_in_scope_that_are_not_landed_are_listed(tmp_path):
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        plain = landed_by_its_asset(server, tmp_path, TABLES["account"])[SCOPE_CHECK]
+        server.add_object("Invoice__c")
+        server.add_object("Case")
+        server.add_object("Asset")
+        server.add_object("Flags__c", customSetting=True)
+        server.add_object("Secret__c", queryable=False)
+        told = landed_by_its_asset(server, tmp_path, TABLES["account"])[SCOPE_CHECK]
+        server.faults.add(Fault.HTTP_ERROR, match="sobjects$", times=None)
+        unlisted = landed_by_its_asset(server, tmp_path, TABLES["account"])[SCOPE_CHECK]
+
+    assert plain.passed, plain.description
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "In scope and not landed: Case, Invoice__c." in told.description
+    assert (unlisted.passed, unlisted.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "can't be listed" in unlisted.description
 
 
 # -- who we are ------------------------------------------------------------------------------------------------
@@ -1051,7 +1193,7 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
         too_early = home.command("run", "--as-of", "2026-09-11")
 
     assert ran.code == 0, ran.output
-    assert "salesforce.lead can't be read" in ran.output
+    assert "salesforce.lead is gone" in ran.output
     assert accounts(home) == accounts(built_home) != []
     assert too_early.code == 1
     assert "nothing was known as of 2026-09-11" in too_early.output

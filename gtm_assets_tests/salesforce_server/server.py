@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -137,6 +138,7 @@ class SalesforceServer:
         """How many looks at a job's status find it in progress."""
         self.log: list[Logged] = []
         self._own_faults: list[Exception] = []
+        self._other_objects: dict[str, dict[str, Any]] = {}
         self._hidden_objects: set[str] = set()
         self._hidden_fields: dict[str, set[str]] = {}
         self._queries = 0
@@ -207,6 +209,11 @@ class SalesforceServer:
             self._hidden_objects.discard(table.api_name)
             return
         self._hidden_fields.get(table.api_name, set()).discard(field)
+
+    def add_object(self, name: str, **summary: Any) -> None:
+        """The list of all objects names one more, which can't be read. ``summary`` replaces what the list says."""
+        custom = dataclasses.replace(next(iter(self.objects.tables.values())), api_name=name)
+        self._other_objects[name] = object_summary(custom, "/services/data") | summary
 
     def edit(self, object_: str, id_: str, *, touch: bool = True, **values: Any) -> None:
         """From now on a record holds other values (by API name).
@@ -390,6 +397,7 @@ class SalesforceServer:
     def _on_objects(self, call: _Call) -> Reply:
         tables = [t for t in self.objects.tables.values() if t.api_name not in self._hidden_objects]
         shown = [object_summary(t, call.base) for t in tables if not self._hides(call, t, None)]
+        shown += self._other_objects.values()
         return Reply.json({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": shown})
 
     def _on_describe(self, call: _Call) -> Reply:

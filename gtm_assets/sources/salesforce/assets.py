@@ -4,13 +4,14 @@ In landing mode they are external assets: another loader fills them.
 """
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks import raw as raw_checks
 from gtm_assets.checks import totals as totals_check
+from gtm_assets.checks.drift import tables_in_scope
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
@@ -22,6 +23,7 @@ from gtm_assets.sources.salesforce.org import SalesforceOrg
 
 OWNER = "team:revops"
 GROUP = "salesforce_raw"
+SCOPE_CHECK = "tables_in_scope_are_landed"
 READABLE_CHECK = "table_is_readable"
 
 
@@ -112,8 +114,9 @@ def raw_asset(
                 context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
                 if landing.problems:
                     context.log.warning(landing.describe_problems())
+            described = None if refusal else org.described(table)
         found = [
-            *raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat()),
+            *raw_checks.findings(lake, table, landings, read, limits, calendar.first.isoformat(), described),
             (READABLE_CHECK, readable(table, refusal)),
         ]
         return dg.MaterializeResult(
@@ -139,6 +142,24 @@ def totals_checks(calendar: Calendar) -> dg.AssetChecksDefinition:
         for key, table in tables.items():
             if key in context.selected_asset_check_keys:
                 yield _equals(org, lake, table, calendar).result(key)
+
+    return check
+
+
+def scope_check(patterns: Sequence[str]) -> dg.AssetChecksDefinition:
+    """On the first raw table, for all: whether every object in scope is landed. It only tells."""
+
+    @dg.asset_check(
+        asset=asset_key(OBJECTS[0]),
+        name=SCOPE_CHECK,
+        description="Each object of the organisation that fits GTM_SALESFORCE_SCOPE is in the catalogue.",
+    )
+    def check(org: dg.ResourceParam[SalesforceOrg]) -> dg.AssetCheckResult:
+        try:
+            finding = tables_in_scope(org.objects(), [table.api_name for table in OBJECTS], patterns)
+        except (SourceUnavailable, CredentialsRefused, BudgetReached) as error:
+            finding = Finding(False, f"The objects can't be listed: {error}.", dg.AssetCheckSeverity.WARN)
+        return finding.result(dg.AssetCheckKey(asset_key(OBJECTS[0]), SCOPE_CHECK))
 
     return check
 
@@ -196,6 +217,15 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
 def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
     """Whether we may read a table. The figure ``reason`` is the source's own, empty where we may."""
     reason = refusal.reason if refusal else ""
+    if refusal and refusal.is_gone:
+        return Finding(
+            passed=False,
+            sentence=(
+                f"{table.qualified_name} is gone: {reason.rstrip('.')}. What was last known stays. Give the "
+                f"platform's user the right to read {table.api_name}, or take the table out of the catalogue."
+            ),
+            figures={"reason": reason},
+        )
     return Finding(
         passed=not reason,
         sentence=(

@@ -11,6 +11,7 @@ from typing import Protocol
 import polars as pl
 
 from gtm_assets.partitions import Window
+from gtm_assets.sources.raw_table import Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 
 
@@ -57,6 +58,17 @@ class SalesforceOrg(Protocol):
 
     def known_at(self, window: Window) -> datetime:
         """When what an extraction of the window finds counts as seen, UTC."""
+        ...
+
+    def described(self, table: SalesforceObject) -> Described | None:
+        """What the organisation says of the table's fields; None where it says nothing.
+
+        It raises what :meth:`changes` raises.
+        """
+        ...
+
+    def objects(self) -> Collection[str]:
+        """API names of the objects whose records our user may query. It raises what :meth:`changes` raises."""
         ...
 
     def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,8 +19,8 @@ import polars as pl
 from gtm_assets import clock
 from gtm_assets.partitions import Window, boundary, partition_of
 from gtm_assets.settings import Settings
-from gtm_assets.sources.errors import SourceUnavailable
-from gtm_assets.sources.raw_table import Deletes
+from gtm_assets.sources.errors import NotReadable, SourceUnavailable
+from gtm_assets.sources.raw_table import Deletes, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
@@ -97,6 +97,10 @@ class LiveOrg:
         self._began = clock.now()
         self._bulk_jobs_left: int | None = None
         self._descriptions: dict[str, Description] = {}
+        self._before: dict[str, list[dict[str, str]]] = {}
+        """Earlier descriptions by table, oldest first."""
+        self._all_objects: Sequence[Mapping[str, Any]] | None = None
+        self._listing = threading.Lock()
         self._describing = {wanted.table.name: threading.Lock() for wanted in plan}
         self._state = threading.Condition()
         self._waiting: deque[_Task] = deque(_Task(wanted, Spool(self._spools.path)) for wanted in plan)
@@ -148,6 +152,33 @@ class LiveOrg:
     def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         """All records as they are now, in pages. It raises what :meth:`changes` raises."""
         return self._pages(Wanted(table, window, full=True))
+
+    def described(self, table: SalesforceObject) -> Described:
+        """What the organisation says of the table's fields. It raises what :meth:`changes` raises."""
+        description = self._description(table)
+        return description.against_catalogue(self._before[table.name])
+
+    def objects(self) -> Collection[str]:
+        """API names of the objects whose records our user may query, settings left out.
+
+        It raises what :meth:`changes` raises.
+        """
+        return [
+            found["name"]
+            for found in self._listed()
+            if found.get("queryable", True)
+            and not found.get("customSetting")
+            and not found.get("deprecatedAndHidden")
+        ]
+
+    def _listed(self) -> Sequence[Mapping[str, Any]]:
+        with self._listing:
+            if self._all_objects is None:
+                try:
+                    self._all_objects = self.session.get("sobjects")["sobjects"]
+                except Refused as error:
+                    raise SourceUnavailable(f"Salesforce does not list its objects: {error}") from None
+            return self._all_objects
 
     def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
         """Ids of the records that were deleted in the window or the day before, each with when; {} for the first.
@@ -324,6 +355,9 @@ class LiveOrg:
         try:
             answer = self.session.get(f"sobjects/{table.api_name}/describe")
         except Refused as error:
+            if error.status == 404 and table.api_name not in [found["name"] for found in self._listed()]:
+                reason = f"Salesforce lists no object {table.api_name} to our user"
+                raise NotReadable(table, reason, is_gone=True) from None
             raise not_readable(table, error) from None
         description = Description.read(table, answer)
         if description.hidden:
@@ -335,15 +369,15 @@ class LiveOrg:
         """Keep a description that differs from the last one, and tell the difference."""
         folder = self._described / table.name
         folder.mkdir(parents=True, exist_ok=True)
-        before: dict[str, str] | None = None
         kept = sorted(folder.glob("*.json"))
-        if kept:
+        earlier = self._before[table.name] = []
+        for path in kept:
             with suppress(ValueError):
-                before = json.loads(kept[-1].read_text())
+                earlier.append(json.loads(path.read_text()))
         now = dict(description.types)
-        if before == now:
+        if earlier and earlier[-1] == now:
             return
-        if before is not None and (changed := "; ".join(drift(before, now))):
+        if earlier and (changed := "; ".join(drift(earlier[-1], now))):
             since = kept[-1].stem
             self._notes.append(f"{table.qualified_name} changed in the organisation since {since}: {changed}")
         temporary = folder / ".tmp"

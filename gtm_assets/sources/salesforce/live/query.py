@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gtm_assets.partitions import Window
 from gtm_assets.sources.errors import NotReadable
-from gtm_assets.sources.raw_table import ColumnType
+from gtm_assets.sources.raw_table import ColumnType, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 
 CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
 """Fields that order a record's versions, the best one first."""
 _UNSUPPORTED = {"address", "location", "base64", "complexvalue"}
 """Types of fields that Bulk queries can't hold. Their parts are fields of their own."""
+_CUSTOM = "__c"
+_OPTIONAL = {"CurrencyIsoCode"}
+"""Standard fields that only organisations with a certain feature have."""
+_NUMBERS = {"int", "long", "double", "percent", "currency"}
+_FITTING = {
+    ColumnType.BOOLEAN: {"boolean"},
+    ColumnType.INTEGER: _NUMBERS,
+    ColumnType.DOUBLE: _NUMBERS,
+    ColumnType.CURRENCY: _NUMBERS,
+    ColumnType.DATE: {"date"},
+    ColumnType.TIMESTAMP: {"datetime"},
+}
+"""Types of fields whose values a column can hold; a text holds all but the unsupported ones."""
 BEGINNING = datetime(1999, 1, 1, tzinfo=UTC)
 """No record of Salesforce is older."""
 SHORTEST = timedelta(minutes=1)
@@ -102,6 +115,28 @@ class Description:
         """Fields of the catalogue that the organisation does not have, or hides from our user."""
         return [c.api_name for c in self.table.columns if c.api_name and c.api_name not in self.types]
 
+    def against_catalogue(self, before: Sequence[Mapping[str, str]]) -> Described:
+        """What differs from the catalogue; ``before`` are earlier descriptions (field to type), oldest first."""
+        columns = {column.api_name: column for column in self.table.columns if column.api_name}
+        not_landed = sorted(set(self.types) - set(columns))
+        once = {name for types in before for name in types}
+        absent = {name: column.name for name, column in columns.items() if name not in self.types}
+        return Described(
+            not_landed=tuple(not_landed),
+            new=tuple(name for name in not_landed if before and name not in before[-1]),
+            absent=frozenset(absent.values()),
+            expected=frozenset(
+                column
+                for name, column in absent.items()
+                if name in once or not (name.endswith(_CUSTOM) or name in _OPTIONAL)
+            ),
+            retyped={
+                column.name: f"{self.table.api_name}.{name} is of type {self.types[name]}"
+                for name, column in columns.items()
+                if name in self.types and not _fits(self.types[name], column.type)
+            },
+        )
+
     def without(self, field: str) -> Description:
         """As if the organisation did not have this field."""
         return replace(self, types={name: kind for name, kind in self.types.items() if name != field})
@@ -130,6 +165,10 @@ class Description:
         bounds = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
         where = " AND ".join([*conditions, *bounds])
         return f"SELECT {what} FROM {self.table.api_name}" + (f" WHERE {where}" if where else "")
+
+
+def _fits(kind: str, type_: ColumnType) -> bool:
+    return kind not in _UNSUPPORTED if type_ is ColumnType.STRING else kind in _FITTING[type_]
 
 
 def instant(at: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ import polars as pl
 
 from gtm_assets.partitions import Window
 from gtm_assets.sources.raw_table import ColumnType, Deletes
-from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import Totals
 from gtm_assets.sources.salesforce.synthetic import series
 from gtm_assets.sources.salesforce.synthetic.accounts import Accounts
@@ -97,6 +97,13 @@ class SyntheticOrg:
     def known_at(self, window: Window) -> datetime:
         """The window's end: made-up records are seen when their day is over."""
         return window.end
+
+    def described(self, table: SalesforceObject) -> None:
+        """Nothing: its fields are those that its records have."""
+
+    def objects(self) -> Collection[str]:
+        """The objects of the catalogue."""
+        return [table.api_name for table in OBJECTS]
 
     def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
         """None: what is gone is missing from a full extraction."""
