@@ -55,7 +55,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=[proof]
         if settings.is_landed
-        else [proof, totals_checks(Calendar.of(settings)), scope_check(settings.salesforce_scope)],
+        else [proof, totals_checks(Calendar.of(settings)), scope_check(_parts(settings.salesforce_scope))],
         sensors=[alerts_sensor(settings)],
         resources={
             "org": live_org(settings, Calendar.of(settings))
@@ -93,6 +93,10 @@ def _quarantines(settings: Settings, lake: Lake) -> Mapping[dg.AssetCheckKey, Ca
         dg.AssetCheckKey(asset_key(table), QUARANTINE): partial(quarantine, lake, table, settings.quarantine_limit)
         for table in OBJECTS
     }
+
+
+def _parts(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]):

@@ -92,8 +92,8 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the organisation's daily API limit at which the platform stops, whoever used it.",
     )
-    salesforce_scope: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("*__c",),
+    salesforce_scope: str = Field(
+        default="*__c",
         description="Objects to be told of where they are not landed: names or patterns with `*`, by commas. "
         "Default: all custom objects.",
     )
@@ -205,13 +205,6 @@ class Settings(BaseSettings):
         if value is not None and "://" not in value.get_secret_value():
             raise ValueError("it is not a URL")
         return value
-
-    @field_validator("salesforce_scope", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-        )
 
     @field_validator("end_date", mode="before")
     @classmethod

@@ -1176,7 +1176,10 @@ def accounts(home: GtmHome) -> list[tuple]:
 
 
 @pytest.mark.slow
-def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_secrets(tmp_path, built_home):
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_secrets(
+    tmp_path, built_home, executor
+):
     with SalesforceServer(SYNTHETIC, Calendar(date(2026, 9, 9), None).window("2026-09-11").end) as server:
         live_settings = {
             "GTM_SALESFORCE_SOURCE": "live",
@@ -1184,6 +1187,8 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
             "GTM_SALESFORCE_CLIENT_ID": server.app.consumer_key,
             "GTM_SALESFORCE_CLIENT_SECRET": server.app.consumer_secret,
             "GTM_SALESFORCE_LOOKBACK_MINUTES": "5760",
+            # Each step has a client of its own.
+            "GTM_EXECUTOR": executor,
         }
         home = GtmHome(tmp_path / "gtm", tuple({**dict(built_home.settings), **live_settings}.items()))
         server.hide("Lead")
