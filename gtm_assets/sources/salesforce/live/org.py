@@ -382,7 +382,7 @@ class LiveOrg:
             self._notes.append(f"{table.qualified_name} changed in the organisation since {since}: {changed}")
         temporary = folder / ".tmp"
         temporary.write_text(json.dumps(now, indent=1, sort_keys=True))
-        temporary.replace(folder / f"{self._began.astimezone(UTC):%Y-%m-%dT%H%M%SZ}.json")
+        temporary.replace(folder / f"{self._began.astimezone(UTC):%Y-%m-%dT%H%M%S.%fZ}.json")
 
     def _read_limits(self) -> None:
         with self._limits_lock:
