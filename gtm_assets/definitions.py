@@ -61,7 +61,13 @@ def definitions(settings: Settings) -> dg.Definitions:
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
             *dashboards(manifest, Translator(), PUBLISHED),
         ],
-        asset_checks=[proof],
+        asset_checks=[proof]
+        if settings.is_landed
+        else [
+            proof,
+            salesforce.totals_checks(Calendar.of(settings)),
+            salesforce.scope_check(_parts(settings.salesforce_scope)),
+        ],
         sensors=[alerts_sensor(settings)],
         resources={
             "org": live_org(settings, Calendar.of(settings))
@@ -97,6 +103,10 @@ def _quarantines(settings: Settings, lake: Lake) -> Mapping[dg.AssetCheckKey, Ca
         dg.AssetCheckKey(asset_key(table), QUARANTINE): partial(quarantine, lake, table, settings.quarantine_limit)
         for table in raw_tables(settings)
     }
+
+
+def _parts(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]):
