@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gtm_assets_tests.dbt_harness import CREATED, Home, account, at, contact, empty_tables, partition, user
+from gtm_assets_tests.dbt_harness import (
+    CREATED,
+    Home,
+    account,
+    at,
+    contact,
+    empty_tables,
+    partition,
+    user,
+    with_ancestors,
+)
 
 MODELS = [
     *(f"base_salesforce__{table}" for table in ("account", "user", "contact", "event", "email_message")),
@@ -62,7 +72,7 @@ def test_events_and_emails_follow_owner_account_and_contact_when_they_come_chang
     home.land("event", partition(2), event(2, at(2), **references, start_date_time=at(25)))
     sent = {"created_by_id": owner, "related_to_id": about, "message_date": at(4)}
     home.land("email_message", partition(2), email_message(1, at(2), **sent))
-    home.build(*MODELS, *VIEWS)
+    home.build(*with_ancestors("dim_account_scd2"), *MODELS, *VIEWS)
     seen = [keys(home)]
 
     home.land("user", partition(3), user(1, at(3)))

@@ -26,6 +26,7 @@ from gtm_assets_tests.dbt_harness import (
     parsed,
     partition,
     user,
+    with_ancestors,
 )
 
 HISTORIES = 1000
@@ -226,7 +227,7 @@ def test_histories_equal_the_oracle_in_any_order_of_arrival(tmp_path, table):
     for landed in (days[:3], days[3:7], days[7:]):
         for day in landed:
             home.land(table, partition(day), *log[day])
-        home.build(f"int_{table}_versions", model)
+        home.build(*with_ancestors(model))
 
     columns = list(parsed().nodes[f"model.gtm_dbt.{model}"].columns)
     built: dict[str, list[Record]] = defaultdict(list)
@@ -261,7 +262,7 @@ def story(id_: str, versions, built, expected) -> str:
 
 def test_the_key_of_a_version_stays_when_an_earlier_one_arrives_late(tmp_path):
     home = Home(tmp_path / "gtm")
-    models = ["int_account_versions", "dim_account_scd2"]
+    models = with_ancestors("dim_account_scd2")
     home.land("account", partition(5), account(1, at(5), industry="b", created_date=at(2)))
     home.land("account", partition(6), account(1, at(6), industry="a", created_date=at(2)))
     home.build(*models)

@@ -406,8 +406,7 @@ def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contr
     lake.land("task", partition(2), task(1, at(2)))
 
     for home in (landed, lake):
-        assert home.dbt("seed", "--select", "currency_rates").success
-        home.build(*models, variables=given)
+        home.seed().build(*models, variables=given)
         assert home.rows("select my_field_c, my_score_c from gtm_core.fct_opportunity") == [("x", 0.5)]
         assert home.rows("select tier_c from gtm_core.dim_account order by account_name") == [("Gold",), (None,)]
         assert home.rows(

@@ -6,6 +6,7 @@ import pytest
 from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 
+from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import DBT_DIR, Home, describe, parsed
 
@@ -57,8 +58,8 @@ def test_the_unit_tests_pass(empty):
 def test_each_raw_table_has_a_base_and_a_staging_model():
     names = {model.name for model in models()}
 
-    for table in OBJECTS:
-        assert {f"base_salesforce__{table.name}", f"stg_salesforce__{table.name}"} <= names
+    for table in (*OBJECTS, *PIPEDRIVE_TABLES):
+        assert {f"base_{table.source}__{table.name}", f"stg_{table.source}__{table.name}"} <= names
 
 
 def test_each_model_says_its_grain_and_each_column_what_it_holds(empty):

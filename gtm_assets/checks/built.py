@@ -12,11 +12,13 @@ from gtm_assets.checks import reconciliation, scd
 from gtm_assets.checks.finding import Finding
 from gtm_assets.dbt_runner import project_variables
 from gtm_assets.settings import Settings
+from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.warehouse import Warehouse
 
 SCD_INTEGRITY = "scd_integrity"
 WITH_SOURCE = "reconciles_with_source"
+WITH_PIPEDRIVE = "reconciles_with_pipedrive"
 WITH_CORE = "reconciles_with_core"
 HISTORIES = {"dim_account_scd2": "account_id", "dim_contact_scd2": "contact_id", "dim_user_scd2": "user_id"}
 """Table to the record's id."""
@@ -52,20 +54,23 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
 _DESCRIPTIONS = {
     SCD_INTEGRITY: "The history has no gap and no overlap, one current version per record, and unique keys.",
     WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records.",
+    WITH_PIPEDRIVE: "Counts of the table's rows from Pipedrive are, day by day, those of the raw records.",
     WITH_CORE: "Counts and sums of the report are those of core.",
 }
 
 
 def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
-    tables = {table.name: table for table in OBJECTS}
+    tables = {table.qualified_name: table for table in (*OBJECTS, *PIPEDRIVE_TABLES)}
     timezone, allowance = project_variables()["reporting_timezone"], settings.reconciliation_allowance
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():
         checks[_key("core", table, SCD_INTEGRITY)] = partial(_scd, f"gtm_core.{table}", record_id)
-    newest = reconciliation.newest_landed if settings.is_landed else reconciliation.newest_in_lake
     for tie in reconciliation.SOURCE_TIES:
-        checks[_key("core", tie.core, WITH_SOURCE)] = partial(
-            _with_source, tie, tables[tie.raw], newest, timezone, allowance
+        is_landed = settings.is_landed and tie.source == "salesforce"
+        newest = reconciliation.newest_landed if is_landed else reconciliation.newest_in_lake
+        name = WITH_PIPEDRIVE if tie.source == "pipedrive" else WITH_SOURCE
+        checks[_key("core", tie.core, name)] = partial(
+            _with_source, tie, tables[f"{tie.source}.{tie.raw}"], newest, timezone, allowance
         )
     for report in reconciliation.REPORT_TIES:
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)

@@ -22,37 +22,37 @@ SUM = "decimal(38, 6)"
 
 @dataclass(frozen=True)
 class SourceTie:
-    """A table of core whose rows are the undeleted records of a raw table."""
+    """A table of core whose rows of a source are the undeleted records of a raw table."""
 
     core: str
     raw: str
-    key: str
-    """The core column whose unknown member is no record of the source."""
     measures: Mapping[str, str] = field(default_factory=dict)
     """Core column to raw column."""
-    by_day: bool = True
-    """Whether core has the day of creation; else the whole table is compared."""
+    day: tuple[str, str] | None = ("created_date", "created_date")
+    """Core's day and the raw instant that it is the day of; None: the whole table is compared."""
+    source: str = "salesforce"
+    rows: str = "source_system = 'salesforce'"
+    """Condition on the rows of core that are the source's records."""
+    records: str = "select * from records"
+    """What rows of core are made of, from the CTE ``records``, the raw table's undeleted ones."""
 
 
 SOURCE_TIES = (
-    SourceTie("dim_user", "user", "user_key", by_day=False),
+    SourceTie("dim_user", "user", day=None),
     SourceTie(
         "dim_account",
         "account",
-        "account_id",
         {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
     ),
-    SourceTie("dim_contact", "contact", "contact_key"),
+    SourceTie("dim_contact", "contact"),
     SourceTie(
         "dim_lead",
         "lead",
-        "lead_key",
         {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
     ),
     SourceTie(
         "dim_campaign",
         "campaign",
-        "campaign_key",
         {
             "budgeted_cost": "budgeted_cost",
             "actual_cost": "actual_cost",
@@ -60,12 +60,11 @@ SOURCE_TIES = (
             "number_sent": "number_sent",
         },
     ),
-    SourceTie("dim_product", "product_2", "product_key"),
-    SourceTie("dim_forecasting_period", "period", "period_key", by_day=False),
+    SourceTie("dim_product", "product_2"),
+    SourceTie("dim_forecasting_period", "period", day=None),
     SourceTie(
         "fct_opportunity",
         "opportunity",
-        "opportunity_id",
         {
             "amount": "amount",
             "expected_revenue": "expected_revenue",
@@ -76,49 +75,73 @@ SOURCE_TIES = (
     SourceTie(
         "fct_opportunity_line_item",
         "opportunity_line_item",
-        "opportunity_line_item_id",
         {"quantity": "quantity", "total_price": "total_price"},
     ),
-    SourceTie("fct_opportunity_contact_role", "opportunity_contact_role", "opportunity_contact_role_id"),
+    SourceTie("fct_opportunity_contact_role", "opportunity_contact_role"),
     SourceTie(
         "fct_opportunity_field_history",
         "opportunity_field_history",
-        "opportunity_field_history_id",
-        by_day=False,
+        day=None,
     ),
-    SourceTie("fct_task", "task", "task_id", {"call_duration_in_seconds": "call_duration_in_seconds"}),
-    SourceTie("fct_event", "event", "event_id", {"duration_minutes": "duration_in_minutes"}),
+    SourceTie("fct_task", "task", {"call_duration_in_seconds": "call_duration_in_seconds"}),
+    SourceTie("fct_event", "event", {"duration_minutes": "duration_in_minutes"}),
     SourceTie(
         "fct_email_message",
         "email_message",
-        "email_message_id",
         {"open_count": "open_count_c", "click_count": "click_count_c"},
     ),
-    SourceTie("fct_campaign_member", "campaign_member", "campaign_member_id"),
+    SourceTie("fct_campaign_member", "campaign_member"),
     SourceTie(
         "fct_campaign_influence",
         "campaign_influence",
-        "campaign_influence_id",
         {"influence_amount": "revenue_share", "influence_percent": "influence"},
     ),
     SourceTie(
         "fct_forecasting_quota",
         "forecasting_quota",
-        "forecasting_quota_id",
         {"quota_amount": "quota_amount", "quota_quantity": "quota_quantity"},
-        by_day=False,
+        day=None,
     ),
     SourceTie(
         "fct_forecasting_item",
         "forecasting_item",
-        "forecasting_item_id",
         {
             "forecast_amount": "forecast_amount",
             "amount_without_adjustments": "amount_without_adjustments",
             "owner_only_amount": "owner_only_amount",
             "forecast_quantity": "forecast_quantity",
         },
-        by_day=False,
+        day=None,
+    ),
+    SourceTie(
+        "dim_user",
+        "users",
+        day=None,
+        source="pipedrive",
+        rows="pipedrive_user_id is not null",
+    ),
+    SourceTie(
+        "fct_opportunity",
+        "deal_changes",
+        day=("created_date", "created_at"),
+        source="pipedrive",
+        rows="source_system = 'pipedrive'",
+        records="""
+select
+    deal_id,
+    coalesce(min(change_time) filter (changed_field_key = 'add_time'), min(change_time)) as created_at
+from records
+where deal_id is not null
+group by deal_id
+""",
+    ),
+    SourceTie(
+        "fct_activity",
+        "activity",
+        {"is_completed": "done"},
+        day=("activity_date", "due_to"),
+        source="pipedrive",
+        rows="source_system = 'pipedrive'",
     ),
 )
 
@@ -267,6 +290,56 @@ group by all
 """,
     ),
     ReportTie(
+        "rep_sales_funnel_monthly",
+        "month",
+        ("deals_count",),
+        """
+select
+    cast(date_trunc('month', entered) as date) as month,
+    count(*) as deals_count
+from (
+    select min(stays.entered_date) as entered
+    from gtm_core.fct_opportunity_stage_history as stays
+    inner join gtm_staging.salesforce_funnel_steps as steps using (stage_name)
+    where steps.funnel_step is not null
+    group by stays.opportunity_id, steps.funnel_step
+    union all
+    -- A deal's first two calls or meetings, by the days on which they took place.
+    select unnest(list(activity_date order by activity_date)[:2])
+    from gtm_core.fct_activity
+    where
+        source_system = 'salesforce'
+        and activity_type in ('Call', 'Meeting')
+        and is_completed
+        and activity_date is not null
+        and opportunity_id in (select opportunity_id from gtm_core.fct_opportunity)
+    group by opportunity_id
+    union all
+    select cast(timezone('UTC', min(changes.change_time)) as date)
+    from gtm_staging.base_pipedrive__deal_changes as changes
+    inner join gtm_staging.pipedrive_stages as stages
+        on regexp_extract(changes.new_value, '^ *0*([0-9]+)([.]0*)? *$', 1) = stages.stage_id::varchar
+    where
+        changes.changed_field_key = 'stage_id'
+        and not coalesce(changes._fivetran_deleted, false)
+        and stages.funnel_step is not null
+    group by changes.deal_id, stages.funnel_step
+    union all
+    select min(cast(timezone('UTC', activities.due_to) as date))
+    from gtm_staging.base_pipedrive__activity as activities
+    inner join gtm_staging.pipedrive_activity_types as types on activities.type = types.activity_type
+    where
+        activities.done
+        and activities.deal_id is not null
+        and activities.due_to is not null
+        and not coalesce(activities._fivetran_deleted, false)
+        and types.funnel_step is not null
+    group by activities.deal_id, types.funnel_step, date_trunc('month', timezone('UTC', activities.due_to))
+)
+group by all
+""",
+    ),
+    ReportTie(
         "rep_campaign_attribution",
         "campaign_key",
         ("member_count",),
@@ -291,13 +364,13 @@ def reconcile_with_source(
 
     ``timezone`` is the one in which a timestamp becomes a day. Batches that base has not consumed don't count.
     """
-    day = "created_date" if tie.by_day else "null"
+    core_day, raw_day = tie.day or ("null", None)
     core = f"""
 select
-    cast({day} as date) as day,
+    cast({core_day} as date) as day,
     count(*) as records{"".join(f",{chr(10)}    sum(cast({c} as {SUM})) as {c}" for c in tie.measures)}
 from gtm_core.{tie.core}
-where {tie.key} <> 'unknown'
+where {tie.rows}
 group by all
 """
     versions = newest(warehouse, table)
@@ -305,14 +378,15 @@ group by all
         nothing = "".join(f", 0::{SUM} as {c}" for c in tie.measures)
         source = f"select null::date as day, 0::bigint as records{nothing} where false"
     else:
-        day = f"cast(timezone('{timezone}', created_date) as date)" if tie.by_day else "null::date"
+        day = f"cast(timezone('{timezone}', {raw_day}) as date)" if raw_day else "null::date"
         measures = "".join(f",\n    sum(cast({raw} as {SUM})) as {core}" for core, raw in tie.measures.items())
         source = f"""
+with records as (select * from ({versions}) where not is_gone)
+
 select
     {day} as day,
     count(*) as records{measures}
-from ({versions})
-where not is_gone
+from ({tie.records})
 group by all
 """
     subject = f"gtm_core.{tie.core} and the raw records of {table.qualified_name}"

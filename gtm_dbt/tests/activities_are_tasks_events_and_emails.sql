@@ -1,4 +1,4 @@
--- Every task, event and email is one activity.
+-- Every task, event, email and activity of Pipedrive is one activity.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_activity'}}}) }}
 
 with
@@ -26,6 +26,11 @@ sources as (
         'Email message' as activity_source,
         count(*) as source_count
     from {{ ref('fct_email_message') }}
+    union all
+    select
+        'Pipedrive activity' as activity_source,
+        count(*) as source_count
+    from {{ ref('stg_pipedrive__activity') }}
 )
 
 select

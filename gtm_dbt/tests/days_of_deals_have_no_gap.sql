@@ -14,6 +14,7 @@ days as (
 
 deals as (
     select * from {{ ref('fct_opportunity') }}
+    where source_system = 'salesforce'
 ),
 
 deleted_once as (

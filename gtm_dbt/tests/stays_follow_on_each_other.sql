@@ -19,6 +19,7 @@ stays as (
 
 deals as (
     select * from {{ ref('fct_opportunity') }}
+    where source_system = 'salesforce'
 )
 
 select

@@ -35,3 +35,7 @@ false
 {% macro date_spine(first_day, last_day) %}
     select {{ first_day }} as date_day
 {% endmacro %}
+
+{% macro field_options(fields) %}
+    select field_key from {{ fields }}
+{% endmacro %}

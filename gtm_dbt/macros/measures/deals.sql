@@ -4,7 +4,15 @@
     count(case when {{ deals }}.opportunity_status = 'Lost' then 1 end) as lost_count,
     sum(case when {{ deals }}.opportunity_status = 'Won' then {{ deals }}.amount_converted end) as won_amount,
     sum(case when {{ deals }}.opportunity_status = 'Lost' then {{ deals }}.amount_converted end) as lost_amount,
+    {{ average_won_amount(deals) }} as average_won_amount,
     avg(case when {{ deals }}.is_closed then {{ deals }}.days_to_close end) as average_days_to_close
+{%- endmacro %}
+
+
+{#- Mean amount of the won deals that have one: a source without amounts does not make it smaller. -#}
+{% macro average_won_amount(deals) -%}
+    {%- set won_amount = "case when " ~ deals ~ ".opportunity_status = 'Won' then " ~ deals ~ ".amount_converted end" -%}
+    {{ average_amount('sum(' ~ won_amount ~ ')', 'count(' ~ won_amount ~ ')') }}
 {%- endmacro %}
 
 

@@ -83,6 +83,17 @@
 {%- endmacro %}
 
 
+{#- The same of another source, which lacks them. -#}
+{% macro pass_through_nulls() -%}
+    {%- if execute -%}
+        {%- for column in model_pass_through_columns() -%}
+        ,
+        cast(null as {{ column.data_type }}) as {{ column.name }}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {#- The columns that the model is to have: those of its yml, and those that it passes through. -#}
 {% macro contracted_columns() %}
     {%- do return((model.columns.values() | list) + model_pass_through_columns()) -%}

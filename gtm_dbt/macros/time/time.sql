@@ -1,4 +1,4 @@
-{#- The day on which an instant lies where the reports are read. The only way from a timestamp to a date. -#}
+{#- The day on which an instant lies where the reports are read. The way from a timestamp to a date. -#}
 {% macro to_reporting_date(instant) -%}
     {{ adapter.dispatch('to_reporting_date', 'gtm_dbt')(instant) }}
 {%- endmacro %}
@@ -9,6 +9,20 @@
 
 {% macro duckdb__to_reporting_date(instant) -%}
     cast(timezone('{{ var("reporting_timezone") }}', {{ instant }}) as date)
+{%- endmacro %}
+
+
+{#- The day on which an instant lies in UTC: for what is counted as its source writes it. -#}
+{% macro to_utc_date(instant) -%}
+    {{ adapter.dispatch('to_utc_date', 'gtm_dbt')(instant) }}
+{%- endmacro %}
+
+{% macro default__to_utc_date(instant) %}
+    {{ not_supported('to_utc_date') }}
+{% endmacro %}
+
+{% macro duckdb__to_utc_date(instant) -%}
+    cast(timezone('UTC', {{ instant }}) as date)
 {%- endmacro %}
 
 

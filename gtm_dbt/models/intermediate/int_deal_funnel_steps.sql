@@ -16,6 +16,14 @@ salesforce_steps as (
     select * from {{ ref('salesforce_funnel_steps') }}
 ),
 
+pipedrive_entries as (
+    select * from {{ ref('int_pipedrive_deal_stage_entries') }}
+),
+
+pipedrive_activities as (
+    select * from {{ ref('int_pipedrive_completed_activities') }}
+),
+
 stage_entries as (
     select
         stays.source_system,
@@ -48,6 +56,7 @@ sales_calls as (
     inner join deals on activities.opportunity_id = deals.opportunity_id
     where
         activities.activity_type in ('Call', 'Meeting')
+        and activities.source_system = 'salesforce'
         and activities.is_completed
         and activities.activity_date is not null
 ),
@@ -60,6 +69,40 @@ sales_call_entries as (
         activity_date as entered_date
     from sales_calls
     where call_number in (1, 2)
+),
+
+-- Two stages may be one step.
+pipedrive_stage_entries as (
+    select
+        source_system,
+        {{ pipedrive_id('deal_id') }} as deal_id,
+        funnel_step,
+        min(first_entered_date) as entered_date
+    from pipedrive_entries
+    where funnel_step is not null
+    group by
+        source_system,
+        deal_id,
+        funnel_step
+),
+
+-- In each month with such a call, whether or not the deal's changes are known.
+pipedrive_sales_calls as (
+    select
+        source_system,
+        {{ pipedrive_id('deal_id') }} as deal_id,
+        funnel_step,
+        min(due_date) as entered_date
+    from pipedrive_activities
+    where
+        funnel_step is not null
+        and deal_id is not null
+        and due_date is not null
+    group by
+        source_system,
+        deal_id,
+        funnel_step,
+        {{ dbt.date_trunc('month', 'due_date') }}
 ),
 
 entries as (
@@ -76,6 +119,20 @@ entries as (
         funnel_step,
         entered_date
     from sales_call_entries
+    union all
+    select
+        source_system,
+        deal_id,
+        funnel_step,
+        entered_date
+    from pipedrive_stage_entries
+    union all
+    select
+        source_system,
+        deal_id,
+        funnel_step,
+        entered_date
+    from pipedrive_sales_calls
 ),
 
 dated as (

@@ -179,7 +179,7 @@ measured as (
         {{ money('closed.lost_amount') }} as lost_amount,
         {{ win_rate('closed.won_count', 'closed.lost_count') }} as win_rate_by_count,
         {{ win_rate('closed.won_amount', 'closed.lost_amount') }} as win_rate_by_amount,
-        {{ average_amount('closed.won_amount', 'closed.won_count') }} as average_won_amount,
+        closed.average_won_amount,
         cast(closed.average_days_to_close as double) as average_days_to_close,
         coalesce(created.opportunities_created_count, 0) as opportunities_created_count,
         {{ money('created.opportunities_created_amount') }} as opportunities_created_amount,

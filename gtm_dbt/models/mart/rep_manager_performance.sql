@@ -47,6 +47,7 @@ numbers_by_manager as (
 cycles_by_manager as (
     select
         teams.manager_user_key,
+        {{ average_won_amount('deals') }} as average_won_amount,
         avg(deals.days_to_close) as average_days_to_close
     from teams
     inner join deals on teams.member_user_key = deals.owner_user_key
@@ -78,7 +79,7 @@ final as (
         numbers.weighted_pipeline_amount,
         {{ win_rate('numbers.won_count', 'numbers.lost_count') }} as win_rate_by_count,
         {{ win_rate('numbers.won_amount', 'numbers.lost_amount') }} as win_rate_by_amount,
-        {{ average_amount('numbers.won_amount', 'numbers.won_count') }} as average_won_amount,
+        cycles_by_manager.average_won_amount,
         cast(cycles_by_manager.average_days_to_close as double) as average_days_to_close,
         numbers.won_count_month_to_date,
         numbers.won_count_quarter_to_date,

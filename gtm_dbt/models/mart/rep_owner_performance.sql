@@ -97,7 +97,7 @@ final as (
         {{ money('deals_by_owner.weighted_pipeline_amount') }} as weighted_pipeline_amount,
         {{ win_rate('deals_by_owner.won_count', 'deals_by_owner.lost_count') }} as win_rate_by_count,
         {{ win_rate('deals_by_owner.won_amount', 'deals_by_owner.lost_amount') }} as win_rate_by_amount,
-        {{ average_amount('deals_by_owner.won_amount', 'deals_by_owner.won_count') }} as average_won_amount,
+        deals_by_owner.average_won_amount,
         cast(deals_by_owner.average_days_to_close as double) as average_days_to_close,
         coalesce(deals_by_owner.won_count_month_to_date, 0) as won_count_month_to_date,
         coalesce(deals_by_owner.won_count_quarter_to_date, 0) as won_count_quarter_to_date,

@@ -2,7 +2,10 @@
     config(
         materialized='incremental',
         unique_key='account_id',
-        post_hook="{{ record_consumed(['int_account_versions']) }}"
+        post_hook=[
+            "{{ record_consumed(['int_account_versions']) }}",
+            "{{ remove_matched_accounts(ref('int_account_match')) }}",
+        ]
     )
 }}
 
@@ -17,6 +20,10 @@ versions as (
             where touched._batch_id in ({{ unconsumed_batches('int_account_versions') }})
         )
     {% endif %}
+),
+
+account_matches as (
+    select * from {{ ref('int_account_match') }}
 ),
 
 history as (
@@ -69,9 +76,49 @@ final as (
     from history
 ),
 
+-- Companies that only Pipedrive has: it keeps no history, so each is one version. They are few: all are built
+-- each time.
+pipedrive_versions as (
+    select
+        {{ surrogate_key(["'pipedrive'", 'pipedrive_account_id']) }} as account_key,
+        {{ surrogate_key(["'pipedrive'", 'pipedrive_account_id']) }} as _scd_id,
+        pipedrive_account_id as account_id,
+        null as owner_user_id,
+        null as parent_account_id,
+        null as record_type_id,
+        account_name,
+        null as account_type,
+        null as industry,
+        null as segment,
+        null as rating,
+        null as account_source,
+        email_domain as website,
+        null as billing_city,
+        null as billing_state,
+        null as billing_country,
+        null as annual_revenue_band,
+        null as currency_iso_code,
+        false as is_deleted,
+        null as number_of_employees,
+        null as annual_revenue,
+        first_seen_at as created_at,
+        first_seen_at as valid_from,
+        null as valid_to,
+        true as is_current,
+        source_system
+    from account_matches
+    where salesforce_account_id is null
+),
+
+both_sources as (
+    select * from final
+    union all
+    select * from pipedrive_versions
+),
+
 with_unknown as (
     {{
-        with_unknown_member('final', {
+        with_unknown_member('both_sources', {
             'account_key': unknown_key(),
             '_scd_id': unknown_key(),
             'account_id': unknown_key(),

@@ -1,6 +1,9 @@
 {#- Model and column of all dates that facts and reports meet; instants are those that end in _at. -#}
 {% set dated = [
     ('int_opportunity_versions', 'close_date'),
+    ('int_pipedrive_deals', 'created_at'),
+    ('int_pipedrive_deals', 'closed_at'),
+    ('stg_pipedrive__activity', 'due_at'),
     ('stg_salesforce__account', 'created_at'),
     ('stg_salesforce__campaign', 'start_date'),
     ('stg_salesforce__campaign', 'end_date'),

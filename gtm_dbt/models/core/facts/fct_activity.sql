@@ -12,6 +12,22 @@ email_messages as (
     select * from {{ ref('fct_email_message') }}
 ),
 
+pipedrive_activities as (
+    select * from {{ ref('stg_pipedrive__activity') }}
+),
+
+pipedrive_types as (
+    select * from {{ ref('pipedrive_activity_types') }}
+),
+
+deals as (
+    select * from {{ ref('fct_opportunity') }}
+),
+
+users as (
+    select * from {{ ref('dim_user') }}
+),
+
 activities as (
     select
         task_id as activity_id,
@@ -87,6 +103,31 @@ activities as (
         email_messages.source_system
     from email_messages
     left join tasks on email_messages.activity_task_id = tasks.task_id
+    union all
+    select
+        {{ pipedrive_id('pipedrive_activities.activity_record_id') }} as activity_id,
+        'Pipedrive activity' as activity_source,
+        coalesce(pipedrive_types.core_activity_type, 'To-do') as activity_type,
+        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
+        {{ pipedrive_id('pipedrive_activities.user_id') }} as owner_user_id,
+        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
+        deals.account_id,
+        coalesce(deals.contact_key, {{ unknown_key() }}) as contact_key,
+        deals.contact_id,
+        null as lead_id,
+        {{ pipedrive_id('pipedrive_activities.deal_id') }} as opportunity_id,
+        pipedrive_activities.is_done as is_completed,
+        false as is_also_a_task,
+        -- The export has no other time.
+        {{ to_reporting_date('pipedrive_activities.due_at') }} as activity_date,
+        pipedrive_activities.due_at as completed_at,
+        null as created_at,
+        null as created_date,
+        'pipedrive' as source_system
+    from pipedrive_activities
+    left join pipedrive_types on pipedrive_activities.activity_type = pipedrive_types.activity_type
+    left join users on {{ pipedrive_id('pipedrive_activities.user_id') }} = users.pipedrive_user_id
+    left join deals on {{ pipedrive_id('pipedrive_activities.deal_id') }} = deals.opportunity_id
 ),
 
 final as (

@@ -16,12 +16,24 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
+first_versions as (
+    select
+        account_id,
+        account_key,
+        row_number() over (partition by account_id order by valid_from) as version_number
+    from account_versions
+),
+
 record_types as (
     select * from {{ ref('stg_salesforce__record_type') }}
 ),
 
 rates as (
     select * from {{ ref('int_currency_rates') }}
+),
+
+pipedrive_deals as (
+    select * from {{ ref('int_pipedrive_deals') }}
 ),
 
 classified as (
@@ -130,6 +142,72 @@ final as (
     left join users on deals.owner_user_id = users.user_id
     left join contacts on deals.contact_id = contacts.contact_id
     left join record_types on deals.record_type_id = record_types.record_type_id
+),
+
+pipedrive_dated as (
+    select
+        *,
+        {{ to_reporting_date('created_at') }} as created_date,
+        {{ to_reporting_date('closed_at') }} as close_date
+    from pipedrive_deals
+),
+
+-- Pipedrive may know a company before Salesforce does: then its first version counts.
+pipedrive_final as (
+    select
+        {{ pipedrive_id('deals.deal_id') }} as opportunity_id,
+        coalesce(account_versions.account_key, first_versions.account_key, {{ unknown_key() }}) as account_key,
+        deals.pipedrive_account_id as account_id,
+        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
+        {{ pipedrive_id('deals.user_id') }} as owner_user_id,
+        coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
+        deals.pipedrive_contact_id as contact_id,
+        null as campaign_id,
+        null as record_type_id,
+        {{ date_key('deals.created_date') }} as created_date_key,
+        {{ date_key('deals.close_date') }} as close_date_key,
+        null as opportunity_name,
+        null as opportunity_type,
+        null as record_type_name,
+        deals.deal_status as opportunity_status,
+        deals.stage_name,
+        null as forecast_category,
+        null as forecast_category_name,
+        null as lead_source,
+        deals.lost_reason as loss_reason,
+        deals.deal_status = 'Won' as is_won,
+        deals.deal_status in ('Won', 'Lost') as is_closed,
+        false as is_open_pipeline,
+        null as currency_iso_code,
+        null as amount,
+        null as expected_revenue,
+        null as arr_c,
+        null as arr_churn_c,
+        null as weighted_amount,
+        null as amount_converted,
+        null as weighted_amount_converted,
+        null as probability,
+        {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} as days_to_close,
+        deals.created_at,
+        deals.created_date,
+        deals.close_date,
+        null as last_activity_date,
+        deals.stage_changed_at as last_stage_changed_at,
+        deals.source_system{{ pass_through_nulls() }}
+    from pipedrive_dated as deals
+    left join account_versions
+        on
+            deals.account_id = account_versions.account_id
+            and {{ account_version_at('account_versions', end_of_reporting_day('deals.close_date')) }}
+    left join first_versions on deals.account_id = first_versions.account_id and first_versions.version_number = 1
+    left join users on {{ pipedrive_id('deals.user_id') }} = users.pipedrive_user_id
+    left join contacts on deals.contact_id = contacts.contact_id
+),
+
+both_sources as (
+    select * from final
+    union all
+    select * from pipedrive_final
 )
 
-select * from final
+select * from both_sources

@@ -2,6 +2,7 @@ with
 
 deals as (
     select * from {{ ref('fct_opportunity') }}
+    where source_system = 'salesforce'
 ),
 
 field_history as (

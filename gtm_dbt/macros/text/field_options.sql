@@ -1,0 +1,31 @@
+{#-
+    Select of one row per field and value that it can have: field_key, option_id, option_label. Of the JSON lists in
+    field_value_options of the given relation; what is no list of objects has none.
+-#}
+{% macro field_options(fields) -%}
+    {{ adapter.dispatch('field_options', 'gtm_dbt')(fields) }}
+{%- endmacro %}
+
+{% macro default__field_options(fields) %}
+    {{ not_supported('field_options') }}
+{% endmacro %}
+
+{% macro duckdb__field_options(fields) -%}
+    select
+        listed.field_key,
+        json_extract_string(listed.field_option, '$.id') as option_id,
+        min(json_extract_string(listed.field_option, '$.label')) as option_label
+    from (
+        select
+            fields.field_key,
+            unnest(
+                case
+                    when json_valid(fields.field_value_options)
+                        then json_extract(fields.field_value_options, '$[*]')
+                end
+            ) as field_option
+        from {{ fields }} as fields
+    ) as listed
+    where json_extract_string(listed.field_option, '$.id') is not null
+    group by 1, 2
+{%- endmacro %}

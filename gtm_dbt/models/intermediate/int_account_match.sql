@@ -1,0 +1,139 @@
+with
+
+parties as (
+    select * from {{ ref('int_pipedrive_deal_parties') }}
+    where pipedrive_account_id is not null
+),
+
+salesforce_accounts as (
+    select
+        account_id,
+        {{ normalised_company('account_name') }} as normalised_name,
+        {{ company_domain('website') }} as web_domain
+    from {{ ref('stg_salesforce__account') }}
+),
+
+companies as (
+    select
+        pipedrive_account_id,
+        normalised_org_name as normalised_name,
+        min(first_changed_at) as first_seen_at
+    from parties
+    group by pipedrive_account_id, normalised_org_name
+),
+
+-- The spelling that most deals have.
+spellings as (
+    select
+        pipedrive_account_id,
+        org_name,
+        row_number() over (
+            partition by pipedrive_account_id order by count(*) desc, org_name asc
+        ) as rank_in_company
+    from parties
+    group by pipedrive_account_id, org_name
+),
+
+-- The domain that most deals' people have.
+domains as (
+    select
+        pipedrive_account_id,
+        email_domain,
+        row_number() over (
+            partition by pipedrive_account_id order by count(*) desc, email_domain asc
+        ) as rank_in_company
+    from parties
+    where email_domain is not null
+    group by pipedrive_account_id, email_domain
+),
+
+described as (
+    select
+        companies.pipedrive_account_id,
+        companies.normalised_name,
+        companies.first_seen_at,
+        spellings.org_name as account_name,
+        domains.email_domain
+    from companies
+    inner join spellings
+        on companies.pipedrive_account_id = spellings.pipedrive_account_id and spellings.rank_in_company = 1
+    left join domains
+        on companies.pipedrive_account_id = domains.pipedrive_account_id and domains.rank_in_company = 1
+),
+
+candidates as (
+    select
+        described.pipedrive_account_id,
+        salesforce_accounts.account_id,
+        case when described.email_domain = salesforce_accounts.web_domain then 1 else 3 end as rule_rank
+    from described
+    inner join salesforce_accounts on described.normalised_name = salesforce_accounts.normalised_name
+    union all
+    select
+        described.pipedrive_account_id,
+        salesforce_accounts.account_id,
+        2 as rule_rank
+    from described
+    inner join salesforce_accounts on described.email_domain = salesforce_accounts.web_domain
+),
+
+best_rules as (
+    select
+        pipedrive_account_id,
+        min(rule_rank) as rule_rank
+    from candidates
+    group by pipedrive_account_id
+),
+
+-- Where the best rule has several accounts, none of them is taken.
+found as (
+    select
+        candidates.pipedrive_account_id,
+        candidates.rule_rank,
+        count(*) as candidate_count,
+        min(candidates.account_id) as account_id
+    from candidates
+    inner join best_rules
+        on
+            candidates.pipedrive_account_id = best_rules.pipedrive_account_id
+            and candidates.rule_rank = best_rules.rule_rank
+    group by candidates.pipedrive_account_id, candidates.rule_rank
+),
+
+final as (
+    select
+        -- keys
+        described.pipedrive_account_id,
+        case when found.candidate_count = 1 then found.account_id end as salesforce_account_id,
+        case when found.candidate_count = 1 then found.account_id else described.pipedrive_account_id end
+            as account_id,
+        -- what it is
+        described.account_name,
+        described.email_domain,
+        case
+            when found.candidate_count is null then 'none'
+            when found.candidate_count > 1 then 'ambiguous'
+            when found.rule_rank = 1 then 'domain and name'
+            when found.rule_rank = 2 then 'domain'
+            else 'name'
+        end as match_rule,
+        -- measures
+        cast(
+            case
+                when found.candidate_count is null or found.candidate_count > 1 then 0
+                when found.rule_rank = 1 then 1
+                when found.rule_rank = 2 then 0.9
+                else 0.8
+            end
+            as decimal(3, 2)
+        ) as confidence,
+        coalesce(found.candidate_count, 0) as candidate_count,
+        -- dates
+        described.first_seen_at,
+        -- provenance
+        'pipedrive' as source_system
+    from described
+    left join found on described.pipedrive_account_id = found.pipedrive_account_id
+)
+
+select * from final

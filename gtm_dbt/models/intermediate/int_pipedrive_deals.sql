@@ -1,0 +1,135 @@
+with
+
+changes as (
+    select * from {{ ref('stg_pipedrive__deal_changes') }}
+    where deal_id is not null
+),
+
+stages as (
+    select * from {{ ref('stg_pipedrive__stages') }}
+),
+
+stage_meanings as (
+    select * from {{ ref('pipedrive_stages') }}
+),
+
+stage_entries as (
+    select * from {{ ref('int_pipedrive_deal_stage_entries') }}
+),
+
+options as (
+    {{ field_options(ref('stg_pipedrive__fields')) }}
+),
+
+parties as (
+    select * from {{ ref('int_pipedrive_deal_parties') }}
+),
+
+account_matches as (
+    select * from {{ ref('int_account_match') }}
+),
+
+contact_matches as (
+    select * from {{ ref('int_contact_match') }}
+),
+
+-- The newest value of each field. A stage that is none does not count as one.
+ranked as (
+    select
+        deal_id,
+        changed_field_key,
+        nullif(trim(new_value), '') as new_value,
+        new_stage_id,
+        changed_at,
+        row_number() over (
+            partition by deal_id, changed_field_key
+            order by changed_at desc, deal_change_id desc
+        ) as recency
+    from changes
+    where changed_field_key <> 'stage_id' or new_stage_id is not null
+),
+
+newest as (
+    select
+        deal_id,
+        max(case when changed_field_key = 'user_id' then new_value end) as user_id,
+        max(case when changed_field_key = 'stage_id' then new_stage_id end) as stage_id,
+        max(case when changed_field_key = 'stage_id' then changed_at end) as stage_changed_at,
+        max(case when changed_field_key = 'lost_reason' then new_value end) as lost_reason,
+        max(case when changed_field_key = 'lost_reason' and new_value is not null then changed_at end) as lost_at
+    from ranked
+    where recency = 1
+    group by deal_id
+),
+
+-- A deal can be added more than once: the first time counts.
+creations as (
+    select
+        deal_id,
+        coalesce(min(case when changed_field_key = 'add_time' then changed_at end), min(changed_at)) as created_at
+    from changes
+    group by deal_id
+),
+
+wins as (
+    select
+        deal_id,
+        min(first_entered_at) as won_at
+    from stage_entries
+    where is_won_stage
+    group by deal_id
+),
+
+-- The later of losing and coming into a stage decides.
+judged as (
+    select
+        creations.deal_id,
+        creations.created_at,
+        newest.user_id,
+        newest.stage_id,
+        newest.stage_changed_at,
+        newest.lost_reason,
+        newest.lost_at,
+        wins.won_at,
+        stages.stage_name,
+        case
+            when newest.lost_at >= coalesce(newest.stage_changed_at, newest.lost_at) then 'Lost'
+            when stage_meanings.is_won then 'Won'
+            else 'Open'
+        end as deal_status
+    from creations
+    left join newest on creations.deal_id = newest.deal_id
+    left join wins on creations.deal_id = wins.deal_id
+    left join stages on newest.stage_id = stages.stage_id
+    left join stage_meanings on newest.stage_id = stage_meanings.stage_id
+),
+
+final as (
+    select
+        -- keys
+        deals.deal_id,
+        deals.user_id,
+        parties.pipedrive_account_id,
+        account_matches.account_id,
+        parties.pipedrive_contact_id,
+        contact_matches.contact_id,
+        deals.stage_id,
+        -- what it is
+        coalesce(deals.stage_name, cast(deals.stage_id as varchar)) as stage_name,
+        deals.deal_status,
+        case when deals.deal_status = 'Lost' then coalesce(options.option_label, deals.lost_reason) end
+            as lost_reason,
+        -- dates
+        deals.created_at,
+        deals.stage_changed_at,
+        case deals.deal_status when 'Lost' then deals.lost_at when 'Won' then deals.won_at end as closed_at,
+        -- provenance
+        'pipedrive' as source_system
+    from judged as deals
+    left join options on deals.lost_reason = options.option_id and options.field_key = 'lost_reason'
+    left join parties on deals.deal_id = parties.deal_id
+    left join account_matches on parties.pipedrive_account_id = account_matches.pipedrive_account_id
+    left join contact_matches on parties.pipedrive_contact_id = contact_matches.pipedrive_contact_id
+)
+
+select * from final
