@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test lint format sources docs lock clean
+.PHONY: help setup run dev test lint format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -43,6 +43,9 @@ sources: setup ## Write the dbt source files from the catalogue.
 
 docs: setup ## Write the README's tables from the code.
 	$(BIN)/python -m gtm_assets.readme
+
+bench: setup ## What landing a million tasks costs; a few minutes.
+	$(BIN)/python benchmarks/bulk_landing.py
 
 lock: setup ## Resolve requirements.lock anew from setup.cfg.
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra dev setup.cfg \

@@ -16,7 +16,7 @@ from gtm_assets.checks.built import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.raw import QUARANTINE, Limits, quarantine
-from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.dbt_runner import manifest_path, project_variables
 from gtm_assets.exposures import dashboards
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
@@ -61,7 +61,13 @@ def definitions(settings: Settings) -> dg.Definitions:
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
             *dashboards(manifest, Translator(), PUBLISHED),
         ],
-        asset_checks=[proof],
+        asset_checks=[proof]
+        if settings.is_landed
+        else [
+            proof,
+            salesforce.totals_checks(Calendar.of(settings)),
+            salesforce.scope_check(_parts(settings.salesforce_scope)),
+        ],
         sensors=[alerts_sensor(settings)],
         resources={
             "org": live_org(settings, Calendar.of(settings))
@@ -81,10 +87,10 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:
-    read = columns_read(manifest)
+    read, start_month = columns_read(manifest), project_variables()["fiscal_year_start_month"]
     rules = Rules(
         calendar=Calendar.of(settings),
-        limits=Limits(settings.volume_tolerance, settings.quarantine_limit),
+        limits=Limits(settings.volume_tolerance, settings.quarantine_limit, start_month),
         hard_delete_limit=settings.hard_delete_limit,
         retry_seconds=settings.retry_seconds,
     )
@@ -97,6 +103,10 @@ def _quarantines(settings: Settings, lake: Lake) -> Mapping[dg.AssetCheckKey, Ca
         dg.AssetCheckKey(asset_key(table), QUARANTINE): partial(quarantine, lake, table, settings.quarantine_limit)
         for table in raw_tables(settings)
     }
+
+
+def _parts(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gtm_assets.sources.raw_table import ColumnType, RawTable
 
@@ -37,6 +39,9 @@ _PLAIN_NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]*)?$"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,6}0*)?[+-][0-9]{4}$"
+
+
+_SALESFORCE_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9]\.[0-9]{3}(?:Z|\+0000)$"
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,8 @@ def _to_date(values: pl.Series) -> pl.Series:
 
 def _to_timestamp(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
+        if (instants := _salesforce_instants(values)) is not None:
+            return instants
         # One shape for JSON (…T…+0000), Bulk CSV (…Z) and Fivetran's exports (a space, no offset: UTC). A day
         # alone is its midnight, as it is where the source hands over dates.
         text = (
@@ -270,6 +277,20 @@ def _to_timestamp(values: pl.Series) -> pl.Series:
     if values.dtype == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     return _nothing(values, ColumnType.TIMESTAMP)
+
+
+def _salesforce_instants(values: pl.Series) -> pl.Series | None:
+    """Timestamps as Salesforce writes them, ``2026-09-30T04:49:00.000Z``; None where one is not written so.
+
+    Arrow reads these many times as fast.
+    """
+    if not values.str.contains(_SALESFORCE_INSTANT).all():
+        return None
+    try:
+        instants = pc.cast(values.to_arrow(), pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        return None
+    return pl.Series(values.name, instants)
 
 
 def _in_utc(values: pl.Series) -> pl.Series:

@@ -28,6 +28,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
+from types import MappingProxyType
 
 import duckdb
 import polars as pl
@@ -161,18 +162,33 @@ class Lake:
 
     # -- landing ------------------------------------------------------------------------------------------------
 
-    def land(self, table: RawTable, window: Window, pages: Iterable[pl.DataFrame], known_at: datetime) -> Landing:
+    def land(
+        self,
+        table: RawTable,
+        window: Window,
+        pages: Iterable[pl.DataFrame],
+        known_at: datetime,
+        deletions: Mapping[str, datetime] = MappingProxyType({}),
+    ) -> Landing:
         """Land what an extraction of ``window`` found: one new batch of the versions not seen before, or none.
 
         A partition that has no batch yet gets one even where nothing was found. Pages are written as they come,
         so memory holds one page. ``known_at`` is when we saw the records. The source's own errors pass through.
+
+        ``deletions`` are ids of records that the source says are gone, each with when. One that is alive in the
+        lake, and has no version of that time or later, gets a version with the delete mark set, of that time.
 
         Raises:
             LakeError: the disk is full, the folder can't be written, or the source returned a column that only
                 the lake writes. Nothing was landed.
         """
         with self._alone(table):
-            landing = _Landing(self, table, window, known_at).run(pages)
+            made = (
+                _DeletionsLanding(self, table, window, known_at, deletions)
+                if deletions
+                else _Landing(self, table, window, known_at)
+            )
+            landing = made.run(pages)
             self._settle(table, window.key)
             return landing
 
@@ -564,7 +580,7 @@ class _Landing:
         self.unknown: set[str] = set()
         self.missing: set[str] | None = None
         self._seen: dict[str, pl.Series] = {}
-        self._own: list[pl.Series] = []
+        self._own = _Hashes()
         # The time of loading tells versions apart only where the catalogue lists it, as its cursor.
         self._apart = set() if SYNCED in table.types else {SYNCED}
 
@@ -707,7 +723,8 @@ class _Landing:
 
     def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
         """The versions that neither this landing nor an earlier one brought."""
-        return _without(frame, [self._landed_versions(self.window.key), *self._own, *self._late_versions(frame)])
+        landed = [self._landed_versions(self.window.key), *self._late_versions(frame)]
+        return self._own.absent_of(_without(frame, landed))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
         """Versions that say that records are gone, once all pages are there."""
@@ -721,7 +738,7 @@ class _Landing:
             pl.lit(self.batch_id).alias("_batch_id"),
             now.alias("_known_at"),
         )
-        self._own.append(frame["_version_hash"])
+        self._own.add(frame["_version_hash"])
         self.added += frame.height
         newest = frame[self.table.cursor].max()
         if newest is not None:
@@ -771,16 +788,40 @@ class _Landing:
         return sorted(self.lake.quarantine_dir(self.table, self.window.key).glob("*.parquet"))
 
 
-class _SnapshotLanding(_Landing):
-    """Landing all records of a table, compared with the newest version that the lake has of each.
+class _Hashes:
+    """The version hashes of one landing so far: 16 bytes each, and looking for a page costs no more for many."""
+
+    def __init__(self) -> None:
+        self._halves = [pl.Series([], dtype=pl.UInt64), pl.Series([], dtype=pl.UInt64)]
+
+    def add(self, hashes: pl.Series) -> None:
+        for half, more in zip(self._halves, _as_numbers(hashes), strict=True):
+            half.append(more)
+
+    def absent_of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The versions whose hash is not among these."""
+        wanted = _as_numbers(frame["_version_hash"])
+        # The page is what is looked up in: it is the smaller one.
+        there = self._halves[0].is_in(wanted[0].implode())
+        if not there.any():
+            return frame
+        found = pl.DataFrame([half.filter(there).alias(f"half_{n}") for n, half in enumerate(self._halves)])
+        keys = pl.DataFrame([half.alias(f"half_{n}") for n, half in enumerate(wanted)]).with_row_index("row")
+        return frame[keys.join(found, on=found.columns, how="anti", maintain_order="left")["row"].to_list()]
+
+
+def _as_numbers(hashes: pl.Series) -> list[pl.Series]:
+    return [hashes.str.slice(low, 16).str.to_integer(base=16, dtype=pl.UInt64) for low in (0, 16)]
+
+
+class _ComparedLanding(_Landing):
+    """Landing that knows the newest version that the lake has of each record.
 
     DuckDB holds the ids and compares; of the records themselves memory holds a page.
     """
 
-    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime, limit: float) -> None:
+    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime) -> None:
         super().__init__(lake, table, window, known_at)
-        self.limit, self.detected_at = limit, window.end
-        self.all_have_ids = True
         self.db = duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
         self.db.execute("set TimeZone = 'UTC'")
 
@@ -800,10 +841,7 @@ class _SnapshotLanding(_Landing):
             self.lake.verify(its[0])
         self.paths = [str(path) for path in files]
         kind = self.table.types[self.table.id_column].sql
-        self.db.execute(
-            f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar);"
-            f"create table present (id {kind})"
-        )
+        self.db.execute(f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar)")
         if not self.paths:
             return
         ids = {"batch_id": [b.batch_id for b in batches], "partition": [b.partition for b in batches]}
@@ -836,6 +874,67 @@ class _SnapshotLanding(_Landing):
             """,
             {"paths": self.paths},
         )
+
+    def _contents(self, hashes: pl.Series) -> pl.DataFrame:
+        """The landed versions with these hashes, each once, in the catalogue's types."""
+        self.db.register("wanted", hashes.to_frame("_version_hash").to_arrow())
+        landed = self.db.sql(
+            "select * from read_parquet($paths, union_by_name = true, hive_partitioning = false)"
+            " where _version_hash in (select _version_hash from wanted)",
+            params={"paths": self.paths},
+        ).pl()
+        self.db.unregister("wanted")
+        landed = landed.unique("_version_hash", keep="first", maintain_order=True)
+        own = landed.select("_version_hash")
+        # A file may be of an older catalogue.
+        return pl.concat(
+            [fit(self.table, landed.drop(set(LOADER_COLUMNS) - set(self.table.types))).frame, own],
+            how="horizontal",
+        )
+
+    def _tombstones(self, gone: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Versions that say that records are gone: of their newest ``hash`` the content, as of ``gone_at``."""
+        mark = pl.lit(True).alias(self.table.deletes.value)
+        for low in range(0, gone.height, _CHUNK_ROWS):
+            some = gone[low : low + _CHUNK_ROWS].select("hash", pl.col("gone_at").cast(pl.Datetime("us", "UTC")))
+            records = self._contents(some["hash"]).join(some, left_on="_version_hash", right_on="hash")
+            records = records.with_columns(mark, pl.col("gone_at").alias(self.table.cursor))
+            self.hard_deleted += records.height
+            yield self._hashed(records.drop("gone_at", *_COMPARED, strict=False))
+
+
+class _DeletionsLanding(_ComparedLanding):
+    """Landing what an extraction found, and what the source says was deleted."""
+
+    def __init__(self, lake, table, window, known_at, deletions: Mapping[str, datetime]) -> None:
+        super().__init__(lake, table, window, known_at)
+        self.deletions = deletions
+
+    def _missing_records(self) -> Iterator[pl.DataFrame]:
+        told = pl.DataFrame(
+            {"id": list(self.deletions), "gone_at": list(self.deletions.values())},
+            schema={"id": pl.String(), "gone_at": pl.Datetime("us", "UTC")},
+        )
+        self.db.register("told", told.to_arrow())
+        yield from self._tombstones(
+            self.db.sql(
+                "select hash, gone_at from newest join told using (id)"
+                " where not deleted and cursor < gone_at order by id"
+            ).pl()
+        )
+
+
+class _SnapshotLanding(_ComparedLanding):
+    """Landing all records of a table."""
+
+    def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime, limit: float) -> None:
+        super().__init__(lake, table, window, known_at)
+        self.limit, self.detected_at = limit, window.end
+        self.all_have_ids = True
+
+    def _find_newest(self) -> None:
+        super()._find_newest()
+        self.db.execute(f"create table present (id {self.table.types[self.table.id_column].sql})")
 
     def _note(self, typed: TypedPage) -> None:
         super()._note(typed)
@@ -873,7 +972,7 @@ class _SnapshotLanding(_Landing):
         if not self.table.is_append_only:
             restated = self._detected(self._differing(frame.filter(~is_later), typed.missing_columns))
             found = pl.concat([found, restated.select(found.columns)])
-        return _without(found, self._own)
+        return self._own.absent_of(found)
 
     def _differing(self, frame: pl.DataFrame, missing: tuple[str, ...]) -> pl.DataFrame:
         """Those of the records whose content, the cursor aside, is not that of their newest version."""
@@ -895,23 +994,6 @@ class _SnapshotLanding(_Landing):
         is_same = contents[1].join(contents[0], on=contents[0].columns, how="left", coalesce=False)
         return frame.filter(is_same["hash_right"].is_null())
 
-    def _contents(self, hashes: pl.Series) -> pl.DataFrame:
-        """The landed versions with these hashes, each once, in the catalogue's types."""
-        self.db.register("wanted", hashes.to_frame("_version_hash").to_arrow())
-        landed = self.db.sql(
-            "select * from read_parquet($paths, union_by_name = true, hive_partitioning = false)"
-            " where _version_hash in (select _version_hash from wanted)",
-            params={"paths": self.paths},
-        ).pl()
-        self.db.unregister("wanted")
-        landed = landed.unique("_version_hash", keep="first", maintain_order=True)
-        own = landed.select("_version_hash")
-        # A file may be of an older catalogue.
-        return pl.concat(
-            [fit(self.table, landed.drop(set(LOADER_COLUMNS) - set(self.table.types))).frame, own],
-            how="horizontal",
-        )
-
     def _detected(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The records as versions of the time of detection."""
         end = pl.lit(self.detected_at, pl.Datetime("us", "UTC")).alias(self.table.cursor)
@@ -924,14 +1006,11 @@ class _SnapshotLanding(_Landing):
         end = {"end": self.detected_at}
         ((live,),) = self.db.execute(f"select count(*) from newest where {alive}", end).fetchall()
         gone = self.db.sql(
-            f"select hash from newest anti join present using (id) where {alive} order by id", params=end
-        ).pl()["hash"]
-        self._refuse_short(len(gone), live)
-        for low in range(0, len(gone), _CHUNK_ROWS):
-            records = self._contents(gone[low : low + _CHUNK_ROWS])
-            mark = pl.lit(True).alias(self.table.deletes.value)
-            self.hard_deleted += records.height
-            yield self._detected(records.with_columns(mark))
+            f"select hash, $end as gone_at from newest anti join present using (id) where {alive} order by id",
+            params=end,
+        ).pl()
+        self._refuse_short(gone.height, live)
+        yield from self._tombstones(gone)
 
     def _refuse_short(self, gone: int, live: int) -> None:
         name = f"{self.table.qualified_name} {self.window.key}"
@@ -982,7 +1061,7 @@ class _ExportLanding(_SnapshotLanding):
             found.append(self._hashed(replacing.select(columns).drop("_version_hash")).select(columns))
             older = differing.filter(cursor < newest).select(columns)
             found.append(_without(older, [self._landed_hashes(older["_version_hash"])]))
-        return _without(pl.concat(found), self._own)
+        return self._own.absent_of(pl.concat(found))
 
     @property
     def _not_of_the_record(self) -> set[str]:
@@ -1081,16 +1160,20 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
     So neither the order of columns nor a new, still empty one makes a new version. Timestamps count as
     microseconds since 1970.
     """
-    parts = []
-    for name in sorted(frame.columns):
-        value = pl.col(name)
-        if isinstance(frame.schema[name], pl.Datetime):
-            value = value.dt.epoch("us")
-        value = value.cast(pl.String)
-        # With its length, so that no text can pass for two columns.
-        text = pl.concat_str([pl.lit(f"{name}="), value.str.len_bytes(), pl.lit(":"), value])
-        parts.append(text.fill_null(""))
-    return _md5(frame.select(pl.concat_str(parts).alias("text"))["text"])
+    names = sorted(frame.columns)
+    texts = frame.select(
+        (pl.col(name).dt.epoch("us") if isinstance(frame.schema[name], pl.Datetime) else pl.col(name))
+        .cast(pl.String)
+        .alias(f"c{number}")
+        for number, name in enumerate(names)
+    )
+    # With its length, so that no text can pass for two columns. concat() leaves nulls out.
+    pieces = ", ".join(
+        f"if(c{number} is not null, {_literal(f'{name}=')}, null), strlen(c{number}),"
+        f" if(c{number} is not null, ':', null), c{number}"
+        for number, name in enumerate(names)
+    )
+    return _hashed_texts(texts, f"concat({pieces})")
 
 
 def _without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:
@@ -1105,12 +1188,20 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _md5(texts: pl.Series) -> pl.Series:
+    return _hashed_texts(texts.to_frame("text"), "text")
+
+
+def _hashed_texts(texts: pl.DataFrame, expression: str) -> pl.Series:
+    """One md5 per row of an SQL expression over columns of texts."""
     # DuckDB's md5 works on whole columns; Polars' own hash changes between its versions.
-    table = pa.table({"text": texts.to_arrow()})
     with _hasher().cursor() as connection:
-        connection.register("texts", table)
-        hashed = connection.sql("select md5(text) as hash from texts").pl()
+        connection.register("texts", texts.to_arrow(compat_level=pl.CompatLevel.newest()))
+        hashed = connection.sql(f"select md5({expression}) as hash from texts").pl()
     return hashed["hash"].cast(pl.String)
 
 

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the organisation's daily API limit at which the platform stops, whoever used it.",
     )
+    salesforce_scope: str = Field(
+        default="*__c",
+        description="Objects to be told of where they are not landed: names or patterns with `*`, by commas. "
+        "Default: all custom objects.",
+    )
     pipedrive_dir: Path | None = Field(
         default=None,
         description="Folder with the CSV files of a Pipedrive export. Default: with the synthetic org a synthetic "

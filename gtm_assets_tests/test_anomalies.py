@@ -75,10 +75,42 @@ def test_what_is_within_the_tolerance_is_not_unusual_however_large_the_table():
     assert anomalies.volume(steady | {LAST: 790_000}, LAST, 0.2).unusual
 
 
-def test_a_quiet_table_is_not_judged():
-    quiet = dict.fromkeys(DAYS, 0) | {LAST: 400}
+@pytest.mark.parametrize("usual", [0, 9])
+def test_a_quiet_table_is_not_judged(usual):
+    quiet = dict.fromkeys(DAYS, usual) | {LAST: 400}
 
     assert anomalies.volume(quiet, LAST, 0.2).expected is None
+
+
+@pytest.mark.parametrize(
+    ("last", "first_month", "unusual"),
+    [
+        ("2026-09-20", 1, True),
+        ("2026-09-21", 1, False),
+        ("2026-10-10", 1, False),
+        ("2026-10-11", 1, True),
+        ("2026-09-30", 2, True),
+        ("2026-10-30", 2, False),
+    ],
+)
+def test_around_the_end_of_a_quarter_twice_the_tolerance_is_usual(last, first_month, unusual):
+    days = [(date.fromisoformat(last) - timedelta(days)).isoformat() for days in range(30)]
+    steady = dict.fromkeys(days, 1000)
+
+    assert anomalies.volume(steady | {last: 1390}, last, 0.2, first_month).unusual == unusual
+    assert anomalies.volume(steady | {last: 1410}, last, 0.2, first_month).unusual
+
+
+def test_a_quarters_end_of_a_large_org_raises_no_alarm():
+    org, table = SyntheticOrg(seed=1, scale=1), TABLES["opportunity"]
+    calendar = Calendar(date(2026, 8, 20), date(2026, 10, 3))
+    days = [(date(2026, 8, 21) + timedelta(days)).isoformat() for days in range(44)]
+    found = {day: sum(page.height for page in org.changes(table, calendar.window(day))) for day in days}
+
+    judged = [anomalies.volume(found, day, 0.2) for day in days[21:]]
+
+    assert [volume for volume in judged if volume.unusual] == []
+    assert max(volume.records / volume.expected for volume in judged if volume.expected) > 1.2
 
 
 @pytest.mark.parametrize(

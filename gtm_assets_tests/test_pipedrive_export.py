@@ -95,9 +95,10 @@ def test_an_activity_of_two_deals_is_two_and_an_exact_repeat_is_one(lake, folder
     ]
 
 
-def test_two_rows_of_one_activity_and_deal_are_both_kept_whatever_their_order(lake, folder):
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_rows_of_one_activity_and_deal_are_both_kept_whatever_their_order(lake, folder, order):
     rows = [(1, "meeting", 7, 100, "True", f"2024-07-{day}T06:00:00") for day in (24, 25)]
-    write(folder, "activity", reversed(rows))
+    write(folder, "activity", rows[::order])
 
     land(lake, folder, "activity")
 

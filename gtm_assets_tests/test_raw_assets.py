@@ -48,6 +48,9 @@ class Org:
     def known_at(self, window: Window) -> datetime:
         return window.end
 
+    def described(self, table) -> None:
+        """Its fields are those that its records have."""
+
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -17,10 +20,22 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from gtm_assets.checks import totals
+from gtm_assets.checks.drift import schema_drift
+from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.raw import DRIFT, Limits
+from gtm_assets.checks.totals import equals_source
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.raw_asset import Rules, asset_key
+from gtm_assets.sources.salesforce.assets import (
+    READABLE_CHECK,
+    SCOPE_CHECK,
+    raw_asset,
+    scope_check,
+    totals_checks,
+)
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live import extraction, org
 from gtm_assets.sources.salesforce.live.examination import examine
@@ -34,6 +49,8 @@ from gtm_assets_tests.gtm_process import GtmHome
 from gtm_assets_tests.lake_builders import content, leftovers
 from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer
 from gtm_assets_tests.salesforce_server import server as protocol
+from gtm_assets_tests.salesforce_server.errors import ApiError
+from gtm_assets_tests.salesforce_server.messages import Reply
 
 TABLES = {table.name: table for table in OBJECTS}
 CALENDAR = Calendar(date(2026, 9, 4), date(2026, 9, 12))
@@ -441,6 +458,452 @@ def test_what_changed_between_descriptions_is_named():
     assert list(drift(before, now)) == ["new: X", "gone: Gone__c", "type changed: Amount from currency to double"]
 
 
+# -- equal to the source ---------------------------------------------------------------------------------------
+
+
+def extracted_whole(server: SalesforceServer, lake: Lake, folder: Path, table: SalesforceObject) -> None:
+    window = YOUNG.window(FIRST)
+    with live(server, folder) as source:
+        lake.land_snapshot(table, window, source.snapshot(table, window), window.end)
+
+
+def compared(server: SalesforceServer, lake: Lake, folder: Path, table: SalesforceObject, **options) -> Finding:
+    with live(server, folder, **{"lookback": timedelta(minutes=10)} | options) as source:
+        return equals_source(lake, table, source.totals(table, YOUNG.window(FIRST)))
+
+
+def test_after_a_full_extraction_the_lake_is_what_salesforce_counts_and_adds_up(server, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    found = {}
+    for table in OBJECTS:
+        extracted_whole(server, lake, tmp_path, table)
+        found[table.name] = compared(server, lake, tmp_path, table)
+
+    assert {name: finding.sentence for name, finding in found.items() if not finding.passed} == {}
+    deals = found["opportunity"].figures
+    assert deals["records_in_lake"] == deals["records_in_salesforce"] > 20
+    assert deals["amount_in_lake"] == deals["amount_in_salesforce"] > 10_000
+    assert deals["currency_of_sums"] == "USD"
+    assert found["task"].figures["deleted_records_in_salesforce"] is not None
+    assert "SELECT SUM(Amount), SUM(ExpectedRevenue)" in deals["soql"].value
+
+
+def test_the_sql_that_is_shown_gives_the_figures(server, tmp_path, monkeypatch):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    finding = compared(server, lake, tmp_path, deals)
+    monkeypatch.chdir(tmp_path)
+
+    ((records, _, amount, *_),) = duckdb.sql(finding.sql).fetchall()
+
+    assert records == finding.figures["records_in_salesforce"]
+    assert float(amount) == finding.figures["amount_in_salesforce"]
+
+
+def test_a_record_that_the_lake_has_lost_is_found(server, tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
+    landed = pl.read_parquet(path)
+    lost = landed.filter(~pl.col("is_deleted"), pl.col("amount") > 0).sort("system_modstamp").row(0, named=True)
+    landed.filter(pl.col("id") != lost["id"]).write_parquet(path)
+
+    finding = compared(server, lake, tmp_path, deals)
+
+    figures = finding.figures
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert figures["records_in_salesforce"] - figures["records_in_lake"] == 1
+    assert figures["amount_in_salesforce"] - figures["amount_in_lake"] == pytest.approx(float(lost["amount"]))
+    assert "records are" in finding.sentence and "amount are" in finding.sentence
+
+
+def test_an_amount_that_is_off_by_a_cent_is_found(server, tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
+    landed = pl.read_parquet(path).sort("amount", nulls_last=True)
+    cent = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("0.01").cast(pl.Decimal(18, 2))).otherwise(0)
+    landed.with_columns((pl.col("amount") + cent).cast(pl.Decimal(18, 2)).alias("amount")).write_parquet(path)
+
+    finding = compared(server, lake, tmp_path, deals)
+
+    assert not finding.passed
+    assert "amount are" in finding.sentence and "records are" not in finding.sentence
+
+
+def test_a_record_that_is_deleted_in_salesforce_and_alive_in_the_lake_is_found(server, tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    extracted_whole(server, lake, tmp_path, deals)
+    (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
+    landed = pl.read_parquet(path)
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as other:
+        record = landed.filter(~pl.col("is_deleted"))["id"][0]
+        stamp = landed.filter(pl.col("id") == record)["system_modstamp"][0]
+        other.edit("Opportunity", record, touch=False, IsDeleted=True, SystemModstamp=stamp)
+        finding = compared(other, lake, tmp_path, deals)
+
+    assert not finding.passed
+    assert "records are" in finding.sentence and "deleted_records are" in finding.sentence
+
+
+def test_what_changes_between_extraction_and_count_raises_no_alarm(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        extracted_whole(server, lake, tmp_path, deals)
+        alive = lake.read(deals).filter(~pl.col("is_deleted")).collect()["id"].to_list()
+        server.now += timedelta(minutes=20)
+        server.edit("Opportunity", alive[0], Amount=Decimal("987654.32"))
+        server.delete("Opportunity", alive[1])
+        server.now += timedelta(minutes=2)
+
+        finding = compared(server, lake, tmp_path, deals)
+
+    assert finding.passed, finding.sentence
+    assert finding.figures["changed_meanwhile"] >= 2
+    assert finding.figures["records_in_lake"] <= len(alive) - 2
+
+
+def test_a_count_is_taken_again_where_records_change_under_it(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        extracted_whole(server, lake, tmp_path, deals)
+        alive = lake.read(deals).filter(~pl.col("is_deleted")).collect()["id"].to_list()
+        server.now += timedelta(minutes=20)
+        changing, call = iter(alive), Session.call
+
+        def changed_first(self, method, path, read, **options):
+            soql = (options.get("params") or {}).get("q", "")
+            if "SELECT Id FROM" in soql and (record := next(changing, None)) and len(asked_ids) < busy:
+                asked_ids.append(record)
+                server.edit("Opportunity", record, Amount=Decimal(1))
+            return call(self, method, path, read, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "call", changed_first)
+            asked_ids, busy = [], 2
+            finding = compared(server, lake, tmp_path, deals)
+            asked_ids, busy = [], 100
+            with pytest.raises(SourceUnavailable, match="opportunity changes faster than Salesforce can count"):
+                compared(server, lake, tmp_path, deals)
+
+    assert finding.passed, finding.sentence
+
+
+def test_sums_are_of_the_records_in_the_organisations_own_currency(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        first = next(iter(SYNTHETIC.snapshot(deals, YOUNG.window(FIRST)))).filter(pl.col("amount") > 0)["id"][0]
+        server.edit("Opportunity", first, touch=False, CurrencyIsoCode="EUR")
+        extracted_whole(server, lake, tmp_path, deals)
+
+        finding = compared(server, lake, tmp_path, deals)
+
+    in_lake = lake.read(deals).filter(~pl.col("is_deleted")).collect()
+    assert finding.passed, finding.sentence
+    assert finding.figures["amount_in_salesforce"] < float(in_lake["amount"].sum())
+    assert finding.figures["records_in_lake"] == in_lake.height
+
+
+@pytest.mark.parametrize(
+    ("fault", "severity", "told"),
+    [
+        ({"kind": Fault.HIDDEN, "object": "Opportunity"}, None, "lists no object Opportunity"),
+        ({"kind": Fault.QUERY_TIMEOUT, "match": "COUNT"}, dg.AssetCheckSeverity.WARN, "QUERY_TIMEOUT"),
+    ],
+)
+def test_a_table_that_can_not_be_counted_is_told(server, tmp_path, fault, severity, told):
+    lake, deals, user = Lake(tmp_path / "lake"), TABLES["opportunity"], TABLES["user"]
+    for table in (deals, user):
+        extracted_whole(server, lake, tmp_path, table)
+    server.faults.add(fault.pop("kind"), times=None, **fault)
+    keys = [dg.AssetCheckKey(asset_key(table), totals.CHECK) for table in (deals, user)]
+    job = dg.define_asset_job("count", selection=dg.AssetSelection.checks(*keys))
+
+    with live(server, tmp_path) as source:
+        defs = dg.Definitions(
+            asset_checks=[totals_checks(YOUNG)], jobs=[job], resources={"org": source, "lake": lake}
+        )
+        result = defs.resolve_job_def("count").execute_in_process()
+
+    found = {e.asset_key.path[-1]: e for e in result.get_asset_check_evaluations()}
+    assert found["opportunity"].passed == (severity is None)
+    assert severity in (None, found["opportunity"].severity)
+    assert re.search(told, found["opportunity"].description)
+    assert found["opportunity"].metadata["compared"].value is False
+    assert set(found) == {"opportunity", "user"}
+
+
+# -- what is deleted for good ----------------------------------------------------------------------------------
+
+
+SECOND, THIRD = "2024-10-11", "2024-10-12"
+
+
+def land_day(lake: Lake, source, table: SalesforceObject, day: str) -> Landing:
+    window = YOUNG.window(day)
+    return lake.land(table, window, source.changes(table, window), window.end, source.deletions(table, window))
+
+
+def test_a_deletion_without_a_trace_in_queries_lands_the_same_day_at_its_time(tmp_path):
+    lake, user, told = Lake(tmp_path / "lake"), TABLES["user"], []
+    first = YOUNG.window(FIRST)
+    with SalesforceServer(SYNTHETIC, first.end) as server:
+        with live(server, tmp_path) as source:
+            land_day(lake, source, user, FIRST)
+            assert asked(server, "deleted") == []
+        gone, edited, stays = lake.read(user).collect()["id"][:3]
+        server.now = first.end + timedelta(hours=5)
+        server.edit("User", edited, Title="Last words")
+        server.purge("User", gone)
+        server.now = YOUNG.window(SECOND).end
+        with live(server, tmp_path, warn=told.append) as source:
+            landing = land_day(lake, source, user, SECOND)
+            again = land_day(lake, source, user, SECOND)
+        server.now = YOUNG.window(THIRD).end
+        with live(server, tmp_path) as source:
+            third = land_day(lake, source, user, THIRD)
+            whole = lake.land_snapshot(
+                user, YOUNG.window(THIRD), source.snapshot(user, YOUNG.window(THIRD)), server.now
+            )
+
+    versions = lake.read(user).collect()
+    tombstone = versions.filter("_fivetran_deleted").to_dicts()
+    before = versions.filter((pl.col("id") == gone) & ~pl.col("_fivetran_deleted")).row(0, named=True)
+    assert [(t["id"], t["system_modstamp"], t["_batch_id"]) for t in tombstone] == [
+        (gone, first.end + timedelta(hours=5), f"user-{SECOND}-0000")
+    ]
+    assert {name for name in before if before[name] != tombstone[0][name]} == {
+        "system_modstamp", "_fivetran_deleted", "_version_hash", "_batch_id", "_known_at", "_fivetran_synced"
+    }  # fmt: skip
+    assert (landing.hard_deleted, again.hard_deleted, again.added) == (1, 0, 0)
+    assert (third.hard_deleted, whole.hard_deleted) == (0, 0)
+    assert stays not in {t["id"] for t in tombstone}
+    assert told == []
+
+
+def test_deletions_are_asked_for_where_they_are_listed_and_no_further_back_than_they_are_kept(tmp_path):
+    told = []
+    late = YOUNG.window("2024-10-20")
+    with SalesforceServer(SYNTHETIC, late.end) as server, live(server, tmp_path, warn=told.append) as source:
+        for day in ("2024-10-11", "2024-10-20"):
+            for name in ("user", "period", "user_role"):
+                source.deletions(TABLES[name], YOUNG.window(day))
+        near = asked(server, "deleted")
+        told_near = list(told)
+        server.now = late.end + timedelta(days=8)
+        server.log.clear()
+        with live(server, tmp_path, warn=told.append) as later:
+            far = later.deletions(TABLES["user"], YOUNG.window("2024-10-11"))
+            partly = later.deletions(TABLES["user"], YOUNG.window("2024-10-14"))
+
+        entries = asked(server, "deleted")
+
+    assert {entry.object for entry in near} == {"User", "UserRole"}
+    assert {entry.status for entry in near} == {200}
+    assert told_near == []
+    assert far == partly == {}
+    assert [(e.status, e.params["start"]) for e in entries] == [(200, "2024-10-15T04:54:00Z")]
+    assert told == [
+        "salesforce.user: not all deletions can be listed (Salesforce lists those of 15 days); "
+        "the next full extraction finds the others"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"earliestDateAvailable": "2024-10-12T00:00:00.000+0000"}, "lists those since 2024-10-12 00:00 UTC"),
+        ({"latestDateCovered": "2024-10-11T00:00:00.000+0000"}, "lists those until 2024-10-11 00:00 UTC"),
+        ({}, None),
+    ],
+)
+def test_what_the_list_of_deletions_does_not_reach_is_told(tmp_path, changes, told):
+    notes, answer = [], protocol.SalesforceServer._on_deleted
+
+    def changed(self, call):
+        return Reply.json(json.loads(answer(self, call).whole()) | changes)
+
+    with (
+        SalesforceServer(SYNTHETIC, YOUNG.window(THIRD).end) as server,
+        live(server, tmp_path, warn=notes.append) as source,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(protocol.SalesforceServer, "_on_deleted", changed)
+        source.deletions(TABLES["user"], YOUNG.window(THIRD))
+
+    assert [told in note for note in notes] == ([True] if told else [])
+
+
+def test_more_deletions_than_one_answer_holds_are_asked_for_in_parts(tmp_path):
+    answer, spans = protocol.SalesforceServer._on_deleted, []
+    user, window = TABLES["user"], YOUNG.window(SECOND)
+
+    def limited(self, call):
+        start, end = (datetime.fromisoformat(call.request.params[name]) for name in ("start", "end"))
+        spans.append((start, end))
+        if end - start > timedelta(hours=12):
+            raise ApiError(400, "EXCEEDED_ID_LIMIT", "too many ids")
+        return answer(self, call)
+
+    with SalesforceServer(SYNTHETIC, window.start) as server:
+        ids = next(iter(SYNTHETIC.snapshot(user, YOUNG.window(FIRST))))["id"].to_list()
+        for hour, id_ in zip((0, 7, 12, 23), ids, strict=False):
+            server.now = window.start + timedelta(hours=hour)
+            server.purge("User", id_)
+        server.now = window.end
+        with live(server, tmp_path) as source, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol.SalesforceServer, "_on_deleted", limited)
+            found = source.deletions(user, window)
+
+    assert set(found) == set(ids[:4])
+    assert len(spans) > 4
+
+
+def test_what_is_purged_between_extraction_and_count_raises_no_alarm(tmp_path):
+    lake, deals = Lake(tmp_path / "lake"), TABLES["opportunity"]
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        extracted_whole(server, lake, tmp_path, deals)
+        server.now += timedelta(minutes=20)
+        server.purge("Opportunity", lake.read(deals).filter(~pl.col("is_deleted")).collect()["id"][0])
+        server.now += timedelta(minutes=2)
+
+        finding = compared(server, lake, tmp_path, deals)
+
+    assert finding.passed, finding.sentence
+
+
+# -- what the organisation describes ---------------------------------------------------------------------------
+
+
+def drift_of(server: SalesforceServer, folder: Path, table: SalesforceObject, read: set[str]) -> Finding:
+    """The finding of a run that lands one more partition."""
+    lake = Lake(folder / "lake")
+    with live(server, folder) as source:
+        landings = land(lake, source, FIRST, tables=[table])
+        return schema_drift(landings, set(), read, source.described(table))
+
+
+def test_fields_that_models_read_and_our_user_can_not_see_are_an_error_from_the_first_day(server, tmp_path):
+    contact = TABLES["contact"]
+    plain = drift_of(server, tmp_path / "plain", contact, {"title"})
+    server.faults.add(Fault.HIDDEN, object="Contact", field="Title", times=None)
+
+    finding = drift_of(server, tmp_path / "hidden", contact, {"title"})
+    unread = drift_of(server, tmp_path / "unread", contact, {"last_name"})
+
+    assert plain.passed
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "salesforce.contact does not return title, which models read" in finding.sentence
+    assert unread.passed and "Gone, and read by no model: title" in unread.sentence
+
+
+def test_a_custom_field_that_an_organisation_never_had_is_no_error_and_one_that_it_had_is(server, tmp_path):
+    account, read = TABLES["account"], {"segment_c"}
+    other = {"object": "Account", "field": "Segment__c", "times": None}
+    server.faults.add(Fault.HIDDEN, **other)
+    never = drift_of(server, tmp_path / "never", account, read)
+    server.faults.clear()
+    with_it = drift_of(server, tmp_path / "once", account, read)
+    server.faults.add(Fault.HIDDEN, **other)
+
+    # The day after it is gone too: all earlier descriptions count.
+    once = [drift_of(server, tmp_path / "once", account, read) for _ in range(2)]
+
+    assert never.passed and "never returned: segment_c" in never.sentence
+    assert with_it.passed
+    assert [finding.passed for finding in once] == [False, False]
+
+
+def test_new_fields_and_changed_types_are_told(server, tmp_path):
+    contact, answer = TABLES["contact"], protocol.SalesforceServer._on_describe
+    assert drift_of(server, tmp_path, contact, set()).passed
+
+    def changed(self, call):
+        described = json.loads(answer(self, call).whole())
+        types = {"Email": "location", "HasOptedOutOfEmail": "picklist", "SystemModstamp": "datetime"}
+        for field in described["fields"]:
+            field["type"] = types.get(field["name"], field["type"])
+        described["fields"].append(described["fields"][1] | {"name": "ShoeSize__c", "type": "double"})
+        return Reply.json(described)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol.SalesforceServer, "_on_describe", changed)
+        finding = drift_of(server, tmp_path, contact, set())
+
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert finding.figures["types_changed"] == ["email", "has_opted_out_of_email"]
+    assert "Contact.Email is of type location" in finding.sentence
+    assert "New fields, not landed: ShoeSize__c." in finding.sentence
+    assert finding.figures["fields_not_landed"] == ["ShoeSize__c"]
+
+
+def test_each_field_of_the_organisation_fits_its_column(server, tmp_path):
+    with live(server, tmp_path) as source:
+        described = {table.name: source.described(table) for table in OBJECTS}
+
+    assert {name: d.retyped for name, d in described.items() if d.retyped} == {}
+    assert {name: d.absent for name, d in described.items() if d.absent} == {}
+
+
+def landed_by_its_asset(server: SalesforceServer, folder: Path, table: SalesforceObject) -> dict[str, Any]:
+    asset = raw_asset(table, {"id", "title"}, Rules(YOUNG, Limits(0.2, 0.5), retry_seconds=0))
+    with live(server, folder) as source:
+        resources = {"org": source, "lake": Lake(folder / "lake")}
+        result = dg.materialize(
+            [asset, scope_check(["*__c", "Case"])], resources=resources, partition_key=FIRST,
+            selection=dg.AssetSelection.assets(asset.key),
+        )  # fmt: skip
+    return {e.check_name: e for e in result.get_asset_check_evaluations()}
+
+
+def test_a_table_that_is_not_listed_is_gone_and_what_was_known_stays(server, tmp_path):
+    contact, account = TABLES["contact"], TABLES["account"]
+    landed_by_its_asset(server, tmp_path, contact)
+    known = content(Lake(tmp_path / "lake"), contact)
+    server.hide("Contact")
+    try:
+        gone = landed_by_its_asset(server, tmp_path, contact)[READABLE_CHECK]
+    finally:
+        server.show("Contact")
+    server.faults.add(Fault.HIDDEN, match="Account/describe", object="Account", times=None)
+    hidden = landed_by_its_asset(server, tmp_path, account)[READABLE_CHECK]
+
+    assert (gone.passed, gone.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert gone.description.startswith(
+        "salesforce.contact is gone: Salesforce lists no object Contact to our user. What was last known stays."
+    )
+    assert content(Lake(tmp_path / "lake"), contact) == known != Counter()
+    assert "salesforce.account can't be read" in hidden.description
+
+
+def test_the_checks_of_a_live_table_take_the_description(server, tmp_path):
+    server.faults.add(Fault.HIDDEN, object="Contact", field="Title", times=None)
+
+    found = landed_by_its_asset(server, tmp_path, TABLES["contact"])
+
+    assert "does not return title" in found[DRIFT].description
+    assert SCOPE_CHECK not in found
+
+
+def test_tables_in_scope_that_are_not_landed_are_listed(tmp_path):
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        plain = landed_by_its_asset(server, tmp_path, TABLES["account"])[SCOPE_CHECK]
+        server.add_object("Invoice__c")
+        server.add_object("Case")
+        server.add_object("Asset")
+        server.add_object("Flags__c", customSetting=True)
+        server.add_object("Secret__c", queryable=False)
+        told = landed_by_its_asset(server, tmp_path, TABLES["account"])[SCOPE_CHECK]
+        server.faults.add(Fault.HTTP_ERROR, match="sobjects$", times=None)
+        unlisted = landed_by_its_asset(server, tmp_path, TABLES["account"])[SCOPE_CHECK]
+
+    assert plain.passed, plain.description
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "In scope and not landed: Case, Invoice__c." in told.description
+    assert (unlisted.passed, unlisted.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "can't be listed" in unlisted.description
+
+
 # -- who we are ------------------------------------------------------------------------------------------------
 
 
@@ -713,7 +1176,10 @@ def accounts(home: GtmHome) -> list[tuple]:
 
 
 @pytest.mark.slow
-def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_secrets(tmp_path, built_home):
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_secrets(
+    tmp_path, built_home, executor
+):
     with SalesforceServer(SYNTHETIC, Calendar(date(2026, 9, 9), None).window("2026-09-11").end) as server:
         live_settings = {
             "GTM_SALESFORCE_SOURCE": "live",
@@ -721,6 +1187,8 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
             "GTM_SALESFORCE_CLIENT_ID": server.app.consumer_key,
             "GTM_SALESFORCE_CLIENT_SECRET": server.app.consumer_secret,
             "GTM_SALESFORCE_LOOKBACK_MINUTES": "5760",
+            # Each step has a client of its own.
+            "GTM_EXECUTOR": executor,
         }
         home = GtmHome(tmp_path / "gtm", tuple({**dict(built_home.settings), **live_settings}.items()))
         server.hide("Lead")
@@ -730,7 +1198,7 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
         too_early = home.command("run", "--as-of", "2026-09-11")
 
     assert ran.code == 0, ran.output
-    assert "salesforce.lead can't be read" in ran.output
+    assert "salesforce.lead is gone" in ran.output
     assert accounts(home) == accounts(built_home) != []
     assert too_early.code == 1
     assert "nothing was known as of 2026-09-11" in too_early.output

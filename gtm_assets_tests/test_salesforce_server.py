@@ -32,7 +32,7 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer, loopback_session
 from gtm_assets_tests.salesforce_server.oauth import JWT_BEARER
-from gtm_assets_tests.salesforce_server.objects import snapshot_at
+from gtm_assets_tests.salesforce_server.objects import CURRENCIES, snapshot_at
 from gtm_assets_tests.salesforce_server.render import java_double
 
 NOW = datetime(2026, 9, 12, 4, 49, tzinfo=UTC)
@@ -284,7 +284,7 @@ def test_versions_need_no_login_and_resources_do(server):
 
 def test_every_object_of_the_catalogue_is_listed_and_described(http):
     listed = {entry["name"]: entry for entry in http.ok("sobjects")["sobjects"]}
-    assert set(listed) == set(TABLES)
+    assert set(listed) == {*TABLES, "CurrencyType"}
     for name, table in TABLES.items():
         described = http.ok(listed[name]["urls"]["describe"])
         assert described["keyPrefix"] == listed[name]["keyPrefix"] == table.key_prefix
@@ -442,6 +442,27 @@ def test_the_orgs_time_moves_when_told(server, http):
 # Deleted and archived
 
 
+def test_sums_of_several_currencies_are_in_the_orgs_own(org):
+    (own,) = (code for code, rate in CURRENCIES.items() if rate == 1)
+    with SalesforceServer(org, NOW) as server:
+        http = Http(server)
+        deals = http.ok("query", q="SELECT Id, Amount FROM Opportunity WHERE Amount > 0 LIMIT 2")["records"]
+        ids = "', '".join(deal["Id"] for deal in deals)
+        total = f"SELECT SUM(Amount), COUNT(Id) FROM Opportunity WHERE Id IN ('{ids}')"
+        alike = http.ok("query", q=total)
+        server.edit("Opportunity", deals[0]["Id"], CurrencyIsoCode="EUR")
+        mixed = http.ok("query", q=total)["records"][0]
+        corporate = http.ok("query", q="SELECT IsoCode FROM CurrencyType WHERE IsCorporate = true")["records"]
+
+    amounts = [deal["Amount"] for deal in deals]
+    assert alike["totalSize"] == 1
+    assert alike["records"] == [
+        {"attributes": {"type": "AggregateResult"}, "expr0": pytest.approx(sum(amounts)), "expr1": 2}
+    ]
+    assert mixed["expr0"] == pytest.approx(amounts[0] / CURRENCIES["EUR"] + amounts[1], abs=0.01)
+    assert [record["IsoCode"] for record in corporate] == [own]
+
+
 def deleted_ids(org, object_, at=NOW):
     return set(snapshot_at(org, TABLES[object_], at).filter("is_deleted")["id"])
 
@@ -503,8 +524,10 @@ def test_deleted_reaches_fifteen_days_back(http):
     assert ask(0).json()[0]["errorCode"] == "INVALID_REPLICATION_DATE"
     no_dates = http.get("sobjects/Account/deleted/")
     assert no_dates.json()[0]["errorCode"] == "INVALID_REPLICATION_DATE"
-    users = http.get("sobjects/User/deleted/", start=NOW.isoformat(), end=NOW.isoformat())
-    assert users.status_code == 400
+    span = {"start": (NOW - timedelta(days=1)).isoformat(), "end": NOW.isoformat()}
+    assert http.ok("sobjects/User/deleted/", **span)["deletedRecords"] == []
+    periods = http.get("sobjects/Period/deleted/", **span)
+    assert periods.json()[0]["errorCode"] == "INVALID_TYPE_FOR_OPERATION"
 
 
 def test_purged_records_are_in_deleted_and_nowhere_else(server, http):
@@ -1268,7 +1291,7 @@ def foreign(server):
 
 def test_simple_salesforce_reads_the_org(server, org):
     client = foreign(server)
-    assert len(client.describe()["sobjects"]) == len(TABLES)
+    assert len(client.describe()["sobjects"]) == len(TABLES) + 1
     assert client.Account.describe()["name"] == "Account"
     assert client.limits()["DailyApiRequests"]["Max"] == 100_000
     assert client.api_usage["api-usage"].total == 100_000

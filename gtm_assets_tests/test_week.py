@@ -10,7 +10,7 @@ import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from unittest import mock
 
 import dagster as dg
@@ -63,11 +63,8 @@ class TroubledOrg:
         """What it returns where nothing is wrong."""
         return self._org.changes(table, window)
 
-    def snapshot(self, table, window: Window) -> Pages:
-        return self._org.snapshot(table, window)
-
-    def known_at(self, window: Window) -> datetime:
-        return self._org.known_at(window)
+    def __getattr__(self, name: str):
+        return getattr(self._org, name)
 
 
 def raises(make: Callable[[RawTable], Exception], times: int = 1_000_000) -> Trouble:

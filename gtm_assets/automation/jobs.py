@@ -12,6 +12,7 @@ from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
+from gtm_assets.checks.totals import CHECK as TOTALS
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
@@ -56,10 +57,14 @@ class Jobs:
             *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in tables),
             dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
         )
+        # Equal to the source is what was just compared with all of it, and nothing else.
+        totals = dg.AssetSelection.checks(
+            *(dg.AssetCheckKey(asset_key(table), TOTALS) for table in tables if table.source == "salesforce")
+        )
         if landed:
             raw, built = _raw(tables), _BUILT | source_freshness
         else:
-            raw, built = _raw(tables) - freshness - source_freshness, _BUILT - freshness
+            raw, built = _raw(tables) - freshness - source_freshness - totals, _BUILT - freshness
         full_config = {"ops": {**extract_all(tables), **REBUILD}}
         return cls(
             extract=dg.define_asset_job(
@@ -80,10 +85,11 @@ class Jobs:
             ),
             full_refresh=dg.define_asset_job(
                 FULL_REFRESH,
-                selection=raw | built,
+                selection=raw | totals | built,
                 config=full_config,
                 description="Compare every raw table with all records of the source, which finds hard deletes "
-                "and changed formula fields, then rebuild every model, prove and publish.",
+                "and changed formula fields, and with its counts and sums; then rebuild every model, prove and "
+                "publish.",
             ),
             measure=dg.define_asset_job(
                 "measure",

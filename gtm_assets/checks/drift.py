@@ -5,6 +5,11 @@
 | new column | yes, as text | passes, and names it |
 | column gone | null from then on | error where a model reads it, else passes and names it |
 | type changed | what casts without loss; the rest waits in quarantine | error |
+| new table in scope | no | warning |
+| table gone | nothing new; what was last known stays | error, by the check whether the table is readable |
+
+A source that describes its tables is believed: then a field counts as gone that a model reads and that every
+organisation has, though it never had a value, and new fields are named and not landed.
 
 None of it blocks: a column may only be hidden from our user, and what could not be typed is in quarantine, which
 has a check of its own.
@@ -12,6 +17,7 @@ has a check of its own.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -20,22 +26,32 @@ import dagster as dg
 
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Landing
+from gtm_assets.sources.raw_table import Described
 
 TYPE_CHANGED_SHARE = 0.5
 """From this share of a landing's records on, values that don't fit are a change of type and no longer slips."""
 
 
-def schema_drift(landings: Sequence[Landing], had_values: Collection[str], read: Collection[str]) -> Finding:
+def schema_drift(
+    landings: Sequence[Landing],
+    had_values: Collection[str],
+    read: Collection[str],
+    described: Described | None = None,
+) -> Finding:
     """What drifted in the landings of one run, oldest first.
 
-    ``had_values`` are the columns that had a value before, ``read`` those that a model reads.
+    ``had_values`` are the columns that had a value before, ``read`` those that a model reads, ``described`` what
+    the source says of the table.
     """
+    described = described or Described()
     table = landings[-1].table
     arrived = [landing for landing in landings if landing.received]
     new = sorted({name for landing in arrived for name in landing.unknown_columns})
     absent = set(arrived[-1].missing_columns) if arrived else set()
-    gone = sorted(absent & set(had_values))
-    never = sorted(absent - set(had_values))
+    absent |= described.absent
+    expected = {*had_values, *described.expected}
+    gone = sorted(absent & expected)
+    never = sorted(absent - expected)
     read_and_gone = [name for name in gone if name in read]
     retyped = {
         problem.column: f"{problem.column} {problem.problem} "
@@ -44,10 +60,12 @@ def schema_drift(landings: Sequence[Landing], had_values: Collection[str], read:
         for problem in landing.problems
         if problem.records >= max(2, TYPE_CHANGED_SHARE * landing.received)
     }
+    retyped = {**described.retyped, **retyped}
     errors = []
     if read_and_gone:
+        verb = "no longer returns" if set(read_and_gone) <= set(had_values) else "does not return"
         errors.append(
-            f"{table.qualified_name} no longer returns {', '.join(read_and_gone)}, which models read; they go on "
+            f"{table.qualified_name} {verb} {', '.join(read_and_gone)}, which models read; they go on "
             f"with null. Give the platform's user the field back, or take it out of the models."
         )
     if retyped:
@@ -58,6 +76,10 @@ def schema_drift(landings: Sequence[Landing], had_values: Collection[str], read:
     notes = []
     if new:
         notes.append(f"New columns, landed as text and read by no model: {', '.join(new)}.")
+    if described.new:
+        notes.append(f"New fields, not landed: {', '.join(described.new)}.")
+    if described.not_landed:
+        notes.append(f"{len(described.not_landed)} fields are not in the catalogue and not landed.")
     if set(gone) - set(read_and_gone):
         notes.append(f"Gone, and read by no model: {', '.join(sorted(set(gone) - set(read_and_gone)))}.")
     if never:
@@ -67,11 +89,32 @@ def schema_drift(landings: Sequence[Landing], had_values: Collection[str], read:
         sentence=" ".join([*errors, *notes]) or "The columns are those of the catalogue.",
         severity=dg.AssetCheckSeverity.ERROR,
         figures={
-            "new_columns": new,
+            "new_columns": [*new, *described.new],
+            "fields_not_landed": list(described.not_landed),
             "columns_gone": gone,
             "columns_gone_that_models_read": read_and_gone,
             "types_changed": sorted(retyped),
         },
+    )
+
+
+def tables_in_scope(objects: Collection[str], catalogued: Collection[str], patterns: Sequence[str]) -> Finding:
+    """Which of the source's tables fit a pattern (as in file names) and are not in the catalogue."""
+    new = sorted(
+        name
+        for name in set(objects) - set(catalogued)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    )
+    return Finding(
+        passed=not new,
+        sentence=(
+            f"In scope and not landed: {', '.join(new)}. Add them to the catalogue, or leave them out of "
+            f"GTM_SALESFORCE_SCOPE ({', '.join(patterns)})."
+            if new
+            else f"All tables in scope ({', '.join(patterns)}) are landed."
+        ),
+        severity=dg.AssetCheckSeverity.WARN,
+        figures={"tables_not_landed": new, "tables_listed": len(objects)},
     )
 
 

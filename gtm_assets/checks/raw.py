@@ -13,7 +13,7 @@ from gtm_assets.checks import anomalies
 from gtm_assets.checks.drift import schema_drift
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.raw_table import Described, RawTable
 
 QUARANTINE = "nothing_in_quarantine"
 DRIFT = "schema_as_catalogued"
@@ -45,20 +45,27 @@ class Limits:
     """Share of the expected count."""
     quarantine_share: float
     """Share of a partition's records from which on quarantine blocks."""
+    fiscal_year_start_month: int = 1
 
 
 def findings(
-    lake: Lake, table: RawTable, landings: Sequence[Landing], read: Collection[str], limits: Limits, first: str
+    lake: Lake,
+    table: RawTable,
+    landings: Sequence[Landing],
+    read: Collection[str],
+    limits: Limits,
+    first: str,
+    described: Described | None = None,
 ) -> Iterator[tuple[str, Finding]]:
     """The finding of each check on what one run landed, by the check's name.
 
     ``first`` is the key of the calendar's first partition, which holds all history and is like no other day.
-    ``read`` are the columns that models read.
+    ``read`` are the columns that models read, ``described`` what the source says of the table.
     """
     newest = landings[-1]
     recent = _recent(lake, table, newest.partition, first)
     yield QUARANTINE, quarantine(lake, table, limits.quarantine_share)
-    yield DRIFT, schema_drift(landings, _with_values(lake, table, recent, newest.partition), read)
+    yield DRIFT, schema_drift(landings, _with_values(lake, table, recent, newest.partition), read, described)
     yield VOLUME, _volume(table, [landing.partition for landing in landings], recent, limits, first)
     yield VALUES, _values(table, newest, recent)
 
@@ -141,7 +148,7 @@ def _holes(lake: Lake, table: RawTable, waiting: pl.DataFrame) -> Iterator[tuple
 
 def _volume(table: RawTable, partitions: Sequence[str], recent: _Recent, limits: Limits, first: str) -> Finding:
     judged = [
-        anomalies.volume(recent.counts, partition, limits.volume_tolerance)
+        anomalies.volume(recent.counts, partition, limits.volume_tolerance, limits.fiscal_year_start_month)
         for partition in partitions
         if partition in recent.counts
     ]

@@ -20,7 +20,7 @@ class BudgetReached(RuntimeError):
 class NotReadable(RuntimeError):
     """The source doesn't let us read one table. The others are not concerned."""
 
-    def __init__(self, table: RawTable, reason: str) -> None:
-        """``reason`` is the source's own, in one sentence."""
+    def __init__(self, table: RawTable, reason: str, is_gone: bool = False) -> None:
+        """``reason`` is the source's own, in one sentence; ``is_gone``: it does not know the table at all."""
         super().__init__(f"{table.qualified_name} can't be read: {reason}")
-        self.table, self.reason = table, reason
+        self.table, self.reason, self.is_gone = table, reason, is_gone

@@ -17,7 +17,7 @@ from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.sources.raw_table import Described, RawTable
 
 OWNER = "team:revops"
 
@@ -89,10 +89,11 @@ def land_partitions(
     read: Collection[str],
     rules: Rules,
     landed: Callable[[str], Landing],
+    described: Callable[[], Described | None] = lambda: None,
 ) -> Iterator[tuple[str, Finding]]:
     """Land the run's partitions by ``landed``, given each one's key; then the findings of all raw tables' checks.
 
-    ``read`` are the columns that models read.
+    ``read`` are the columns that models read; ``described`` gives what the source says of the table.
     """
     landings = []
     with retried(context, rules.retry_seconds):
@@ -102,7 +103,9 @@ def land_partitions(
             context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
             if landing.problems:
                 context.log.warning(landing.describe_problems())
-    return raw_checks.findings(lake, table, landings, read, rules.limits, rules.calendar.first.isoformat())
+        said = described()
+    first = rules.calendar.first.isoformat()
+    return raw_checks.findings(lake, table, landings, read, rules.limits, first, said)
 
 
 def result_of(table: RawTable, findings: Collection[tuple[str, Finding]]) -> dg.MaterializeResult:

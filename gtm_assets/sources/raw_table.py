@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -131,6 +132,22 @@ class RawTable:
     def types(self) -> dict[str, ColumnType]:
         """Column name to type, in the catalogue's order."""
         return {column.name: column.type for column in self.columns}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a source says of a table's fields, as our user sees them, against the catalogue."""
+
+    not_landed: tuple[str, ...] = ()
+    """The source's names of fields that the catalogue does not have."""
+    new: tuple[str, ...] = ()
+    """Those of them that came since the last description."""
+    absent: frozenset[str] = frozenset()
+    """Columns that the source does not have, or hides from us."""
+    expected: frozenset[str] = frozenset()
+    """Columns that every organisation has, or that the source once had."""
+    retyped: Mapping[str, str] = field(default_factory=dict)
+    """Column to what its type has become, where values may not fit any more."""
 
 
 _LOWER_TO_UPPER = re.compile(r"(?<=[a-z])(?=[A-Z])")

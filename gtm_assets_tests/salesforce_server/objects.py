@@ -9,7 +9,7 @@ import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.partitions import Window
-from gtm_assets.sources.raw_table import Column, ColumnType
+from gtm_assets.sources.raw_table import Column, ColumnType, Deletes
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.ids import ids
@@ -109,6 +109,30 @@ _SYSTEM = {
     "LastModifiedDate",
     "SystemModstamp",
 }
+
+
+_REPLICATEABLE = {"ForecastingQuota", "OpportunityStage", "RecordType", "User", "UserRole"}
+"""Objects without IsDeleted whose deletions are listed."""
+_CURRENCY_TYPE = SalesforceObject(
+    source="salesforce",
+    name="currency_type",
+    api_name="CurrencyType",
+    description="Currencies of the org.",
+    columns=(
+        Column("id", ColumnType.STRING, "", "Id"),
+        Column("iso_code", ColumnType.STRING, "", "IsoCode"),
+        Column("conversion_rate", ColumnType.DOUBLE, "", "ConversionRate"),
+        Column("is_corporate", ColumnType.BOOLEAN, "", "IsCorporate"),
+        Column("system_modstamp", ColumnType.TIMESTAMP, "", "SystemModstamp"),
+        Column("_fivetran_deleted", ColumnType.BOOLEAN, "", ""),
+    ),
+    cursor="system_modstamp",
+    deletes=Deletes.SNAPSHOT,
+    key_prefix="01L",
+)
+"""Listed and queryable, as an org with several currencies has it."""
+CURRENCIES = {"USD": 1.0, "EUR": 0.8}
+"""Units of a currency for one of the org's own, which is the first."""
 
 
 def make_id(prefix: str, number: int) -> str:
@@ -252,12 +276,29 @@ class View:
 
 def snapshot_at(org: SyntheticOrg, table: SalesforceObject, at: datetime) -> pl.DataFrame:
     """All records as the synthetic org has them just before ``at``, by id."""
+    if table is _CURRENCY_TYPE:
+        return pl.DataFrame(
+            {
+                "id": [make_id(table.key_prefix, number) for number in range(len(CURRENCIES))],
+                "iso_code": list(CURRENCIES),
+                "conversion_rate": list(CURRENCIES.values()),
+                "is_corporate": [number == 0 for number in range(len(CURRENCIES))],
+                "system_modstamp": [datetime(2024, 1, 1, tzinfo=UTC)] * len(CURRENCIES),
+                "_fivetran_deleted": [False] * len(CURRENCIES),
+            },
+            schema={name: kind.polars for name, kind in table.types.items()},
+        )
     return pl.concat(org.snapshot(table, Window("any", None, at))).sort("id")
 
 
 def has_deletes(table: SalesforceObject) -> bool:
     """True where the object has IsDeleted."""
     return "is_deleted" in table.types
+
+
+def lists_deletions(table: SalesforceObject) -> bool:
+    """True where the API lists what was deleted from the object."""
+    return has_deletes(table) or table.api_name in _REPLICATEABLE
 
 
 def object_summary(table: SalesforceObject, base: str) -> dict[str, Any]:
@@ -282,7 +323,7 @@ def object_summary(table: SalesforceObject, base: str) -> dict[str, Any]:
         "mruEnabled": not history,
         "name": name,
         "queryable": True,
-        "replicateable": has_deletes(table),
+        "replicateable": lists_deletions(table),
         "retrieveable": True,
         "searchable": not history,
         "triggerable": not history,
@@ -317,9 +358,10 @@ class Objects:
     def __init__(self, org: SyntheticOrg) -> None:
         """Nothing is made before it is asked for."""
         self.org = org
-        self.tables = {table.api_name.lower(): table for table in OBJECTS}
-        self._made = {table.name: _Made() for table in OBJECTS}
-        self._kept: dict[str, OrderedDict[datetime, pl.DataFrame]] = {t.name: OrderedDict() for t in OBJECTS}
+        served = (*OBJECTS, _CURRENCY_TYPE)
+        self.tables = {table.api_name.lower(): table for table in served}
+        self._made = {table.name: _Made() for table in served}
+        self._kept: dict[str, OrderedDict[datetime, pl.DataFrame]] = {t.name: OrderedDict() for t in served}
         self._lock = threading.RLock()
 
     def table(self, name: str) -> SalesforceObject:

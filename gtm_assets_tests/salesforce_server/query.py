@@ -11,7 +11,7 @@ import polars as pl
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets_tests.salesforce_server import soql
 from gtm_assets_tests.salesforce_server.errors import ApiError, unsupported
-from gtm_assets_tests.salesforce_server.objects import Field, View, has_deletes
+from gtm_assets_tests.salesforce_server.objects import CURRENCIES, Field, View, has_deletes
 
 _ARCHIVED = ("Task", "Event")
 """Objects whose archived records only queryAll shows."""
@@ -127,6 +127,10 @@ class _Finder:
     def aggregate(self, aggregate: soql.Aggregate) -> pl.Expr:
         field = self.field(aggregate.field)
         column = pl.col(field.column)
+        if field.type == "currency" and "currencyisocode" in self.view.by_name:
+            # Amounts in several currencies are added up, and compared, in the org's own.
+            rates = pl.col("currency_iso_code").replace_strict(CURRENCIES, default=1.0, return_dtype=pl.Float64)
+            column = pl.when(rates == 1.0).then(column).otherwise((column / rates).cast(pl.Decimal(38, 2)))
         if aggregate.function in ("sum", "avg") and _LITERALS.get(field.type) != "number":
             raise self._invalid(aggregate.field, f"field {field.name} does not support aggregate operator SUM")
         made = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -38,7 +39,14 @@ from gtm_assets_tests.salesforce_server.errors import (
 from gtm_assets_tests.salesforce_server.faults import Active, Fault, Faults
 from gtm_assets_tests.salesforce_server.messages import Logged, Reply, Request
 from gtm_assets_tests.salesforce_server.oauth import ConnectedApp, Sessions
-from gtm_assets_tests.salesforce_server.objects import Objects, View, has_deletes, make_id, object_summary
+from gtm_assets_tests.salesforce_server.objects import (
+    Objects,
+    View,
+    has_deletes,
+    lists_deletions,
+    make_id,
+    object_summary,
+)
 from gtm_assets_tests.salesforce_server.render import json_records, moment
 
 OLDEST_VERSION, NEWEST_VERSION = 50, 65
@@ -130,6 +138,7 @@ class SalesforceServer:
         """How many looks at a job's status find it in progress."""
         self.log: list[Logged] = []
         self._own_faults: list[Exception] = []
+        self._other_objects: dict[str, dict[str, Any]] = {}
         self._hidden_objects: set[str] = set()
         self._hidden_fields: dict[str, set[str]] = {}
         self._queries = 0
@@ -200,6 +209,11 @@ class SalesforceServer:
             self._hidden_objects.discard(table.api_name)
             return
         self._hidden_fields.get(table.api_name, set()).discard(field)
+
+    def add_object(self, name: str, **summary: Any) -> None:
+        """The list of all objects names one more, which can't be read. ``summary`` replaces what the list says."""
+        custom = dataclasses.replace(next(iter(self.objects.tables.values())), api_name=name)
+        self._other_objects[name] = object_summary(custom, "/services/data") | summary
 
     def edit(self, object_: str, id_: str, *, touch: bool = True, **values: Any) -> None:
         """From now on a record holds other values (by API name).
@@ -383,6 +397,7 @@ class SalesforceServer:
     def _on_objects(self, call: _Call) -> Reply:
         tables = [t for t in self.objects.tables.values() if t.api_name not in self._hidden_objects]
         shown = [object_summary(t, call.base) for t in tables if not self._hides(call, t, None)]
+        shown += self._other_objects.values()
         return Reply.json({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": shown})
 
     def _on_describe(self, call: _Call) -> Reply:
@@ -426,7 +441,7 @@ class SalesforceServer:
 
     def _on_deleted(self, call: _Call) -> Reply:
         table = self._table(call, call.args["object"], not_found)
-        if not has_deletes(table):
+        if not lists_deletions(table):
             raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"sObject type '{table.api_name}' is not replicable")
         start, end = (_instant(call.request.params, name) for name in ("start", "end"))
         earliest = call.now - timedelta(days=DELETED_DAYS)
@@ -437,7 +452,8 @@ class SalesforceServer:
             raise ApiError(400, "INVALID_REPLICATION_DATE", "endDate must be at least one minute after startDate")
         frame = self.objects.frame(table, call.now)
         cursor = pl.col(table.cursor)
-        in_bin = frame.filter(pl.col("is_deleted") & (cursor >= start) & (cursor < end))
+        is_in_bin = pl.col("is_deleted") if has_deletes(table) else pl.lit(False)
+        in_bin = frame.filter(is_in_bin & (cursor >= start) & (cursor < end))
         found = [(when, id_) for when, id_ in self.objects.purged(table, call.now) if start <= when < end]
         found += in_bin.select(table.cursor, "id").rows()
         return Reply.json(

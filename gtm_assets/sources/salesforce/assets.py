@@ -3,13 +3,16 @@
 In landing mode they are external assets: another loader fills them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
+from gtm_assets.checks import totals as totals_check
+from gtm_assets.checks.drift import tables_in_scope
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.sources.errors import NotReadable
+from gtm_assets.partitions import Calendar
+from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import (
     OWNER,
     ExtractConfig,
@@ -21,10 +24,11 @@ from gtm_assets.sources.raw_asset import (
     land_partitions,
     result_of,
 )
-from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.raw_table import Deletes, Described, RawTable
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
+SCOPE_CHECK = "tables_in_scope_are_landed"
 READABLE_CHECK = "table_is_readable"
 
 
@@ -55,15 +59,69 @@ def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> d
                     pages = org.snapshot(table, window)
                     return lake.land_snapshot(table, window, pages, known_at, rules.hard_delete_limit)
                 if refusal is None:
-                    return lake.land(table, window, org.changes(table, window), known_at)
+                    deletions = org.deletions(table, window) if table.deletes is Deletes.SNAPSHOT else {}
+                    return lake.land(table, window, org.changes(table, window), known_at, deletions)
             except NotReadable as error:
                 refusal = error
             return lake.land_unreadable(table, window, refusal.reason, known_at)
 
-        found = land_partitions(context, lake, table, read, rules, landed)
+        def described() -> Described | None:
+            return None if refusal else org.described(table)
+
+        found = land_partitions(context, lake, table, read, rules, landed, described)
         return result_of(table, [*found, (READABLE_CHECK, readable(table, refusal))])
 
     return ingest
+
+
+def totals_checks(calendar: Calendar) -> dg.AssetChecksDefinition:
+    """On each raw table whether the lake holds as much as Salesforce counts, for the newest landed partition."""
+    tables = {dg.AssetCheckKey(asset_key(table), totals_check.CHECK): table for table in OBJECTS}
+    specs = [
+        dg.AssetCheckSpec(key.name, asset=key.asset_key, description=totals_check.DESCRIPTION) for key in tables
+    ]
+
+    @dg.multi_asset_check(name="totals", specs=specs, can_subset=True)
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        org: dg.ResourceParam[SalesforceOrg],
+        lake: dg.ResourceParam[Lake],
+    ) -> Iterator[dg.AssetCheckResult]:
+        for key, table in tables.items():
+            if key in context.selected_asset_check_keys:
+                yield _equals(org, lake, table, calendar).result(key)
+
+    return check
+
+
+def scope_check(patterns: Sequence[str]) -> dg.AssetChecksDefinition:
+    """On the first raw table, for all: whether every object in scope is landed. It only tells."""
+
+    @dg.asset_check(
+        asset=asset_key(OBJECTS[0]),
+        name=SCOPE_CHECK,
+        description="Each object of the organisation that fits GTM_SALESFORCE_SCOPE is in the catalogue.",
+    )
+    def check(org: dg.ResourceParam[SalesforceOrg]) -> dg.AssetCheckResult:
+        try:
+            finding = tables_in_scope(org.objects(), [table.api_name for table in OBJECTS], patterns)
+        except (SourceUnavailable, CredentialsRefused, BudgetReached) as error:
+            finding = Finding(False, f"The objects can't be listed: {error}.", dg.AssetCheckSeverity.WARN)
+        return finding.result(dg.AssetCheckKey(asset_key(OBJECTS[0]), SCOPE_CHECK))
+
+    return check
+
+
+def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: Calendar) -> Finding:
+    partitions = lake.partitions(table)
+    if not partitions or partitions[-1] in lake.owed(table):
+        return totals_check.not_compared(table, "the newest partition has not landed", is_known=True)
+    try:
+        return totals_check.equals_source(lake, table, org.totals(table, calendar.window(partitions[-1])))
+    except NotReadable as error:
+        return totals_check.not_compared(table, error.reason, is_known=True)
+    except (SourceUnavailable, CredentialsRefused, BudgetReached) as error:
+        return totals_check.not_compared(table, str(error))
 
 
 def landed_asset(table: SalesforceObject) -> dg.AssetSpec:
@@ -82,6 +140,15 @@ def landed_asset(table: SalesforceObject) -> dg.AssetSpec:
 def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
     """Whether we may read a table. The figure ``reason`` is the source's own, empty where we may."""
     reason = refusal.reason if refusal else ""
+    if refusal and refusal.is_gone:
+        return Finding(
+            passed=False,
+            sentence=(
+                f"{table.qualified_name} is gone: {reason.rstrip('.')}. What was last known stays. Give the "
+                f"platform's user the right to read {table.api_name}, or take the table out of the catalogue."
+            ),
+            figures={"reason": reason},
+        )
     return Finding(
         passed=not reason,
         sentence=(

@@ -175,7 +175,7 @@ class Extraction:
         try:
             if not path.startswith("/services/data/") and "/" in path:
                 raise Unsettled("the next page has an address of another kind")
-            return self.session.call("GET", path, _page, params=params)
+            return self.session.call("GET", path, read_page, params=params)
         except Refused as error:
             if error.code == _TIMED_OUT:
                 raise _TimedOut from None
@@ -261,7 +261,7 @@ def not_readable(table: SalesforceObject, error: Refused) -> Exception:
     return SourceUnavailable(f"{table.qualified_name} can't be extracted: {reason}")
 
 
-def _page(answer: requests.Response) -> Any:
+def read_page(answer: requests.Response) -> Any:
     """A page of a query, or a number of records, if it is one."""
     page = read_json(answer)
     try:

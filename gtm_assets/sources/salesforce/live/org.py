@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,15 +19,20 @@ import polars as pl
 from gtm_assets import clock
 from gtm_assets.partitions import Window, boundary, partition_of
 from gtm_assets.settings import Settings
-from gtm_assets.sources.errors import SourceUnavailable
-from gtm_assets.sources.raw_table import Deletes
+from gtm_assets.sources.errors import NotReadable, SourceUnavailable
+from gtm_assets.sources.raw_table import Deletes, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
 from gtm_assets.sources.salesforce.live.session import TRIES, Budget, Login, Refused, Session, read_secret
 from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
+from gtm_assets.sources.salesforce.live.totals import count_totals
+from gtm_assets.sources.salesforce.org import Totals
 
 LOOKBACK = timedelta(minutes=60)
+DELETIONS_LOOKBACK = timedelta(days=1)
+"""Salesforce's log of deletions may lag."""
 BULK_ROWS = 8_000
 PARALLEL = 4
 API_SHARE = 0.8
@@ -92,6 +97,10 @@ class LiveOrg:
         self._began = clock.now()
         self._bulk_jobs_left: int | None = None
         self._descriptions: dict[str, Description] = {}
+        self._before: dict[str, list[dict[str, str]]] = {}
+        """Earlier descriptions by table, oldest first."""
+        self._all_objects: Sequence[Mapping[str, Any]] | None = None
+        self._listing = threading.Lock()
         self._describing = {wanted.table.name: threading.Lock() for wanted in plan}
         self._state = threading.Condition()
         self._waiting: deque[_Task] = deque(_Task(wanted, Spool(self._spools.path)) for wanted in plan)
@@ -101,6 +110,7 @@ class LiveOrg:
         self._limits_lock = threading.Lock()
         self._limits_read = False
         self._notes: deque[str] = deque()
+        self._noted: set[str] = set()
 
     @classmethod
     def of(
@@ -142,6 +152,64 @@ class LiveOrg:
     def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         """All records as they are now, in pages. It raises what :meth:`changes` raises."""
         return self._pages(Wanted(table, window, full=True))
+
+    def described(self, table: SalesforceObject) -> Described:
+        """What the organisation says of the table's fields. It raises what :meth:`changes` raises."""
+        description = self._description(table)
+        return description.against_catalogue(self._before[table.name])
+
+    def objects(self) -> Collection[str]:
+        """API names of the objects whose records our user may query, settings left out.
+
+        It raises what :meth:`changes` raises.
+        """
+        return [
+            found["name"]
+            for found in self._listed()
+            if found.get("queryable", True)
+            and not found.get("customSetting")
+            and not found.get("deprecatedAndHidden")
+        ]
+
+    def _listed(self) -> Sequence[Mapping[str, Any]]:
+        with self._listing:
+            if self._all_objects is None:
+                try:
+                    self._all_objects = self.session.get("sobjects")["sobjects"]
+                except Refused as error:
+                    raise SourceUnavailable(f"Salesforce does not list its objects: {error}") from None
+            return self._all_objects
+
+    def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
+        """Ids of the records that were deleted in the window or the day before, each with when; {} for the first.
+
+        It raises what :meth:`changes` raises.
+        """
+        if window.start is None:
+            return {}
+        self._read_limits()
+        description = self._description(table)
+        self._wait_for_end(window)
+        since = window.start - max(self.lookback, DELETIONS_LOOKBACK)
+        return listed_deletions(self.session, description, since, window.end, self._note_once)
+
+    def totals(self, table: SalesforceObject, window: Window) -> Totals:
+        """What the organisation counts now of the records whose cursor lies before the window's end.
+
+        It leaves out the lookback, in which records may still show up. In an organisation of several currencies
+        sums are of the records in its own: it converts the others.
+
+        Raises:
+            NotReadable: it doesn't let us count this table.
+            SourceUnavailable, CredentialsRefused, BudgetReached: as :meth:`changes` raises them.
+        """
+        self._read_limits()
+        try:
+            return count_totals(
+                self.session, self._description(table), window.end - self.lookback, self._note_once
+            )
+        except Refused as error:
+            raise not_readable(table, error) from None
 
     def known_at(self, window: Window) -> datetime:
         """The partition boundary that was last passed when this run began; at the earliest the window's end.
@@ -267,6 +335,12 @@ class LiveOrg:
         elif task.error is None and rows >= TOLD_ROWS:
             self.say(f"{name}: {rows:,} records in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second")
 
+    def _note_once(self, sentence: str) -> None:
+        """Warn, in the thread of the step; what holds for many partitions is told once a run."""
+        if sentence not in self._noted:
+            self._noted.add(sentence)
+            self.warn(sentence)
+
     # -- descriptions and limits --------------------------------------------------------------------------------
 
     def _description(self, table: SalesforceObject) -> Description:
@@ -281,6 +355,9 @@ class LiveOrg:
         try:
             answer = self.session.get(f"sobjects/{table.api_name}/describe")
         except Refused as error:
+            if error.status == 404 and table.api_name not in [found["name"] for found in self._listed()]:
+                reason = f"Salesforce lists no object {table.api_name} to our user"
+                raise NotReadable(table, reason, is_gone=True) from None
             raise not_readable(table, error) from None
         description = Description.read(table, answer)
         if description.hidden:
@@ -292,20 +369,20 @@ class LiveOrg:
         """Keep a description that differs from the last one, and tell the difference."""
         folder = self._described / table.name
         folder.mkdir(parents=True, exist_ok=True)
-        before: dict[str, str] | None = None
         kept = sorted(folder.glob("*.json"))
-        if kept:
+        earlier = self._before[table.name] = []
+        for path in kept:
             with suppress(ValueError):
-                before = json.loads(kept[-1].read_text())
+                earlier.append(json.loads(path.read_text()))
         now = dict(description.types)
-        if before == now:
+        if earlier and earlier[-1] == now:
             return
-        if before is not None and (changed := "; ".join(drift(before, now))):
+        if earlier and (changed := "; ".join(drift(earlier[-1], now))):
             since = kept[-1].stem
             self._notes.append(f"{table.qualified_name} changed in the organisation since {since}: {changed}")
         temporary = folder / ".tmp"
         temporary.write_text(json.dumps(now, indent=1, sort_keys=True))
-        temporary.replace(folder / f"{self._began.astimezone(UTC):%Y-%m-%dT%H%M%SZ}.json")
+        temporary.replace(folder / f"{self._began.astimezone(UTC):%Y-%m-%dT%H%M%S.%fZ}.json")
 
     def _read_limits(self) -> None:
         with self._limits_lock:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gtm_assets.partitions import Window
 from gtm_assets.sources.errors import NotReadable
+from gtm_assets.sources.raw_table import ColumnType, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 
 CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
 """Fields that order a record's versions, the best one first."""
 _UNSUPPORTED = {"address", "location", "base64", "complexvalue"}
 """Types of fields that Bulk queries can't hold. Their parts are fields of their own."""
+_CUSTOM = "__c"
+_OPTIONAL = {"CurrencyIsoCode"}
+"""Standard fields that only organisations with a certain feature have."""
+_NUMBERS = {"int", "long", "double", "percent", "currency"}
+_FITTING = {
+    ColumnType.BOOLEAN: {"boolean"},
+    ColumnType.INTEGER: _NUMBERS,
+    ColumnType.DOUBLE: _NUMBERS,
+    ColumnType.CURRENCY: _NUMBERS,
+    ColumnType.DATE: {"date"},
+    ColumnType.TIMESTAMP: {"datetime"},
+}
+"""Types of fields whose values a column can hold; a text holds all but the unsupported ones."""
 BEGINNING = datetime(1999, 1, 1, tzinfo=UTC)
 """No record of Salesforce is older."""
 SHORTEST = timedelta(minutes=1)
@@ -52,6 +66,10 @@ class Description:
     table: SalesforceObject
     types: Mapping[str, str]
     """Field to Salesforce type."""
+    not_summable: frozenset[str] = frozenset()
+    """Fields that aggregate functions refuse."""
+    tells_deletions: bool = False
+    """Whether the organisation lists what was deleted from the object (it is replicateable)."""
 
     @classmethod
     def read(cls, table: SalesforceObject, answer: Mapping[str, Any]) -> Description:
@@ -62,7 +80,13 @@ class Description:
         """
         if not answer.get("queryable", True):
             raise NotReadable(table, f"our user may not query {table.api_name}")
-        description = cls(table, {field["name"]: field["type"] for field in answer["fields"]})
+        fields = answer["fields"]
+        description = cls(
+            table,
+            {field["name"]: field["type"] for field in fields},
+            frozenset(field["name"] for field in fields if not field.get("aggregatable", True)),
+            bool(answer.get("replicateable")),
+        )
         if "Id" not in description.types:
             raise NotReadable(table, f"{table.api_name}.Id is hidden from our user")
         if description.cursor is None:
@@ -91,22 +115,60 @@ class Description:
         """Fields of the catalogue that the organisation does not have, or hides from our user."""
         return [c.api_name for c in self.table.columns if c.api_name and c.api_name not in self.types]
 
+    def against_catalogue(self, before: Sequence[Mapping[str, str]]) -> Described:
+        """What differs from the catalogue; ``before`` are earlier descriptions (field to type), oldest first."""
+        columns = {column.api_name: column for column in self.table.columns if column.api_name}
+        not_landed = sorted(set(self.types) - set(columns))
+        once = {name for types in before for name in types}
+        absent = {name: column.name for name, column in columns.items() if name not in self.types}
+        return Described(
+            not_landed=tuple(not_landed),
+            new=tuple(name for name in not_landed if before and name not in before[-1]),
+            absent=frozenset(absent.values()),
+            expected=frozenset(
+                column
+                for name, column in absent.items()
+                if name in once or not (name.endswith(_CUSTOM) or name in _OPTIONAL)
+            ),
+            retyped={
+                column.name: f"{self.table.api_name}.{name} is of type {self.types[name]}"
+                for name, column in columns.items()
+                if name in self.types and not _fits(self.types[name], column.type)
+            },
+        )
+
     def without(self, field: str) -> Description:
         """As if the organisation did not have this field."""
-        return Description(self.table, {name: kind for name, kind in self.types.items() if name != field})
+        return replace(self, types={name: kind for name, kind in self.types.items() if name != field})
+
+    @property
+    def amounts(self) -> dict[str, str]:
+        """Field to the catalogue's column, of those that hold amounts of money that can be summed."""
+        types = self.table.types
+        return {
+            field: column
+            for field, column in self.fields.items()
+            if types[column] is ColumnType.CURRENCY and field not in self.not_summable
+        }
 
     def select(self, span: Span) -> str:
         """The query for all fields. Without ORDER BY, which would keep Bulk from working in chunks."""
-        return f"SELECT {', '.join(self.fields)} FROM {self.table.api_name}{self._where(span)}"
+        return self.ask(", ".join(self.fields), span)
 
-    def count(self, span: Span) -> str:
+    def count(self, span: Span, *conditions: str) -> str:
         """The query for the number of records."""
-        return f"SELECT COUNT() FROM {self.table.api_name}{self._where(span)}"
+        return self.ask("COUNT()", span, *conditions)
 
-    def _where(self, span: Span) -> str:
+    def ask(self, what: str, span: Span, *conditions: str) -> str:
+        """The query for ``what`` of the records of a span to which the conditions apply."""
         ends = [(">=", span.start), ("<", span.end)]
-        conditions = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
-        return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        bounds = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
+        where = " AND ".join([*conditions, *bounds])
+        return f"SELECT {what} FROM {self.table.api_name}" + (f" WHERE {where}" if where else "")
+
+
+def _fits(kind: str, type_: ColumnType) -> bool:
+    return kind not in _UNSUPPORTED if type_ is ColumnType.STRING else kind in _FITTING[type_]
 
 
 def instant(at: datetime) -> str:

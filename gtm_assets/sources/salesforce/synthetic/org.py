@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
 
 from gtm_assets.partitions import Window
-from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.raw_table import ColumnType, Deletes
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
+from gtm_assets.sources.salesforce.org import Totals
 from gtm_assets.sources.salesforce.synthetic import series
 from gtm_assets.sources.salesforce.synthetic.accounts import Accounts
 from gtm_assets.sources.salesforce.synthetic.activities import EmailMessages, Events, Tasks
@@ -94,6 +97,30 @@ class SyntheticOrg:
     def known_at(self, window: Window) -> datetime:
         """The window's end: made-up records are seen when their day is over."""
         return window.end
+
+    def described(self, table: SalesforceObject) -> None:
+        """Nothing: its fields are those that its records have."""
+
+    def objects(self) -> Collection[str]:
+        """The objects of the catalogue."""
+        return [table.api_name for table in OBJECTS]
+
+    def deletions(self, table: SalesforceObject, window: Window) -> Mapping[str, datetime]:
+        """None: what is gone is missing from a full extraction."""
+        return {}
+
+    def totals(self, table: SalesforceObject, window: Window) -> Totals:
+        """Counts and sums of the records as they are just before the window's end."""
+        records = pl.concat(self.snapshot(table, window)).filter(pl.col(table.cursor) < window.end)
+        soft = table.deletes is Deletes.SOFT
+        alive = records.filter(~pl.col(table.deletes.value)) if soft else records
+        amounts = [name for name, kind in table.types.items() if kind is ColumnType.CURRENCY]
+        return Totals(
+            before=window.end,
+            records=alive.height,
+            deleted=records.height - alive.height if soft else None,
+            sums={name: Decimal(alive[name].sum() or 0) for name in amounts},
+        )
 
     def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         """All records as the source shows them just before the window's end, each once, in pages; at least one.

@@ -1,0 +1,443 @@
+"""What the platform costs: the synthetic org, landing, building, a day more, a backfill, the UI.
+
+    make bench                                         at scale 1, about half an hour
+    .venv/bin/python -m benchmarks.warehouse --scale 0.05 --history 30 --history 90
+
+Each figure is of a process of its own and stands beside what it is compared with, measured in the same run: the
+project's own compiled SQL in one bare DuckDB connection, ``dbt build`` alone, or Polars on the same bytes. The
+table is printed and written to ``benchmarks/results/``. It ends with 1 where a bar is not met.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+
+PROJECT = Path(__file__).resolve().parent.parent
+RESULTS = PROJECT / "benchmarks" / "results"
+BIN = Path(sys.executable).parent
+LAST_DAY = date(2026, 9, 30)
+SMALL_SCALE = 0.01
+"""The default scale of the synthetic org, of which a backfill's cost is the platform's own."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process used. ``said`` is the last line that it printed, where that is JSON."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    said: Mapping[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        return self.said[name]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. ``bar`` is the most that ``value`` may be, in its unit."""
+
+    what: str
+    value: float
+    unit: str
+    bar: float | None = None
+    compared_with: Mapping[str, float] = field(default_factory=dict)
+    """Name to seconds."""
+    peak_mib: float | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.bar is None or self.value <= self.bar
+
+
+def run(*command: str, **environment: str) -> Cost:
+    """Run a command to its end; its children count.
+
+    Raises:
+        click.ClickException: it failed.
+    """
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("GTM_", "DAGSTER_"))}
+    with tempfile.TemporaryFile("w+") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env={**own, **environment}, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said = output.read()
+    if process.returncode:
+        raise click.ClickException(f"{' '.join(command)} failed:\n{said}")
+    last = said.strip().splitlines()[-1:] or [""]
+    told = json.loads(last[0]) if last[0].startswith("{") else {}
+    return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, told)
+
+
+def part(name: str, *arguments: str, **environment: str) -> Cost:
+    """Run a part of this script, a command below, as a process."""
+    return run(sys.executable, "-m", "benchmarks.warehouse", name, *arguments, **environment)
+
+
+def settings(home: Path, scale: float, days: int, last: date = LAST_DAY) -> dict[str, str]:
+    """The environment of a state folder whose calendar has so many days up to the last one."""
+    return {
+        "GTM_HOME": str(home),
+        "GTM_SYNTHETIC_SCALE": str(scale),
+        "GTM_START_DATE": str(last - timedelta(days - 1)),
+        "GTM_END_DATE": str(last),
+    }
+
+
+# -- the figures ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Bench:
+    """Measures and collects rows."""
+
+    folder: Path
+    scale: float
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, what: str, value: float, unit: str = "s", **kwargs) -> None:
+        self.rows.append(Row(what, value, unit, **kwargs))
+        click.echo(as_text(self.rows[-1]))
+
+    def start_up(self) -> None:
+        """The code location and the UI, on an empty state folder."""
+        environment = settings(self.folder / "empty", SMALL_SCALE, 3)
+        cost = part("load", **environment)
+        self.add("load the code location", cost["seconds"], peak_mib=cost.peak_mib)
+        self.add("gtm dev until GraphQL answers", part("serve", **environment)["seconds"], bar=15)
+
+    def organisation(self, days: int) -> None:
+        cost = part("organise", **settings(self.folder / "none", self.scale, days))
+        self.add(
+            f"synthetic org, {cost['rows']:,.0f} records of {days} days", cost["seconds"], bar=60,
+            peak_mib=cost.peak_mib,
+        )  # fmt: skip
+
+    def landing(self, home: Path, days: int) -> None:
+        """Land all days; Polars reads and writes the same files."""
+        cost = part("land", **settings(home, self.scale, days))
+        polars = part("copy", str(home / "lake"), str(self.folder / "copied"))
+        self.add(
+            f"land {days} days of 25 tables, the org's own time included",
+            cost["seconds"],
+            compared_with={"Polars reads and writes the files": polars["seconds"]},
+            peak_mib=cost.peak_mib,
+        )
+
+    def rebuild(self, home: Path, days: int) -> None:
+        """Build everything from the lake, against dbt alone and against bare SQL."""
+        environment = settings(home, self.scale, days)
+        run(str(BIN / "gtm"), "run", **environment)
+        cost = run(str(BIN / "gtm"), "run", "--full-refresh", **environment)
+        bare = part("bare", str(home), str(self.folder / "bare" / "warehouse.duckdb"))
+        alone = self.dbt_alone(home, "--full-refresh")
+        steps = part("steps", **environment)
+        against = {
+            "bare SQL": bare["seconds"],
+            "its models alone": bare["models"],
+            "dbt build alone": alone.seconds,
+        }
+        what = "full rebuild from the lake, all models and checks, published"
+        self.add(what, cost.seconds, bar=45, compared_with=against, peak_mib=cost.peak_mib)
+        self.add("full rebuild: over 1.5 x bare SQL", cost.seconds - 1.5 * bare["seconds"], bar=20)
+        self.add("full rebuild: peak memory", cost.peak_mib / 1024, "GiB", bar=4)
+        for name, seconds in steps.said.items():
+            self.add(f"full rebuild: step {name}", seconds)
+
+    def dbt_alone(self, home: Path, *arguments: str) -> Cost:
+        """``dbt build`` of everything into a warehouse of its own."""
+        warehouse = self.folder / "alone" / "warehouse.duckdb"
+        warehouse.parent.mkdir(exist_ok=True)
+        places = ["--project-dir", "gtm_dbt", "--profiles-dir", "gtm_dbt", "--target-path", str(warehouse.parent)]
+        quiet = [
+            "--exclude-resource-type",
+            "unit_test",
+            "--log-level",
+            "none",
+            "--log-path",
+            str(warehouse.parent),
+        ]
+        environment = {"GTM_HOME": str(home), "DBT_WAREHOUSE_FILE": str(warehouse)}
+        return run(str(BIN / "dbt"), "build", *arguments, *places, *quiet, **environment)
+
+    def day_more(self, history: Iterable[int]) -> None:
+        """One more day after a history of so many, against bare SQL on the same day."""
+        seconds: dict[int, float] = {}
+        for days in sorted(history):
+            home = self.folder / f"history-{days}"
+            before = settings(home, self.scale, days, LAST_DAY - timedelta(1))
+            part("land", **before)
+            run(str(BIN / "gtm"), "run", **before)
+            was = home.with_name(f"{home.name}-before.duckdb")
+            shutil.copyfile(home / "warehouse.duckdb", was)
+            cost = run(str(BIN / "gtm"), "run", **{**before, "GTM_END_DATE": str(LAST_DAY)})
+            bare = part("bare", "--upon", str(was), str(home), str(self.folder / "day" / "warehouse.duckdb"))
+            seconds[days] = cost.seconds
+            against = {"bare SQL": bare["seconds"]}
+            what = f"one more day after {days}"
+            self.add(what, cost.seconds, bar=bare["seconds"] + 20, compared_with=against, peak_mib=cost.peak_mib)
+            shutil.rmtree(home)
+            was.unlink()
+        first, *_, last = seconds
+        if last != first:
+            self.add(f"one more day: after {last} to after {first}", seconds[last] / seconds[first], "x", bar=1.2)
+
+    def backfill(self, days: int) -> None:
+        cost = part("land", **settings(self.folder / "backfill", SMALL_SCALE, days))
+        what = f"backfill of {days} days of 25 tables at scale {SMALL_SCALE}"
+        self.add(what, cost["seconds"], bar=240, peak_mib=cost.peak_mib)
+
+
+def as_text(row: Row) -> str:
+    """A row as a line of Markdown's table."""
+    bar = "" if row.bar is None else f"{'met' if row.met else 'NOT MET'}: at most {row.bar:.1f} {row.unit}"
+    against = ", ".join(
+        f"{name} {value:.1f} s ({row.value / value:.1f} x)" for name, value in row.compared_with.items()
+    )
+    peak = "" if row.peak_mib is None else f"{row.peak_mib:,.0f}"
+    return f"| {row.what} | {row.value:.1f} {row.unit} | {bar} | {against} | {peak} |"
+
+
+def machine() -> dict[str, object]:
+    """Where this was measured."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "load_before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+@click.group(invoke_without_command=True, help=__doc__)
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Of the synthetic org.")
+@click.option("--days", type=int, default=30, show_default=True, help="Partitions of the rebuild.")
+@click.option("--history", type=int, multiple=True, default=(30, 90, 365), show_default=True)
+@click.option("--backfill", type=int, default=365, show_default=True, help="Partitions of the backfill.")
+@click.option("--only", multiple=True, help="Name a part: start, org, rebuild, day, backfill.")
+@click.pass_context
+def main(
+    context: click.Context,
+    scale: float,
+    days: int,
+    history: tuple[int, ...],
+    backfill: int,
+    only: tuple[str, ...],
+) -> None:
+    if context.invoked_subcommand:
+        return
+    about = {**machine(), "scale": scale}
+    click.echo("\n".join(f"{name}: {value}" for name, value in about.items()))
+    with tempfile.TemporaryDirectory(prefix="gtm-bench-") as folder:
+        bench, home = Bench(Path(folder), scale), Path(folder) / "gtm"
+        parts: dict[str, Callable[[], None]] = {
+            "start": bench.start_up,
+            "org": lambda: bench.organisation(days),
+            "rebuild": lambda: (bench.landing(home, days), bench.rebuild(home, days)),
+            "day": lambda: bench.day_more(history),
+            "backfill": lambda: bench.backfill(backfill),
+        }
+        for name, measure in parts.items():
+            if not only or name in only:
+                measure()
+    write(about, bench.rows)
+    sys.exit(not all(row.met for row in bench.rows))
+
+
+def write(about: Mapping[str, object], rows: Iterable[Row]) -> None:
+    """Write the table as JSON and as Markdown."""
+    RESULTS.mkdir(exist_ok=True)
+    name = f"warehouse-scale-{about['scale']:g}"
+    listed = [{**asdict(row), "met": row.met} for row in rows]
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about, "rows": listed}, indent=2) + "\n")
+    head = [", ".join(f"{key} {value}" for key, value in about.items()), ""]
+    table = ["| what | measured | bar | compared with | peak MiB |", "|---|---|---|---|---|"]
+    (RESULTS / f"{name}.md").write_text("\n".join([*head, *table, *(as_text(row) for row in rows)]) + "\n")
+
+
+# -- the parts, each a process ----------------------------------------------------------------------------------
+
+
+def tell(**figures: float) -> None:
+    """Print figures for the process that waits."""
+    click.echo(json.dumps(figures))
+
+
+@main.command(help="Load the code location.")
+def load() -> None:
+    began = time.perf_counter()
+    import gtm_assets.definitions  # noqa: F401
+
+    tell(seconds=time.perf_counter() - began)
+
+
+@main.command(help="Start the UI and ask it.")
+def serve() -> None:
+    from gtm_assets_tests.browser import Server, free_port
+    from gtm_assets_tests.gtm_process import GtmHome
+
+    home = Path(os.environ["GTM_HOME"])
+    given = tuple((k, v) for k, v in os.environ.items() if k.startswith("GTM_") and k != "GTM_HOME")
+    home.mkdir(parents=True, exist_ok=True)
+    server = Server(GtmHome(home, given), free_port(), home / "dev.log").start()
+    server.stop()
+    tell(seconds=server.seconds)
+
+
+@main.command(help="Make the records of the synthetic org, and drop them.")
+def organise() -> None:
+    from gtm_assets import clock
+    from gtm_assets.partitions import Calendar
+    from gtm_assets.settings import load_settings
+    from gtm_assets.sources.salesforce.catalog import OBJECTS
+    from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+
+    given = load_settings()
+    calendar = Calendar.of(given)
+    began, rows = time.perf_counter(), 0
+    org = SyntheticOrg(given.synthetic_seed, given.synthetic_scale)
+    for key in calendar.closed(clock.now()):
+        for table in OBJECTS:
+            rows += sum(page.height for page in org.changes(table, calendar.window(key)))
+    tell(seconds=time.perf_counter() - began, rows=rows)
+
+
+@main.command(help="Land all partitions that are over, by the jobs that a backfill runs.")
+def land() -> None:
+    import dagster as dg
+
+    from gtm_assets import clock
+    from gtm_assets.automation import jobs
+    from gtm_assets.instance import prepare_home
+    from gtm_assets.lake import Lake
+    from gtm_assets.partitions import Calendar
+    from gtm_assets.runs import execute, extractions, missing
+    from gtm_assets.settings import load_settings
+    from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+    given = load_settings()
+    prepare_home(given)
+    keys = Calendar.of(given).closed(clock.now())
+    with dg.DagsterInstance.get() as instance:
+        began = time.perf_counter()
+        for extraction in extractions(missing(Lake(given.lake_dir), OBJECTS, keys)):
+            for event in execute(instance, jobs.extract.name, partitions=extraction.partitions):
+                if event.is_failure:
+                    raise click.ClickException(str(event.message))
+        tell(seconds=time.perf_counter() - began)
+
+
+@main.command(help="Read each file of the lake by Polars and write it elsewhere.")
+@click.argument("lake", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+def copy(lake: Path, target: Path) -> None:
+    import polars as pl
+
+    began = time.perf_counter()
+    for file in sorted(lake.rglob("*.parquet")):
+        to = target / file.relative_to(lake)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        pl.read_parquet(file, hive_partitioning=False).write_parquet(to)
+    tell(seconds=time.perf_counter() - began)
+
+
+@main.command(help="How long each step of the newest run took, the longest first.")
+def steps() -> None:
+    import dagster as dg
+
+    from gtm_assets.instance import prepare_home
+    from gtm_assets.settings import load_settings
+
+    prepare_home(load_settings())
+    with dg.DagsterInstance.get() as instance:
+        [newest] = instance.get_runs(limit=1)
+        stats = instance.get_run_step_stats(newest.run_id)
+        took = {s.step_key: s.end_time - s.start_time for s in stats if s.end_time and s.start_time}
+    tell(**dict(sorted(took.items(), key=lambda item: -item[1])[:5]))
+
+
+@main.command(help="Execute the SQL of the newest dbt build of a state folder in one bare DuckDB connection.")
+@click.option("--upon", type=click.Path(path_type=Path), help="A warehouse to begin from; else an empty one.")
+@click.argument("home", type=click.Path(path_type=Path))
+@click.argument("warehouse", type=click.Path(path_type=Path))
+def bare(upon: Path | None, home: Path, warehouse: Path) -> None:
+    import duckdb
+
+    target = home / "dbt" / "target"
+    nodes = json.loads((target / "manifest.json").read_text())["nodes"]
+    results = json.loads((target / "run_results.json").read_text())["results"]
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    warehouse.unlink(missing_ok=True)
+    if upon:
+        shutil.copyfile(upon, warehouse)
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute(f"set TimeZone = 'UTC'; set file_search_path = '{home}'")
+        connection.execute(f"attach '{home / 'warehouse.duckdb'}' as built (read_only)")
+        for schema in {node["schema"] for node in nodes.values()} | {"gtm_meta"}:
+            connection.execute(f'create schema if not exists "{schema}"')
+        # Seeds and the lists of batches are given: they cost nothing beside the rest.
+        given = [f"{n['schema']}.{n['alias']}" for n in nodes.values() if n["resource_type"] == "seed"]
+        listed = connection.execute(
+            "select table_name from duckdb_tables() where database_name = 'built' and schema_name = 'gtm_meta'"
+        ).fetchall()
+        for table in [*given, *(f"gtm_meta.{name}" for (name,) in listed)]:
+            connection.execute(f"create or replace table {table} as from built.{table}")
+        seconds = {"model": 0.0, "test": 0.0}
+        for result in results:
+            node = nodes.get(result["unique_id"], {})
+            if node.get("resource_type") not in seconds or not result["compiled_code"]:
+                continue
+            began = time.perf_counter()
+            for statement in _statements(node, result["compiled_code"], upon is not None):
+                connection.execute(statement).fetchall()
+            seconds[node["resource_type"]] += time.perf_counter() - began
+    tell(seconds=sum(seconds.values()), models=seconds["model"], tests=seconds["test"])
+
+
+def _statements(node: Mapping, sql: str, incremental: bool) -> list[str]:
+    """What makes a node from its compiled SQL, without dbt's renaming, contracts and bookkeeping."""
+    sql = sql.strip().rstrip(";")
+    if node["resource_type"] == "test":
+        return [f"select count(*) from (\n{sql}\n)"]
+    name, kind = f"{node['schema']}.{node['alias']}", node["config"]["materialized"]
+    if kind == "view":
+        return [f"create or replace view {name} as (\n{sql}\n)"]
+    if kind != "incremental" or not incremental:
+        return [f"create or replace table {name} as (\n{sql}\n)"]
+    keys = node["config"]["unique_key"] or []
+    keys = [keys] if isinstance(keys, str) else keys
+    same = " and ".join(f"{name}.{key} = incoming.{key}" for key in keys)
+    return [
+        f"create or replace temp table incoming as (\n{sql}\n)",
+        *([f"delete from {name} using incoming where {same}"] if keys else []),
+        f"insert into {name} by name from incoming",
+    ]
+
+
+if __name__ == "__main__":
+    main()

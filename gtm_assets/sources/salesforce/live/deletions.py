@@ -1,0 +1,82 @@
+"""What an organisation lists as deleted: for objects that have no recycle bin, the daily trace of a hard delete.
+
+Salesforce lists 15 days, or fewer where its log of deletions was emptied earlier. What lies before is found by the
+next full extraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from gtm_assets import clock
+from gtm_assets.sources.salesforce.live.query import Description, instant
+from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettled, read_json
+
+HORIZON = timedelta(days=15)
+SHORTEST = timedelta(minutes=1)
+"""Spans are in whole minutes, of more than one."""
+_MARGIN = timedelta(minutes=5)
+"""The horizon moves while we ask."""
+_TOO_MANY = "EXCEEDED_ID_LIMIT"
+_NOT_KEPT = "INVALID_REPLICATION_DATE"
+
+
+def listed_deletions(
+    session: Session, description: Description, start: datetime, end: datetime, note: Callable[[str], None]
+) -> dict[str, datetime]:
+    """Ids of the records that were deleted in a span, each with when. ``note`` is told what can't be known.
+
+    Raises:
+        SourceUnavailable, CredentialsRefused, BudgetReached: as the session raises them.
+    """
+    if not description.tells_deletions:
+        return {}
+    table = description.table
+    earliest = (session.org_time or clock.now()) - HORIZON + _MARGIN
+    since = max(start, earliest)
+    if since > start:
+        note(_not_listed(description, "Salesforce lists those of 15 days"))
+    if end - since <= SHORTEST:
+        return {}
+    path = f"sobjects/{table.api_name}/deleted/"
+    try:
+        answer = session.call("GET", path, _read, params={"start": instant(since), "end": instant(end)})
+    except Refused as error:
+        if error.code == _TOO_MANY and end - since > 4 * SHORTEST:
+            middle = since + (end - since) / 2
+            halves = ((since, middle), (middle, end))
+            return {
+                id_: at
+                for low, high in halves
+                for id_, at in listed_deletions(session, description, low, high, note).items()
+            }
+        reason = "its log does not reach so far" if error.code == _NOT_KEPT else f"Salesforce answers {error}"
+        note(_not_listed(description, reason))
+        return {}
+    deleted, available, covered = answer
+    if available is not None and available > since:
+        note(_not_listed(description, f"Salesforce lists those since {available:%Y-%m-%d %H:%M} UTC"))
+    if covered is not None and covered < end - timedelta(days=1):
+        note(_not_listed(description, f"Salesforce lists those until {covered:%Y-%m-%d %H:%M} UTC"))
+    return {id_: at for id_, at in deleted if since <= at < end}
+
+
+def _read(answer) -> tuple[list[tuple[str, datetime]], datetime | None, datetime | None]:
+    found = read_json(answer)
+    try:
+        deleted = [
+            (record["id"], datetime.fromisoformat(record["deletedDate"])) for record in found["deletedRecords"]
+        ]
+        ends = [found.get(name) for name in ("earliestDateAvailable", "latestDateCovered")]
+        available, covered = (datetime.fromisoformat(at) if at else None for at in ends)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Unsettled("the answer is not a list of deleted records") from None
+    return deleted, available, covered
+
+
+def _not_listed(description: Description, reason: str) -> str:
+    return (
+        f"{description.table.qualified_name}: not all deletions can be listed ({reason}); "
+        f"the next full extraction finds the others"
+    )
