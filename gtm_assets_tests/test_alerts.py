@@ -999,7 +999,7 @@ def test_a_gtm_run_that_fails_tells_so_keeps_its_exit_code_and_leaves_no_secret_
     critical, test = (text for text in receiver.titles("chat") if not text.startswith("Daily"))
     assert (critical, test) == ("[critical] transform failed", "[test] gtm alerts test")
     body = next(text for text in receiver.bodies("chat") if text.startswith("What"))
-    assert "unique_base_salesforce__user_id" in body
+    assert "primary_key_base_salesforce__user_id" in body
     assert "The published file stays as of " in body
     assert tested.code == 1
     assert "chat: delivered" in tested.output

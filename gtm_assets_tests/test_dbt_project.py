@@ -90,16 +90,17 @@ def data_tests(generic: bool):
 
 
 def test_each_model_has_a_key_that_is_tested():
-    tested = {test.attached_node for test in data_tests(generic=True) if test.test_metadata.name == "unique"}
+    kinds = ("primary_key", "unique")
+    tested = {test.attached_node for test in data_tests(generic=True) if test.test_metadata.name in kinds}
 
     assert {model.unique_id for model in models()} <= tested
 
 
 def test_a_test_over_several_models_says_to_which_it_belongs():
     """Else it shows as a check of none of them."""
-    names = {model.name for model in models()}
     for test in data_tests(generic=False):
         if len(test.depends_on.nodes) > 1:
+            names = {node.split(".")[-1] for node in test.depends_on.nodes}
             assert test.config.meta["dagster"]["ref"]["name"] in names, test.name
 
 

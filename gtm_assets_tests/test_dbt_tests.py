@@ -1,12 +1,29 @@
 """Each dbt test is a check that says what holds, and whose failure says how many rows are against it."""
 
 import json
+import shutil
 
+import duckdb
 import pytest
 
 from gtm_assets.checks.dbt_tests import meaning
 from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.definitions import defs
+from gtm_assets_tests.change_logs import id_of
+from gtm_assets_tests.dbt_harness import (
+    CREATED,
+    TABLES,
+    Home,
+    at,
+    empty_tables,
+    parsed,
+    partition,
+    user,
+    with_ancestors,
+)
+
+KEY = "primary_key_fct_email_message_email_message_id"
+OWNER = "foreign_key_fct_email_message_owner_user_key__user_key__ref_dim_user_"
 
 
 def singular(sql: str) -> dict:
@@ -45,3 +62,59 @@ def test_a_singular_test_says_it_in_its_first_comment():
 def test_a_kind_of_test_that_nobody_explained_is_refused():
     with pytest.raises(ValueError, match=r"odd_days: say in .* what is_odd means"):
         meaning({"name": "odd_days", "test_metadata": {"name": "is_odd", "kwargs": {}}})
+
+
+@pytest.fixture(scope="module")
+def emails(tmp_path_factory) -> Home:
+    """A fact with one email, whose sender is known, and its dimensions."""
+    home = Home(tmp_path_factory.mktemp("tests") / "gtm").seed()
+    sent = {"created_by_id": id_of("user", 1), "created_date": CREATED, "message_date": at(2), "is_deleted": False}
+    home.land("user", partition(2), user(1, at(2)))
+    home.land("email_message", partition(2), {"id": id_of("email_message", 1), "system_modstamp": at(2)} | sent)
+    empty_tables(home, *TABLES)
+    home.build(*with_ancestors("fct_email_message", "dim_user", "dim_account_scd2", "dim_date"))
+    return home
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        ("select 1", set()),
+        ("insert into {0} from {0}", {KEY}),
+        ("update {0} set email_message_id = null", {KEY}),
+        (
+            "update {0} set owner_user_key = null",
+            {OWNER},
+        ),
+        (
+            "update {0} set owner_user_key = 'nobody'",
+            {OWNER},
+        ),
+        ("update {0} set click_count = -1", {"fct_email_message_is_seldom_negative"}),
+    ],
+)
+def test_the_tests_of_all_tables_find_what_is_against_them(emails, plant, found):
+    assert against(emails, "fct_email_message", plant) == found
+
+
+def test_a_null_is_found_in_each_column_of_the_list(emails):
+    listed = next(
+        node.test_metadata.kwargs["columns"]
+        for node in parsed().nodes.values()
+        if node.name == "dim_account_scd2_has_no_nulls"
+    )
+    for column in listed:
+        plant = f"update {{0}} set {column} = null"
+        assert "dim_account_scd2_has_no_nulls" in against(emails, "dim_account_scd2", plant), column
+
+
+def against(home: Home, model: str, plant: str) -> set[str]:
+    """The tests of a table of core that find something once the fault is in it. The home stays as it was."""
+    warehouse, kept = home.path / "warehouse.duckdb", home.path / "kept.duckdb"
+    shutil.copyfile(warehouse, kept)
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute(plant.format(f"gtm_core.{model}"))
+    ended = home.dbt("test", "--select", f"{model},test_type:generic")
+    shutil.copyfile(kept, warehouse)
+    assert "error" not in {r.status for r in ended.result.results}
+    return {r.node.name for r in ended.result.results if r.failures}

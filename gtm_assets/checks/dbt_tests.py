@@ -9,8 +9,10 @@ from typing import Any
 
 _KINDS = {
     "unique": "{column} is unique.",
-    "not_null": "{column} is never null.",
-    "not_negative": "{column} is not below zero.",
+    "primary_key": "{column} is unique and never null.",
+    "never_null": "Never null: {columns}.",
+    "not_negative": "Not below zero: {columns}.",
+    "foreign_key": "{column} is never null, and each is a {field} of {to}.",
     "relationships": "Each {column} is a {field} of {to}.",
     "accepted_values": "{column} is one of: {values}.",
     "has_unknown_member": "The unknown member is there, once, for facts whose {column} resolves to nothing.",
@@ -43,6 +45,7 @@ def meaning(node: Mapping[str, Any]) -> str:
     named = _REF.search(str(arguments.pop("to", "")))
     return _KINDS[kind].format(
         column=arguments.pop("column_name", ""),
+        columns=", ".join(arguments.pop("columns", [])),
         values=", ".join(map(str, arguments.pop("values", []))),
         to=".".join(re.findall(r"[\w]+", named[1])) if named else "",
         **{name: arguments.get(name, "") for name in ("field", "amount")},

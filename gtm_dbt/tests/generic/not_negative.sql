@@ -1,8 +1,11 @@
-{#- Rows whose value is below zero. -#}
-{% test not_negative(model, column_name) %}
+{#- Rows in which one of the columns is below zero. One scan for all of them. -#}
+{% test not_negative(model, columns) %}
 
-select {{ column_name }}
+select *
 from {{ model }}
-where {{ column_name }} < 0
+where
+    {%- for column in columns %}
+    {{ 'or ' if not loop.first }}{{ column }} < 0
+    {%- endfor %}
 
 {% endtest %}
