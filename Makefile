@@ -44,7 +44,8 @@ sources: setup ## Write the dbt source files from the catalogue.
 docs: setup ## Write the README's tables from the code.
 	$(BIN)/python -m gtm_assets.readme
 
-bench: setup ## What landing a million tasks costs; a few minutes.
+bench: setup ## What the platform costs, beside bare SQL, dbt and Polars; about an hour.
+	$(BIN)/python -m benchmarks.warehouse
 	$(BIN)/python benchmarks/bulk_landing.py
 
 lock: setup ## Resolve requirements.lock anew from setup.cfg.
