@@ -57,8 +57,8 @@ FIELDS = (
     ("person_name", "Contact person", ()),
     ("person_email", "Email", ()),
 )
-DEALS = (15_000, 300)
-"""Deals of the first two years at scale 1, and the fewest at any scale."""
+DEALS = (15_000, 300, 1_000)
+"""Deals of the first two years by scale, and the fewest and most at any scale: each extraction makes all anew."""
 SPAN = timedelta(days=731)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -170,7 +170,8 @@ class SyntheticExport:
 
     def _story(self, instant: datetime) -> tuple[list[_Change], list[_Activity]]:
         """The changes and activities of all deals made before an instant, with what comes of them later."""
-        total = max(round(DEALS[0] * self.scale), DEALS[1])
+        per_scale, fewest, most = DEALS
+        total = min(max(round(per_scale * self.scale), fewest), most)
         deals = max(0, int((instant - EPOCH) / SPAN * total) + 1)
         made, changes, activities = self._kept
         for deal in range(made, deals):
