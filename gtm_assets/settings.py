@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds before a failure that may pass is tried again; four times as many the next time.",
     )
-    dbt_threads: int = Field(default=2, ge=1, le=64, description="Models that dbt builds at a time.")
+    dbt_threads: int = Field(default=4, ge=1, le=64, description="Models that dbt builds at a time.")
     volume_tolerance: float = Field(
         default=0.2,
         ge=0,
