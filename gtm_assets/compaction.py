@@ -1,17 +1,20 @@
-"""``gtm lake compact``: the batches of months that are long over, merged into one file a table and month."""
-
-from __future__ import annotations
+"""The batches of months that are long over, merged into one file a table and month: a command and an asset."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import dagster as dg
 from filelock import FileLock
 
+from gtm_assets.automation.retries import retried
 from gtm_assets.dbt_runner import run_dbt
 from gtm_assets.lake import Compaction, Lake
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.warehouse import Warehouse
+
+GROUP = "operations"
+ASSET_KEY = dg.AssetKey([GROUP, "compacted_lake"])
 
 
 def compact_lake(
@@ -54,3 +57,46 @@ def _outwait_builds_as_of(settings: Settings) -> None:
         # A build that has ended takes its folder with it.
         with suppress(OSError), FileLock(path):
             pass
+
+
+def compacted_lake_asset(settings: Settings, tables: Sequence[RawTable]) -> dg.AssetsDefinition:
+    """The asset that compacts the lake when it is materialized. Its metadata say what was merged."""
+
+    @dg.asset(
+        key=ASSET_KEY,
+        group_name=GROUP,
+        tags={"layer": GROUP},
+        kinds={"parquet"},
+        owners=["team:revops"],
+        description="The lake's months that are long over, in one file a table and month. What they hold and when "
+        "it was known stays as it was.",
+    )
+    def compacted_lake(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with retried(context, settings.retry_seconds):
+            done = compact_lake(settings, tables, context.log.info)
+        merged = [compaction for compaction in done if compaction.files_after]
+        rows = [
+            dg.TableRecord(
+                {
+                    "table": compaction.table.qualified_name,
+                    "batches": compaction.batches,
+                    "files_before": compaction.files_before,
+                    "files_after": compaction.files_after,
+                }
+            )
+            for compaction in merged
+        ]
+        schema = dg.TableSchema(
+            [dg.TableColumn("table")]
+            + [dg.TableColumn(name, "int") for name in ("batches", "files_before", "files_after")]
+        )
+        return dg.MaterializeResult(
+            metadata={
+                "batches_merged": sum(compaction.batches for compaction in merged),
+                "files_before": sum(compaction.files_before for compaction in merged),
+                "files_after": sum(compaction.files_after for compaction in merged),
+                "tables": dg.MetadataValue.table(rows, schema),
+            }
+        )
+
+    return compacted_lake

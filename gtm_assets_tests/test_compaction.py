@@ -9,10 +9,12 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
 from gtm_assets.checks import raw as raw_checks
+from gtm_assets.compaction import compacted_lake_asset
 from gtm_assets.lake import Lake, LakeError
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import SettingsError, load_settings
@@ -237,6 +239,22 @@ def test_a_full_extraction_finds_in_a_merged_lake_what_it_finds_in_single_files(
 
     assert found[0] == found[1]
     assert found[0][:2] == (3, 3)
+
+
+def test_as_an_asset_it_says_what_it_merged(lake, tmp_path):
+    asset = compacted_lake_asset(load_settings({"GTM_HOME": str(tmp_path)}), [DEALS, TABLES["account"]])
+
+    first, again = (
+        {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+        for result in (dg.materialize([asset]), dg.materialize([asset]))
+        for event in result.get_asset_materialization_events()
+    )
+
+    assert (first["batches_merged"], first["files_before"], first["files_after"]) == (5, 5, 1)
+    expected = {"table": "salesforce.deal", "batches": 5, "files_before": 5, "files_after": 1}
+    assert [row.data for row in first["tables"].records] == [expected]
+    assert (again["batches_merged"], again["tables"].records) == (0, [])
+    assert MERGED.format(0) in files(lake)
 
 
 def test_the_checks_see_in_a_merged_partition_its_own_records(lake):

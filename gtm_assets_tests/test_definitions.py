@@ -169,7 +169,7 @@ def test_the_config_of_a_full_refresh_fits_its_job(defs):
 def test_schedules_and_sensors_are_offered_and_off_on_a_closed_calendar(defs):
     offered = {part.name: part.default_status.value for part in [*defs.schedules, *defs.sensors]}
 
-    for name in ("extract_daily", "full_refresh_weekly", "transform_when_landed", "catch_up"):
+    for name in ("extract_daily", "full_refresh_weekly", "compact_monthly", "transform_when_landed", "catch_up"):
         assert offered[name] == "STOPPED"
 
 

@@ -106,6 +106,7 @@ def test_automation_is_on_by_itself_only_on_an_open_calendar_of_the_synthetic_or
     assert {part.name: part.default_status.value for part in parts} == {
         EXTRACTIONS: status,
         "measure_daily": status,
+        "compact_monthly": status,
         WEEKLY: status,
         "transform_when_landed": status,
         "catch_up": status,

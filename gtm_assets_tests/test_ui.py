@@ -69,7 +69,11 @@ def expected_groups() -> dict[str, str]:
     raw = {f"{table.source}/{table.name}": f"{table.source}_raw" for table in (*OBJECTS, *TABLES)}
     exposures = [exposure["name"] for exposure in manifest["exposures"].values()]
     dashboards = {f"dashboards/{name}": "dashboards" for name in exposures if name != "published_file"}
-    own = {"published/gtm": "published", "operations/service_levels": "operations"}
+    own = {
+        "published/gtm": "published",
+        "operations/service_levels": "operations",
+        "operations/compacted_lake": "operations",
+    }
     return raw | built | own | dashboards
 
 

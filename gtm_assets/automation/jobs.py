@@ -13,6 +13,7 @@ from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
 from gtm_assets.checks.totals import CHECK as TOTALS
+from gtm_assets.compaction import ASSET_KEY as COMPACTED
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
@@ -41,6 +42,7 @@ class Jobs:
     refresh: Any
     full_refresh: Any
     measure: Any
+    compact: Any
     full_config: Mapping[str, Any]
     """Config of the full refresh."""
 
@@ -97,13 +99,18 @@ class Jobs:
                 description="Measure how the last 30 days kept the service levels, and ask dbt how fresh the "
                 "sources are.",
             ),
+            compact=dg.define_asset_job(
+                "compact",
+                selection=dg.AssetSelection.assets(COMPACTED),
+                description="Merge the lake's batches of each month that is long over into one file a table.",
+            ),
             full_config=full_config,
         )
 
     @property
     def all(self) -> list[Any]:
         """All of them."""
-        return [self.transform, self.refresh, self.full_refresh, self.extract, self.measure]
+        return [self.transform, self.refresh, self.full_refresh, self.extract, self.measure, self.compact]
 
 
 _BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)

@@ -19,6 +19,7 @@ from gtm_assets.automation.jobs import TRANSFORMING, Jobs
 from gtm_assets.checks.built import discrepancies
 from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
+from gtm_assets.compaction import compacted_lake_asset
 from gtm_assets.lake import Lake
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
@@ -54,7 +55,7 @@ def automation(
         publishing_deadline(settings),
     )
     return dg.Definitions(
-        assets=[levels],
+        assets=[levels, compacted_lake_asset(settings, tables)],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
         jobs=jobs.all,
         schedules=schedules.all_schedules(settings, jobs),

@@ -1,4 +1,4 @@
-"""What runs when: the extraction each day, the full refresh each week. The UI switches them on and off."""
+"""What runs when: each day, each week and each month. The UI switches it on and off."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ MEASURED = "30 23 * * *"
 WEEKLY = "30 22 * * 0"
 """Sunday, after the daily run of the partition that ends then."""
 
+MONTHLY = "0 3 4 * *"
+"""The month before the last is then older than the days that keep their own files."""
+
 
 def on_by_default(settings: Settings) -> bool:
     """Whether automation runs without being switched on.
@@ -34,6 +37,7 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
         _extraction(jobs, status),
         _weekly(Calendar.of(settings), status, jobs),
         _daily(MEASURED, jobs.measure, status),
+        _by_clock("compact_monthly", MONTHLY, jobs.compact, status),
     ]
 
 
@@ -58,8 +62,12 @@ def _extraction(jobs: Jobs, status: dg.DefaultScheduleStatus):
 
 
 def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    return _by_clock(f"{job.name}_daily", cron, job, status)
+
+
+def _by_clock(name: str, cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=f"{job.name}_daily",
+        name=name,
         cron_schedule=cron,
         execution_timezone=TIMEZONE,
         job=job,
