@@ -45,8 +45,8 @@ docs: setup ## Write the README's tables from the code.
 	$(BIN)/python -m gtm_assets.readme
 
 bench: setup ## What the platform costs, beside bare SQL, dbt and Polars; about an hour.
-	$(BIN)/python -m benchmarks.warehouse
 	$(BIN)/python benchmarks/bulk_landing.py
+	$(BIN)/python -m benchmarks.warehouse
 
 lock: setup ## Resolve requirements.lock anew from setup.cfg.
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra dev setup.cfg \
