@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from gtm_assets_tests.dbt_harness import (
     task,
     user,
 )
-from gtm_assets_tests.gtm_process import tables
+from gtm_assets_tests.gtm_process import GtmHome, tables
 from gtm_assets_tests.landings import api_style, land_current, land_history
 
 HISTORIES = {
@@ -68,6 +69,17 @@ ACCOUNT = (
 )
 
 
+def lake_of(home: GtmHome) -> Path:
+    return home.path / "lake"
+
+
+def beside_pipedrive(built_home: GtmHome, path: Path, landing: Path) -> Home:
+    """A home that reads Salesforce from a landing, and Pipedrive from a copy of the built home's lake."""
+    home = Home(path, landing=landing)
+    shutil.copytree(lake_of(built_home) / "pipedrive", home.lake.root / "pipedrive")
+    return home
+
+
 @pytest.fixture(scope="session")
 def of_lake(built_home) -> dict[str, list[tuple]]:
     return tables(built_home.warehouse, lambda schema: schema in ("gtm_core", "gtm_mart"))
@@ -77,7 +89,8 @@ def of_lake(built_home) -> dict[str, list[tuple]]:
 def of_current(built_home, tmp_path_factory) -> Home:
     """Built from a landing with one row per record of the lake."""
     folder = tmp_path_factory.mktemp("current")
-    home = Home(folder / "gtm", landing=land_current(folder / "landing.duckdb", built_home.path / "lake"))
+    landing = land_current(folder / "landing.duckdb", lake_of(built_home))
+    home = beside_pipedrive(built_home, folder / "gtm", landing)
     build_all(home)
     return home
 
@@ -134,8 +147,8 @@ def test_without_history_mode_a_history_has_one_version_per_record(built_home, o
 
 @pytest.mark.slow
 def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_lake, tmp_path):
-    path = land_history(tmp_path / "landing.duckdb", built_home.path / "lake")
-    home = Home(tmp_path / "gtm", landing=path)
+    path = land_history(tmp_path / "landing.duckdb", lake_of(built_home))
+    home = beside_pipedrive(built_home, tmp_path / "gtm", path)
 
     build_all(home)
 
@@ -146,11 +159,11 @@ def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_l
 
 @pytest.mark.slow
 def test_api_style_names_give_identical_tables(built_home, of_current, tmp_path):
-    path = land_current(tmp_path / "landing.duckdb", built_home.path / "lake", api_style)
+    path = land_current(tmp_path / "landing.duckdb", lake_of(built_home), api_style)
     with duckdb.connect(str(path), read_only=True) as connection:
         names = connection.execute("select table_name from duckdb_tables()").fetchall()
         assert ("OpportunityFieldHistory",) in names
-    home = Home(tmp_path / "gtm", landing=path)
+    home = beside_pipedrive(built_home, tmp_path / "gtm", path)
 
     build_all(home)
 
