@@ -1059,8 +1059,10 @@ class _ExportLanding(_SnapshotLanding):
                 pl.when(cursor == newest).then(just_after).otherwise(cursor).alias(self.table.cursor)
             )
             found.append(self._hashed(replacing.select(columns).drop("_version_hash")).select(columns))
-            older = differing.filter(cursor < newest).select(columns)
-            found.append(_without(older, [self._landed_hashes(older["_version_hash"])]))
+            older = self._with_version_in_force(differing.filter(cursor < newest))
+            first = older.filter(pl.col("newest_hash").is_null())
+            changed = self._differing(older.filter(pl.col("newest_hash").is_not_null()), typed.missing_columns)
+            found += [first.select(columns), changed.select(columns)]
         return self._own.absent_of(pl.concat(found))
 
     @property
@@ -1072,9 +1074,28 @@ class _ExportLanding(_SnapshotLanding):
         # Each export brings it again: it waits where it came first.
         return self.lake._quarantine_files(self.table)
 
-    def _landed_hashes(self, hashes: pl.Series) -> pl.Series:
-        """Those of the version hashes that the lake has."""
-        return self._contents(hashes)["_version_hash"] if len(hashes) else hashes
+    def _with_version_in_force(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The records with the hash of the version that the lake has of each for that time, where it has one."""
+        if frame.is_empty():
+            return frame
+        keys = frame.select(
+            pl.col(self.table.id_column).alias("id"), pl.col(self.table.cursor).alias("at")
+        ).with_row_index("row")
+        self.db.register("keys", keys.to_arrow())
+        in_force = self.db.sql(
+            f"""
+            select keys.row, arg_max(versions._version_hash, versions.{_quoted(self.table.cursor)}) as hash
+            from keys
+            left join read_parquet($paths, union_by_name = true, hive_partitioning = false) as versions
+                on versions.{_quoted(self.table.id_column)} = keys.id
+                and versions.{_quoted(self.table.cursor)} <= keys.at
+            group by keys.row
+            order by keys.row
+            """,
+            params={"paths": self.paths},
+        ).pl()
+        self.db.unregister("keys")
+        return frame.with_columns(in_force["hash"].alias("newest_hash"))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
         if self.is_snapshot:

@@ -1171,7 +1171,8 @@ def test_a_run_wants_its_tables_for_its_partitions():
 def accounts(home: GtmHome) -> list[tuple]:
     with duckdb.connect(str(home.published), read_only=True) as connection:
         return connection.execute(
-            "select account_id, account_name, segment from gtm_core.dim_account order by 1"
+            "select account_id, account_name, segment from gtm_core.dim_account where source_system = 'salesforce'"
+            " order by 1"
         ).fetchall()
 
 
