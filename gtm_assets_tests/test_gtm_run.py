@@ -117,7 +117,7 @@ def exports(home: GtmHome) -> dict[str, list[tuple]]:
     with duckdb.connect(str(home.warehouse), read_only=True) as connection:
         return {
             table.name: connection.execute(
-                "select columns(lambda c: c <> 'exported_at')"
+                "select columns(lambda c: c not in ('exported_at', '_batch_id'))"
                 f" from gtm_staging.stg_pipedrive__{table.name} order by all"
             ).fetchall()
             for table in PIPEDRIVE
