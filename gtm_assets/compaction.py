@@ -10,6 +10,7 @@ from gtm_assets.automation.retries import retried
 from gtm_assets.dbt_runner import run_dbt
 from gtm_assets.lake import Compaction, Lake
 from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.warehouse import Warehouse
 
@@ -64,6 +65,7 @@ def compacted_lake_asset(settings: Settings, tables: Sequence[RawTable]) -> dg.A
 
     @dg.asset(
         key=ASSET_KEY,
+        deps=[asset_key(table) for table in tables],
         group_name=GROUP,
         tags={"layer": GROUP},
         kinds={"parquet"},
