@@ -5,6 +5,7 @@ import pytest
 
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
+from gtm_assets.compaction import ASSET_KEY as COMPACTED
 from gtm_assets.definitions import definitions
 from gtm_assets.exposures import GROUP as DASHBOARDS
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
@@ -98,14 +99,16 @@ def test_keys_are_guarded_by_blocking_checks(defs, graph):
 
 
 def test_the_jobs_cover_the_graph(defs, graph):
-    names = ("extract", "transform", "refresh", "full_refresh", "measure")
+    names = ("extract", "transform", "refresh", "full_refresh", "measure", "compact")
     layers = {name: defs.resolve_job_def(name).asset_layer for name in names}
     keys = {name: layer.executable_asset_keys for name, layer in layers.items()}
 
-    assert keys["refresh"] == keys["full_refresh"] == set(graph.materializable_asset_keys) - {SERVICE_LEVELS}
+    of_operations = {SERVICE_LEVELS, COMPACTED}
+    assert keys["refresh"] == keys["full_refresh"] == set(graph.materializable_asset_keys) - of_operations
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
     assert keys["measure"] == {SERVICE_LEVELS}
+    assert keys["compact"] == {COMPACTED}
     assert len(layers["measure"].asset_graph.asset_check_keys) == 1 + sum(table.busy for table in RAW)
     assert all(job.description for job in Jobs.of(RAW).all)
 
@@ -124,12 +127,12 @@ def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(l
     dg.Definitions.validate_loadable(landed)
     found = landed.resolve_asset_graph()
 
-    assert set(found.toposorted_asset_keys) == set(graph.toposorted_asset_keys) - {SERVICE_LEVELS}
+    assert set(found.toposorted_asset_keys) == set(graph.toposorted_asset_keys) - {SERVICE_LEVELS, COMPACTED}
     for table in OBJECTS:
         node, ours = (g.get(dg.AssetKey(["salesforce", table.name])) for g in (found, graph))
         assert node.is_external and not node.is_executable
         assert node.partitions_def is None
-        assert node.child_keys == ours.child_keys
+        assert node.child_keys == ours.child_keys - {COMPACTED}
         assert (node.group_name, node.description) == (ours.group_name, ours.description)
         assert (node.tags["layer"], node.kinds) == ("raw", {"salesforce", "fivetran"})
     assert all(node.partitions_def is None for node in found.asset_nodes)
