@@ -27,7 +27,7 @@ dev: setup ## The Dagster UI with its daemon.
 	$(BIN)/gtm dev
 
 test: setup lint ## Lint and all tests, quick ones first.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 20
 
 lint: setup ## ruff and sqlfluff.
 	$(BIN)/ruff check .

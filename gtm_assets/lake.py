@@ -18,6 +18,7 @@ reason. Only a retry takes them out.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -822,7 +823,8 @@ class _ComparedLanding(_Landing):
 
     def __init__(self, lake: Lake, table: RawTable, window: Window, known_at: datetime) -> None:
         super().__init__(lake, table, window, known_at)
-        self.db = duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
+        # A connection of its own, with temporary tables of its own.
+        self.db = _comparing().cursor()
         self.db.execute("set TimeZone = 'UTC'")
 
     def run(self, pages: Iterable[pl.DataFrame]) -> Landing:
@@ -837,18 +839,15 @@ class _ComparedLanding(_Landing):
         """Table ``newest``: of each record the version that the models take too."""
         batches = self.lake.batches(self.table)
         files = _by_file(batches)
-        for its in files.values():
-            self.lake.verify(its[0])
         self.paths = [str(path) for path in files]
         kind = self.table.types[self.table.id_column].sql
-        self.db.execute(f"create table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar)")
+        self.db.execute(f"create temp table newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar)")
         if not self.paths:
             return
         ids = {"batch_id": [b.batch_id for b in batches], "partition": [b.partition for b in batches]}
         self.db.register("batches", pa.table(ids))
         # Ties as in base: the cursor, the partition that a version first came in, the delete mark, the hash.
-        self.db.execute(
-            f"""
+        query = f"""
             insert into newest
             with landed as (
                 select
@@ -871,9 +870,13 @@ class _ComparedLanding(_Landing):
                 from versions group by id
             )
             select id, newest.c, newest.d, newest.h from ranked
-            """,
-            {"paths": self.paths},
-        )
+            """
+        try:
+            self.db.execute(query, {"paths": self.paths})
+        except duckdb.Error:
+            for its in files.values():
+                self.lake.verify(its[0])
+            raise
 
     def _contents(self, hashes: pl.Series) -> pl.DataFrame:
         """The landed versions with these hashes, each once, in the catalogue's types."""
@@ -934,7 +937,7 @@ class _SnapshotLanding(_ComparedLanding):
 
     def _find_newest(self) -> None:
         super()._find_newest()
-        self.db.execute(f"create table present (id {self.table.types[self.table.id_column].sql})")
+        self.db.execute(f"create temp table present (id {self.table.types[self.table.id_column].sql})")
 
     def _note(self, typed: TypedPage) -> None:
         super()._note(typed)
@@ -1181,20 +1184,20 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
     So neither the order of columns nor a new, still empty one makes a new version. Timestamps count as
     microseconds since 1970.
     """
-    names = sorted(frame.columns)
-    texts = frame.select(
-        (pl.col(name).dt.epoch("us") if isinstance(frame.schema[name], pl.Datetime) else pl.col(name))
-        .cast(pl.String)
-        .alias(f"c{number}")
-        for number, name in enumerate(names)
-    )
-    # With its length, so that no text can pass for two columns. concat() leaves nulls out.
-    pieces = ", ".join(
-        f"if(c{number} is not null, {_literal(f'{name}=')}, null), strlen(c{number}),"
-        f" if(c{number} is not null, ':', null), c{number}"
-        for number, name in enumerate(names)
-    )
-    return _hashed_texts(texts, f"concat({pieces})")
+    pieces = []
+    for name in sorted(frame.columns):
+        column = pl.col(name)
+        is_time = isinstance(frame.schema[name], pl.Datetime)
+        text = (column.dt.epoch("us") if is_time else column).cast(pl.String)
+        # With its length, so that no text can pass for two columns.
+        pieces.append(pl.concat_str(pl.lit(f"{name}="), text.str.len_bytes(), pl.lit(":"), text))
+    return _md5(frame.select(pl.concat_str(pieces, ignore_nulls=True)).to_series())
+
+
+@cache
+def _comparing() -> duckdb.DuckDBPyConnection:
+    # Opening and closing one takes longer than comparing a day's records.
+    return duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
 
 
 def _without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:
@@ -1209,27 +1212,10 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _md5(texts: pl.Series) -> pl.Series:
-    return _hashed_texts(texts.to_frame("text"), "text")
-
-
-def _hashed_texts(texts: pl.DataFrame, expression: str) -> pl.Series:
-    """One md5 per row of an SQL expression over columns of texts."""
-    # DuckDB's md5 works on whole columns; Polars' own hash changes between its versions.
-    with _hasher().cursor() as connection:
-        connection.register("texts", texts.to_arrow(compat_level=pl.CompatLevel.newest()))
-        hashed = connection.sql(f"select md5({expression}) as hash from texts").pl()
-    return hashed["hash"].cast(pl.String)
-
-
-@cache
-def _hasher() -> duckdb.DuckDBPyConnection:
-    # Opening one takes longer than hashing a day's records.
-    return duckdb.connect(config={"threads": 1})
+    # Polars' own hash changes between its versions.
+    hashes = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
+    return pl.Series("hash", hashes, dtype=pl.String)
 
 
 def _to_json(page: pl.DataFrame) -> list[str]:

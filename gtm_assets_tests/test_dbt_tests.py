@@ -23,7 +23,7 @@ from gtm_assets_tests.dbt_harness import (
 )
 
 KEY = "primary_key_fct_email_message_email_message_id"
-OWNER = "foreign_key_fct_email_message_owner_user_key__user_key__ref_dim_user_"
+KEYS = "fct_email_message_keys_resolve"
 
 
 def singular(sql: str) -> dict:
@@ -51,6 +51,25 @@ def test_a_relationship_names_both_sides():
     }
 
     assert meaning(node) == "Each owner_user_key is a user_key of dim_user."
+
+
+def test_the_keys_of_a_table_are_named_with_where_they_point():
+    node = {
+        "name": "fct_task_keys_resolve",
+        "test_metadata": {
+            "name": "foreign_keys",
+            "kwargs": {
+                "keys": {
+                    "owner_user_key": {"to": "ref('dim_user')", "field": "user_key"},
+                    "date_key": {"to": "ref('dim_date')", "field": "date_key"},
+                }
+            },
+        },
+    }
+
+    assert meaning(node) == (
+        "Never null, and each found where it points: owner_user_key (dim_user.user_key), date_key (dim_date.date_key)."
+    )
 
 
 def test_a_singular_test_says_it_in_its_first_comment():
@@ -82,14 +101,8 @@ def emails(tmp_path_factory) -> Home:
         ("select 1", set()),
         ("insert into {0} from {0}", {KEY}),
         ("update {0} set email_message_id = null", {KEY}),
-        (
-            "update {0} set owner_user_key = null",
-            {OWNER},
-        ),
-        (
-            "update {0} set owner_user_key = 'nobody'",
-            {OWNER},
-        ),
+        ("update {0} set owner_user_key = null", {KEYS}),
+        ("update {0} set owner_user_key = 'nobody'", {KEYS}),
         ("update {0} set click_count = -1", {"fct_email_message_is_seldom_negative"}),
     ],
 )
@@ -106,6 +119,15 @@ def test_a_null_is_found_in_each_column_of_the_list(emails):
     for column in listed:
         plant = f"update {{0}} set {column} = null"
         assert against(emails, "dim_account_scd2", plant, "dim_account_scd2_has_no_nulls"), column
+
+
+def test_each_key_of_the_list_is_looked_up_and_named(emails):
+    keys = next(node.test_metadata.kwargs["keys"] for node in parsed().nodes.values() if node.name == KEYS)
+    for column in keys:
+        of_no_row = "0" if column.endswith("date_key") else "'nobody'"
+        for value in ("null", of_no_row):
+            plant = f"update {{0}} set {column} = {value}"
+            assert against(emails, "fct_email_message", plant, KEYS) == {KEYS}, (column, value)
 
 
 def against(home: Home, model: str, plant: str, tests: str | None = None) -> set[str]:

@@ -12,7 +12,7 @@ _KINDS = {
     "primary_key": "{column} is unique and never null.",
     "never_null": "Never null: {columns}.",
     "not_negative": "Not below zero: {columns}.",
-    "foreign_key": "{column} is never null, and each is a {field} of {to}.",
+    "foreign_keys": "Never null, and each found where it points: {keys}.",
     "relationships": "Each {column} is a {field} of {to}.",
     "accepted_values": "{column} is one of: {values}.",
     "has_unknown_member": "The unknown member is there, once, for facts whose {column} resolves to nothing.",
@@ -42,11 +42,18 @@ def meaning(node: Mapping[str, Any]) -> str:
     kind, arguments = generic["name"], dict(generic["kwargs"])
     if kind not in _KINDS:
         raise ValueError(f"dbt test {node['name']}: say in {__name__} what {kind} means")
-    named = _REF.search(str(arguments.pop("to", "")))
+    keys = arguments.pop("keys", {})
     return _KINDS[kind].format(
         column=arguments.pop("column_name", ""),
         columns=", ".join(arguments.pop("columns", [])),
         values=", ".join(map(str, arguments.pop("values", []))),
-        to=".".join(re.findall(r"[\w]+", named[1])) if named else "",
+        to=_table(arguments.pop("to", "")),
+        keys=", ".join(f"{column} ({_table(key['to'])}.{key['field']})" for column, key in keys.items()),
         **{name: arguments.get(name, "") for name in ("field", "amount")},
     )
+
+
+def _table(to: str) -> str:
+    """The name in a ref or source."""
+    named = _REF.search(to)
+    return ".".join(re.findall(r"[\w]+", named[1])) if named else ""

@@ -25,23 +25,38 @@ boundaries as (
 
 stays as (
     select * from {{ ref('fct_opportunity_stage_history') }}
+),
+
+-- A boundary has thousands of deals, and few of them disagree: these are found first.
+disagreements as (
+    select
+        versions.opportunity_id,
+        versions.stage_name as stage_by_versions,
+        stays.stage_name as stage_by_field_history,
+        versions.system_modstamp,
+        versions.next_modstamp,
+        stays.entered_at,
+        stays.left_at
+    from versions
+    inner join stays
+        on
+            versions.opportunity_id = stays.opportunity_id
+            and (versions.next_modstamp is null or stays.entered_at < versions.next_modstamp)
+            and (stays.left_at is null or versions.system_modstamp < stays.left_at)
+    where
+        not versions.is_deleted
+        and versions.stage_name is distinct from stays.stage_name
 )
 
 select
     boundaries.boundary_at,
-    versions.opportunity_id,
-    versions.stage_name as stage_by_versions,
-    stays.stage_name as stage_by_field_history
-from boundaries
-inner join versions
+    disagreements.opportunity_id,
+    disagreements.stage_by_versions,
+    disagreements.stage_by_field_history
+from disagreements
+inner join boundaries
     on
-        boundaries.boundary_at > versions.system_modstamp
-        and (versions.next_modstamp is null or boundaries.boundary_at <= versions.next_modstamp)
-inner join stays
-    on
-        versions.opportunity_id = stays.opportunity_id
-        and boundaries.boundary_at > stays.entered_at
-        and (stays.left_at is null or boundaries.boundary_at <= stays.left_at)
-where
-    not versions.is_deleted
-    and versions.stage_name is distinct from stays.stage_name
+        boundaries.boundary_at > disagreements.system_modstamp
+        and (disagreements.next_modstamp is null or boundaries.boundary_at <= disagreements.next_modstamp)
+        and boundaries.boundary_at > disagreements.entered_at
+        and (disagreements.left_at is null or boundaries.boundary_at <= disagreements.left_at)

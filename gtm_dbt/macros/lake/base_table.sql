@@ -39,11 +39,20 @@ candidates as (
     {%- endif %}
 ),
 
+-- Most records came once: only the others are compared.
+repeated as (
+    select id
+    from candidates
+    group by id
+    having count(*) > 1
+),
+
 sightings as (
     select
         {{ columns | join(', ') }},
         row_number() over (partition by _version_hash order by _partition, _batch_id) as _sighting
     from candidates
+    where exists (select 1 from repeated where repeated.id = candidates.id)
 ),
 
 ranked as (
@@ -61,6 +70,10 @@ final as (
     select {{ columns | join(', ') }}
     from ranked
     where _recency = 1
+    union all
+    select {{ columns | join(', ') }}
+    from candidates
+    where not exists (select 1 from repeated where repeated.id = candidates.id)
 )
 
 select * from final

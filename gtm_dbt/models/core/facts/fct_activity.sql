@@ -1,3 +1,16 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key='activity_key',
+        post_hook="{{ remove_absent('activity_id', 'activity_source', {
+            'Task': (ref('fct_task'), 'task_id'),
+            'Event': (ref('fct_event'), 'event_id'),
+            'Email message': (ref('fct_email_message'), 'email_message_id'),
+            'Pipedrive activity': (ref('stg_pipedrive__activity'), pipedrive_id('activity_record_id')),
+        }) }}"
+    )
+}}
+
 with
 
 tasks as (
@@ -161,3 +174,8 @@ final as (
 )
 
 select * from final
+{% if is_incremental() %}
+    -- Few of them have changed, and writing all would take longer than comparing.
+    except
+    select * from {{ this }}
+{% endif %}
