@@ -767,6 +767,8 @@ class _Landing:
         return self._seen[partition]
 
     def _quarantine(self, pages: list[pl.DataFrame]) -> None:
+        if all(page.is_empty() for page in pages):
+            return
         found = pl.concat([pl.DataFrame(schema=_QUARANTINE_SCHEMA), *pages]).unique(
             "_record_hash", keep="first", maintain_order=True
         )

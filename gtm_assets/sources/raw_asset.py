@@ -124,15 +124,16 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
         "quarantined": dg.MetadataValue.int(landing.quarantined),
         "bytes": dg.MetadataValue.int(landing.bytes),
         "batch_id": dg.MetadataValue.text(landing.batch_id or "none: all versions were landed before"),
-        "dagster/column_schema": dg.MetadataValue.table_schema(
-            dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
-        ),
     }
     if landing.hard_deleted:
         metadata["hard_deleted"] = dg.MetadataValue.int(landing.hard_deleted)
     if landing.newest_cursor:
         metadata["newest_cursor"] = dg.MetadataValue.timestamp(landing.newest_cursor)
     if landing.unknown_columns:
+        # Else the asset's own schema says it, and a backfill would store it a thousand times.
+        metadata["dagster/column_schema"] = dg.MetadataValue.table_schema(
+            dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
+        )
         metadata["columns_not_in_catalogue"] = dg.MetadataValue.text(", ".join(landing.unknown_columns))
     if landing.missing_columns:
         metadata["columns_not_received"] = dg.MetadataValue.text(", ".join(landing.missing_columns))
