@@ -150,7 +150,7 @@ def merge_the_month(home: Home) -> None:
 def test_shuffled_and_repeated_partitions_give_equal_tables_in_every_incremental_model(tmp_path):
     chance = random.Random(0)
     models = incremental_models()
-    in_order, shuffled = (ChangeLog(Home(tmp_path / name), "order") for name in ("in-order", "shuffled"))
+    in_order, shuffled = (ChangeLog(Home(tmp_path / name).seed(), "order") for name in ("in-order", "shuffled"))
     landings = [(table, day, in_order.draw(table, day, 10)) for day in range(2, 8) for table in TABLES]
     for landing in landings:
         in_order.land(*landing)
