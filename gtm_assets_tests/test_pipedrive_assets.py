@@ -70,6 +70,22 @@ def test_all_of_an_export_lands_in_the_first_partition_and_no_check_cries(lake, 
     assert lake.partitions(ACTIVITY) == list(rows)
 
 
+def test_a_run_compares_an_export_once_and_again_where_it_changes_under_way(lake, folder, land, monkeypatch):
+    compared = []
+
+    def land_export(table, window, *args):
+        compared.append(window.key)
+        if window.key == "2026-01-03":
+            write(folder, "activity", MANY[:-1], hours=24)
+        return Lake.land_export(lake, table, window, *args)
+
+    monkeypatch.setattr(lake, "land_export", land_export)
+    land(3, 6)
+
+    assert compared == ["2026-01-03", "2026-01-04"]
+    assert lake.partitions(ACTIVITY) == [f"2026-01-{day:02d}" for day in range(3, 7)]
+
+
 def test_a_newer_export_is_landed_in_the_partition_that_is_run(lake, folder, land):
     land(1, 2)
     write(folder, "activity", [*MANY[:-1], (*MANY[-1][:4], "False", MANY[-1][5])], hours=24)
