@@ -68,7 +68,8 @@ def test_the_keys_of_a_table_are_named_with_where_they_point():
     }
 
     assert meaning(node) == (
-        "Never null, and each found where it points: owner_user_key (dim_user.user_key), date_key (dim_date.date_key)."
+        "Never null, and each found where it points: owner_user_key (dim_user.user_key), "
+        "date_key (dim_date.date_key)."
     )
 
 

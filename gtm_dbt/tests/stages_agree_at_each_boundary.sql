@@ -41,7 +41,7 @@ disagreements as (
     inner join stays
         on
             versions.opportunity_id = stays.opportunity_id
-            and (versions.next_modstamp is null or stays.entered_at < versions.next_modstamp)
+            and (versions.next_modstamp is null or versions.next_modstamp > stays.entered_at)
             and (stays.left_at is null or versions.system_modstamp < stays.left_at)
     where
         not versions.is_deleted
@@ -56,7 +56,7 @@ select
 from disagreements
 inner join boundaries
     on
-        boundaries.boundary_at > disagreements.system_modstamp
-        and (disagreements.next_modstamp is null or boundaries.boundary_at <= disagreements.next_modstamp)
-        and boundaries.boundary_at > disagreements.entered_at
-        and (disagreements.left_at is null or boundaries.boundary_at <= disagreements.left_at)
+        disagreements.system_modstamp < boundaries.boundary_at
+        and disagreements.entered_at < boundaries.boundary_at
+        and (disagreements.next_modstamp is null or disagreements.next_modstamp >= boundaries.boundary_at)
+        and (disagreements.left_at is null or disagreements.left_at >= boundaries.boundary_at)

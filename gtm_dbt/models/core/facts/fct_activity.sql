@@ -173,9 +173,5 @@ final as (
     from activities
 )
 
-select * from final
-{% if is_incremental() %}
-    -- Few of them have changed, and writing all would take longer than comparing.
-    except
-    select * from {{ this }}
-{% endif %}
+-- Few rows have changed, and writing all would take longer than comparing.
+{{ changed_rows('final') }}
