@@ -116,6 +116,16 @@ def test_a_range_lands_each_of_its_days_in_one_step_with_metadata_of_its_own(ins
     assert "last_name" in metadata["columns_not_received"].value
 
 
+def test_the_last_partition_of_a_run_lists_the_columns_for_those_before_it(instance, lake):
+    result = land(instance, lake, Org(without="shoe_size_c"), "2026-01-05", "2026-01-07")
+
+    listed = {
+        event.partition: "dagster/column_schema" in event.step_materialization_data.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
+    assert listed == {"2026-01-05": False, "2026-01-06": False, "2026-01-07": True}
+
+
 def test_the_first_partition_is_asked_for_all_history_and_the_next_for_its_day():
     assert CALENDAR.window("2026-01-01").start is None
     assert CALENDAR.window("2026-01-02").start == CALENDAR.window("2026-01-01").end

@@ -100,7 +100,8 @@ def land_partitions(
         for partition in context.partition_keys:
             landing = landed(partition)
             landings.append(landing)
-            context.add_asset_metadata(landing_metadata(landing), partition_key=partition)
+            is_last = partition == context.partition_keys[-1]
+            context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
             if landing.problems:
                 context.log.warning(landing.describe_problems())
         said = described()
@@ -116,8 +117,8 @@ def result_of(table: RawTable, findings: Collection[tuple[str, Finding]]) -> dg.
     )
 
 
-def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of one landed partition."""
+def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.MetadataValue]:
+    """What the UI shows of one landed partition: its columns where it is its run's last or they are odd."""
     metadata = {
         "dagster/partition_row_count": dg.MetadataValue.int(landing.added),
         "rows_received": dg.MetadataValue.int(landing.received),
@@ -129,11 +130,12 @@ def landing_metadata(landing: Landing) -> dict[str, dg.MetadataValue]:
         metadata["hard_deleted"] = dg.MetadataValue.int(landing.hard_deleted)
     if landing.newest_cursor:
         metadata["newest_cursor"] = dg.MetadataValue.timestamp(landing.newest_cursor)
-    if landing.unknown_columns:
-        # Else the asset's own schema says it, and a backfill would store it a thousand times.
+    # A backfill would store the same thousands of times.
+    if is_last or landing.unknown_columns:
         metadata["dagster/column_schema"] = dg.MetadataValue.table_schema(
             dg.TableSchema([dg.TableColumn(name, type_) for name, type_ in landing.columns.items()])
         )
+    if landing.unknown_columns:
         metadata["columns_not_in_catalogue"] = dg.MetadataValue.text(", ".join(landing.unknown_columns))
     if landing.missing_columns:
         metadata["columns_not_received"] = dg.MetadataValue.text(", ".join(landing.missing_columns))
