@@ -86,6 +86,21 @@ def test_a_run_compares_an_export_once_and_again_where_it_changes_under_way(lake
     assert lake.partitions(ACTIVITY) == [f"2026-01-{day:02d}" for day in range(3, 7)]
 
 
+def test_an_export_that_comes_back_within_a_run_is_compared_again(lake, folder, land, monkeypatch):
+    compared = []
+
+    def land_export(table, window, *args):
+        compared.append(window.key)
+        if len(compared) < 3:
+            write(folder, "activity", MANY[:-1] if len(compared) == 1 else MANY, hours=24 * (len(compared) % 2))
+        return Lake.land_export(lake, table, window, *args)
+
+    monkeypatch.setattr(lake, "land_export", land_export)
+    land(3, 6)
+
+    assert compared == ["2026-01-03", "2026-01-04", "2026-01-05"]
+
+
 def test_a_newer_export_is_landed_in_the_partition_that_is_run(lake, folder, land):
     land(1, 2)
     write(folder, "activity", [*MANY[:-1], (*MANY[-1][:4], "False", MANY[-1][5])], hours=24)

@@ -24,12 +24,13 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
         lake: dg.ResourceParam[Lake],
     ) -> dg.MaterializeResult:
         claim_origin(lake, pipedrive.origin)
-        before: set[str] = set()
+        landed_last: str | None = None
 
         def landed(partition: str) -> Landing:
+            nonlocal landed_last
             window = rules.calendar.window(partition)
             found = pipedrive.extract(table, window)
-            if found.fingerprint in before:
+            if found.fingerprint == landed_last:
                 # The partition before holds what was new in it.
                 return lake.land(table, window, [], pipedrive.known_at(window))
             for note in found.notes:
@@ -44,7 +45,7 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
                 rules.hard_delete_limit,
             )
             extracted(lake, table, found)
-            before.add(found.fingerprint)
+            landed_last = found.fingerprint
             return landing
 
         return result_of(table, [*land_partitions(context, lake, table, read, rules, landed)])
