@@ -1,16 +1,21 @@
 """Dagster's SQLite event log, with connections that stay open.
 
 Dagster opens and closes a connection for each event. In SQLite's write-ahead mode the last one to close copies the
-log back and removes it, with several flushes to disk: most of the time of a run that
-lands many partitions went there.
+log back and removes it, with several flushes to disk: most of the time of a run that lands many partitions went
+there. What Dagster hands over as a batch (a run's plan, a step's partitions) it stores event by event; here it is one
+transaction.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import RLock
 
+from dagster import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -20,46 +25,99 @@ KEPT_SHARDS = 8
 """Each run has a database of its own; so many are kept open, those used last."""
 
 
+@dataclass
+class _Batch:
+    """Events under way into one transaction of each database."""
+
+    transactions: ExitStack
+    connections: dict[str, Connection] = field(default_factory=dict)
+    newest: dict[tuple[str | None, str], tuple[EventLogEntry, int]] = field(default_factory=dict)
+    """By asset and type of event."""
+
+
 class KeptOpenEventLogStorage(SqliteEventLogStorage):
     """The event log that ``dagster.yaml`` names. Its files are those of Dagster's own."""
+
+    _batch: _Batch | None = None
 
     @classmethod
     def from_config_value(cls, inst_data, config_value) -> KeptOpenEventLogStorage:
         """Made by Dagster from ``dagster.yaml``."""
         return cls(inst_data=inst_data, **config_value)
 
+    # Not made in __init__: Dagster's own connects before it returns.
+    @cached_property
+    def _lock(self) -> RLock:
+        return RLock()
+
+    @cached_property
+    def _engines(self) -> OrderedDict[str, Engine]:
+        return OrderedDict()
+
+    @cached_property
+    def _found_tables(self) -> set[str]:
+        return set()
+
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
         # The lock is what lets one connection serve all threads.
-        with self._db_lock:
-            engine = self._engine(shard)
-            if shard not in self._initialized_dbs:
-                self._initdb(engine)
-                self._initialized_dbs.add(shard)
-            with engine.connect() as connection, connection.begin():
-                yield connection
+        with self._lock:
+            batch = self._batch
+            if batch is None:
+                with self._transaction(shard) as connection:
+                    yield connection
+                return
+            if shard not in batch.connections:
+                batch.connections[shard] = batch.transactions.enter_context(self._transaction(shard))
+            yield batch.connections[shard]
+
+    @contextmanager
+    def _transaction(self, shard: str) -> Iterator[Connection]:
+        engine = self._engine(shard)
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        with engine.connect() as connection, connection.begin():
+            yield connection
 
     def _engine(self, shard: str) -> Engine:
-        # Not made in __init__: Dagster's own connects before it returns.
-        engines: OrderedDict[str, Engine] = self.__dict__.setdefault("_engines", OrderedDict())
-        if shard not in engines:
-            engines[shard] = _kept_open(self.conn_string_for_shard(shard))
-            if len(engines) > KEPT_SHARDS:
-                engines.popitem(last=False)[1].dispose()
-        engines.move_to_end(shard)
-        return engines[shard]
+        if shard not in self._engines:
+            self._engines[shard] = _kept_open(self.conn_string_for_shard(shard))
+            if len(self._engines) > KEPT_SHARDS:
+                self._engines.popitem(last=False)[1].dispose()
+        self._engines.move_to_end(shard)
+        return self._engines[shard]
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store all of the events or, where one can't be stored, none."""
+        with self._lock, ExitStack() as transactions:
+            self._batch = _Batch(transactions)
+            try:
+                super().store_event_batch(events)
+                with self.index_connection() as connection:
+                    for event, event_id in self._batch.newest.values():
+                        super()._store_asset_event(connection, event, event_id)
+            finally:
+                self._batch = None
+
+    def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
+        # An asset's row tells of its newest event of each type: of a batch, the others would be overwritten at once.
+        if self._batch is None:
+            super()._store_asset_event(conn, event, event_id)
+        elif event.dagster_event and event.dagster_event.asset_key:
+            key = event.dagster_event.asset_key.to_string(), event.dagster_event.event_type_value
+            self._batch.newest[key] = event, event_id
 
     def has_table(self, table_name: str) -> bool:
         """Whether the log has a table. One that is there stays, so it is looked for once, not at every event."""
-        found: set[str] = self.__dict__.setdefault("_found_tables", set())
-        if table_name not in found and super().has_table(table_name):
-            found.add(table_name)
-        return table_name in found
+        if table_name not in self._found_tables and super().has_table(table_name):
+            self._found_tables.add(table_name)
+        return table_name in self._found_tables
 
     def dispose(self) -> None:
         """Close the connections."""
-        for engine in self.__dict__.pop("_engines", {}).values():
-            engine.dispose()
+        while self._engines:
+            self._engines.popitem()[1].dispose()
         super().dispose()
 
 

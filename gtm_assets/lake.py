@@ -373,23 +373,38 @@ class Lake:
     def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
         """These columns of the versions in some batches of a table, and ``_partition``, which each came in.
 
+        A column that none of them has is left out.
+
         Raises:
             LakeError: a file can't be read.
         """
-        frames = []
-        for path, its in _by_file(batches).items():
-            self.verify(its[0])
-            partitions = {batch.batch_id: batch.partition for batch in its}
-            frame = pl.scan_parquet(path, hive_partitioning=False)
-            frame = frame.filter(pl.col("_batch_id").is_in(list(partitions)))
-            partition = pl.col("_batch_id").replace_strict(partitions, return_dtype=pl.String)
-            frames.append(frame.select(*columns, partition.alias("_partition")))
-        # A file may be of an older catalogue, with a column of another type.
-        return (
-            pl.concat(frames, how="vertical_relaxed").collect()
-            if frames
-            else pl.DataFrame(schema=[*columns, "_partition"])
-        )
+        batches = list(batches)
+        wanted = ", ".join(_literal(name) for name in columns)
+        # A file may be of an older catalogue: without a column, or with one of another type.
+        query = f"""
+            select columns(lambda name: name in ({wanted})), _partition
+            from read_parquet($paths, union_by_name = true, hive_partitioning = false)
+            inner join batches using (_batch_id)
+            """
+        if not batches:
+            return pl.DataFrame(schema=[*columns, "_partition"])
+        with _comparing().cursor() as db:
+            db.execute("set TimeZone = 'UTC'")
+            ids = {"_batch_id": [b.batch_id for b in batches], "_partition": [b.partition for b in batches]}
+            db.register("batches", pa.table(ids))
+            files = _by_file(batches)
+            with self._reading(files):
+                return db.sql(query, params={"paths": [str(path) for path in files]}).pl()
+
+    @contextmanager
+    def _reading(self, files: Mapping[Path, Sequence[Batch]]) -> Iterator[None]:
+        """Where DuckDB fails to read files, say which of them can't be read."""
+        try:
+            yield
+        except duckdb.Error:
+            for batches in files.values():
+                self.verify(batches[0])
+            raise
 
     def verify(self, batch: Batch) -> None:
         """Raise where a batch's file can't be read.
@@ -720,7 +735,7 @@ class _Landing:
 
     def _hashed(self, frame: pl.DataFrame) -> pl.DataFrame:
         told_apart_by = frame.drop(self._apart, strict=False)
-        return frame.with_columns(version_hash(told_apart_by).alias("_version_hash"))
+        return frame.hstack([version_hash(told_apart_by).alias("_version_hash")])
 
     def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
         """The versions that neither this landing nor an earlier one brought."""
@@ -796,13 +811,24 @@ class _Hashes:
 
     def __init__(self) -> None:
         self._halves = [pl.Series([], dtype=pl.UInt64), pl.Series([], dtype=pl.UInt64)]
+        self._last: pl.Series | None = None
 
     def add(self, hashes: pl.Series) -> None:
-        for half, more in zip(self._halves, _as_numbers(hashes), strict=True):
-            half.append(more)
+        self._settle()
+        # Most landings have one page, for which nothing is ever looked up.
+        self._last = hashes
+
+    def _settle(self) -> None:
+        if self._last is not None:
+            for half, more in zip(self._halves, _as_numbers(self._last), strict=True):
+                half.append(more)
+            self._last = None
 
     def absent_of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The versions whose hash is not among these."""
+        self._settle()
+        if self._halves[0].is_empty():
+            return frame
         wanted = _as_numbers(frame["_version_hash"])
         # The page is what is looked up in: it is the smaller one.
         there = self._halves[0].is_in(wanted[0].implode())
@@ -873,12 +899,8 @@ class _ComparedLanding(_Landing):
             )
             select id, newest.c, newest.d, newest.h from ranked
             """
-        try:
+        with self.lake._reading(files):
             self.db.execute(query, {"paths": self.paths})
-        except duckdb.Error:
-            for its in files.values():
-                self.lake.verify(its[0])
-            raise
 
     def _contents(self, hashes: pl.Series) -> pl.DataFrame:
         """The landed versions with these hashes, each once, in the catalogue's types."""
@@ -1131,7 +1153,8 @@ class _Spool:
         if self._writer is None:
             self._writer = self._open(self._path, schema)
         absent = [pl.lit(None, pl.String()).alias(n) for n in self._unknown if n not in frame.columns]
-        self._writer.write_table(frame.with_columns(absent).select(schema.names).to_arrow().cast(schema))
+        whole = frame.with_columns(absent) if absent else frame
+        self._writer.write_table(whole[schema.names].to_arrow().cast(schema))
 
     def close(self, empty_too: bool) -> Path | None:
         """The finished file; None where nothing was written and an empty one is not wanted."""
@@ -1212,6 +1235,10 @@ def _without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _md5(texts: pl.Series) -> pl.Series:

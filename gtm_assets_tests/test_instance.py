@@ -58,6 +58,70 @@ def test_only_so_many_databases_stay_open_however_many_runs_there_are(instance):
         assert instance.event_log_storage.get_logs_for_run(run.run_id)
 
 
+DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-01-08")
+WEEK = {"dagster/asset_partition_range_start": "2026-01-01", "dagster/asset_partition_range_end": "2026-01-07"}
+
+
+@dg.asset(
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[dg.AssetCheckSpec("holds", asset="daily")],
+)
+def daily(context):
+    for number, key in enumerate(context.partition_keys):
+        context.add_asset_metadata({"number": number}, partition_key=key)
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
+
+
+def log_of(instance: dg.DagsterInstance, run_id: str) -> tuple:
+    """What the log and its index hold of a run and of the asset: type, partition and figure of each event."""
+    storage = instance.event_log_storage
+    told = storage.get_logs_for_run(run_id)
+    events = [(e.dagster_event.event_type_value, e.dagster_event.partition) for e in told if e.dagster_event]
+    found = storage.fetch_materializations(daily.key, limit=100).records
+    figures = sorted((r.partition_key, r.asset_materialization.metadata["number"].value) for r in found)
+    newest = instance.get_asset_records([daily.key])[0].asset_entry.last_materialization
+    check = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(daily.check_keys))
+    return sorted(events, key=str), figures, newest.dagster_event.partition, [record.status for record in check.values()]
+
+
+def test_events_stored_as_a_batch_are_those_stored_one_by_one(instance, tmp_path, monkeypatch):
+    batches = []
+    store = KeptOpenEventLogStorage.store_event_batch
+    monkeypatch.setattr(
+        KeptOpenEventLogStorage,
+        "store_event_batch",
+        lambda log, events: batches.append(len(events)) or store(log, events),
+    )
+    in_batches = log_of(instance, dg.materialize([daily], instance=instance, tags=WEEK).run_id)
+    assert 7 in batches
+
+    with dg.instance_for_test() as dagsters_own:
+        monkeypatch.delenv("DAGSTER_EVENT_BATCH_SIZE")
+        one_by_one = log_of(dagsters_own, dg.materialize([daily], instance=dagsters_own, tags=WEEK).run_id)
+
+    assert in_batches == one_by_one
+    assert len(in_batches[1]) == 7
+
+
+def test_a_batch_of_events_of_which_one_fails_leaves_nothing_and_then_each_is_stored_alone(instance, monkeypatch):
+    store, failed = KeptOpenEventLogStorage.store_event, []
+
+    def fail_once(log, event):
+        if event.dagster_event.is_step_materialization and event.dagster_event.partition == "2026-01-05":
+            failed.append(event)
+            if len(failed) == 1:
+                raise OSError("disk I/O error")
+        store(log, event)
+
+    monkeypatch.setattr(KeptOpenEventLogStorage, "store_event", fail_once)
+    result = dg.materialize([daily], instance=instance, tags=WEEK)
+
+    _, figures, newest, *_ = log_of(instance, result.run_id)
+    assert figures == [(f"2026-01-0{day}", day - 1) for day in range(1, 8)]
+    assert newest == "2026-01-07"
+
+
 def test_a_run_whose_process_is_gone_is_ended_and_others_are_left(instance):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     gone = process_tag(psutil.Process(child.pid))

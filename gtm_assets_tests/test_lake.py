@@ -851,6 +851,21 @@ def test_versions_landed_before_a_column_changed_its_type_are_still_read(lake):
     assert rows["lines"].to_list()[2] == "few"
 
 
+def test_of_batches_from_before_and_after_a_column_came_both_are_read_and_one_that_none_has_is_left_out(lake):
+    fewer = replace(DEALS, columns=tuple(c for c in DEALS.columns if c.name != "lines"))
+    row = deal(1)
+    del row["lines"]
+    land(lake, page(row), table=fewer)
+
+    assert lake.versions(lake.batches(DEALS), ["id", "lines"]).columns == ["id", "_partition"]
+
+    land(lake, page(deal(2, NEXT, lines="3")), partition=NEXT)
+    both = lake.versions(lake.batches(DEALS), ["id", "lines"])
+
+    assert dict(both.select("_partition", "lines").iter_rows()) == {DAY: None, NEXT: 3}
+    assert both.schema["lines"] == DEALS.types["lines"].polars
+
+
 def test_a_page_of_any_arrow_text_type_lands(lake):
     frame = pl.from_arrow(
         page(deal(1)).to_arrow().cast(pa.schema([(name, pa.large_string()) for name in deal(1)]))

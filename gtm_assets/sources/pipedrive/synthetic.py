@@ -7,6 +7,7 @@ that enter a stage again or have two times of creation, and companies in another
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ class SyntheticExport:
     def extract(self, table: RawTable, window: Window) -> Extract:
         """All rows of a table, exported at the window's end."""
         content = self.csv(table, window.end)
-        return extract(table, content, window.end, window.key, f"the synthetic {table.api_name}")
+        fingerprint = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        return extract(table, content, window.end, fingerprint, f"the synthetic {table.api_name}")
 
     def csv(self, table: RawTable, instant: datetime) -> bytes:
         """The file of a table as exported at an instant."""
