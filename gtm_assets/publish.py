@@ -6,7 +6,9 @@ and a build that a check stopped leaves the file as it was.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,8 @@ ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
 BATCHES = "batches"
 """Metadata of the published file: the digest of all batches that it was built from."""
+COPIED_AT_A_TIME = 4
+"""Tables at most: each takes memory while it is compressed."""
 
 
 class PublishError(RuntimeError):
@@ -155,24 +159,35 @@ def _copy(
     source: duckdb.DuckDBPyConnection, path: Path, publication: Publication, comments: Mapping[str, Table]
 ) -> dict[str, int]:
     schemas = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
-    tables = source.execute(
-        "select table_schema, table_name from information_schema.tables"
-        " where table_catalog = current_database() and list_contains(?, table_schema) order by all",
-        [schemas],
-    ).fetchall()
     warehouse = source.execute("select current_database()").fetchone()[0]
+    # The largest first, so that none of them is left for the end.
+    tables = source.execute(
+        "select listed.table_schema, listed.table_name from information_schema.tables as listed"
+        " left join duckdb_tables() as sized on sized.database_name = listed.table_catalog"
+        " and sized.schema_name = listed.table_schema and sized.table_name = listed.table_name"
+        " where listed.table_catalog = ? and list_contains(?, listed.table_schema)"
+        " order by sized.estimated_size desc nulls first, 1, 2",
+        [warehouse, schemas],
+    ).fetchall()
+
+    def copied(table: tuple[str, str]) -> int:
+        name = ".".join(table)
+        with source.cursor() as connection:
+            ((rows,),) = connection.execute(
+                f"create table published.{name} as from {warehouse}.{name}"
+            ).fetchall()
+            with _transaction(connection):
+                for statement in _comments(f"published.{name}", comments.get(name)):
+                    connection.execute(statement)
+        return rows
+
     source.execute(f"attach {_literal(str(path))} as published (read_write)")
-    rows = {}
     try:
         for schema in [*schemas, "gtm_meta"]:
             source.execute(f"create schema published.{schema}")
-        for schema, name in tables:
-            source.execute(f"create table published.{schema}.{name} as from {warehouse}.{schema}.{name}")
-            rows[f"{schema}.{name}"] = source.execute(
-                f"select count(*) from published.{schema}.{name}"
-            ).fetchone()[0]
-            for statement in _comments(f"published.{schema}.{name}", comments.get(f"{schema}.{name}")):
-                source.execute(statement)
+        # Compressing is most of the work, and of one table that of one core.
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, COPIED_AT_A_TIME)) as threads:
+            rows = dict(sorted(zip(map(".".join, tables), threads.map(copied, tables), strict=True)))
         source.execute(
             "create table published.gtm_meta.published_partitions as"
             " select source_name, table_name, partition_key, batch_id"
@@ -210,6 +225,17 @@ def _copy(
     finally:
         source.execute("detach published")
     return rows
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
 
 
 def _comments(table: str, described: Table | None) -> list[str]:

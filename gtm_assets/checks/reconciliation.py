@@ -399,29 +399,45 @@ def newest_in_lake(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str
     if not files:
         return None
     listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    id_, cursor = table.id_column, table.cursor
+    # Most records have one version of their latest time: ties are decided for the others alone.
     return f"""
-select versions.*
-from (
+with files as (
+    select *, coalesce({table.deletes.value}, false) as is_gone
+    from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)
+),
+latest as (
+    select {id_}, max({cursor}) as {cursor} from files group by all
+),
+candidates as (
+    select files.* from files inner join latest using ({id_}, {cursor})
+),
+several as (
+    select {id_} from candidates group by all having count(*) > 1
+),
+sightings as (
     select
-        sightings.*,
+        candidates.*,
+        min(batches.partition_key) over (partition by candidates._version_hash) as first_partition
+    from candidates
+    inner join gtm_meta.lake_batches as batches
+        on
+            candidates._batch_id = batches.batch_id
+            and batches.source_name = '{table.source}'
+            and batches.table_name = '{table.name}'
+    where candidates.{id_} in (select {id_} from several)
+),
+ranked as (
+    select
+        *,
         row_number() over (
-            partition by id
-            order by {table.cursor} desc, first_partition desc, is_gone desc, _version_hash desc
+            partition by {id_} order by first_partition desc, is_gone desc, _version_hash desc
         ) as recency
-    from (
-        select
-            files.*,
-            coalesce(files.{table.deletes.value}, false) as is_gone,
-            min(batches.partition_key) over (partition by files._version_hash) as first_partition
-        from read_parquet([{listed}], union_by_name = true, hive_partitioning = false) as files
-        inner join gtm_meta.lake_batches as batches
-            on
-                files._batch_id = batches.batch_id
-                and batches.source_name = '{table.source}'
-                and batches.table_name = '{table.name}'
-    ) as sightings
-) as versions
-where recency = 1
+    from sightings
+)
+select * from candidates where {id_} not in (select {id_} from several)
+union all by name
+select * exclude (first_partition, recency) from ranked where recency = 1
 """
 
 

@@ -4,19 +4,27 @@
     has, because old rows would lack what a full refresh gives them. In landing mode, where nothing tells which
     rows are new, and as long as the model was built from a landing, be it by way of another model. And where the
     model, or one that it is built from, has consumed batches of a source that is off: its rows are to go.
+
+    Asked several times while a model is compiled, and while it is built: the first answer holds.
 -#}
 {% macro should_full_refresh() %}
     {%- if config.get('full_refresh') is not none -%}
         {%- do return(config.get('full_refresh')) -%}
     {%- endif -%}
-    {%- do return(
-        flags.FULL_REFRESH
-        or var('as_of', none) is not none
-        or is_landed()
-        or was_built_from_landing()
-        or was_built_from_source_off()
-        or columns_have_changed()
-    ) -%}
+    {%- if not execute -%}
+        {%- do return(flags.FULL_REFRESH) -%}
+    {%- endif -%}
+    {%- if 'is_built_afresh' not in model -%}
+        {%- do model.update(is_built_afresh=(
+            flags.FULL_REFRESH
+            or var('as_of', none) is not none
+            or is_landed()
+            or was_built_from_landing()
+            or was_built_from_source_off()
+            or columns_have_changed()
+        )) -%}
+    {%- endif -%}
+    {%- do return(model.is_built_afresh) -%}
 {% endmacro %}
 
 
