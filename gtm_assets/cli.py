@@ -106,12 +106,15 @@ def run(first: str | None, last: str | None, full_refresh: bool, full_extraction
         console.print(f"as of   {built.instant:%Y-%m-%d %H:%M} UTC, in {time.monotonic() - started:,.0f} seconds")
         console.print(f"file    {built.path}")
         return
-    from gtm_assets.refresh import refresh
-
     if full_extraction and (first or last):
         raise click.UsageError(
             "--full-extraction is of the last partition that is over: leave --from and --to out."
         )
+    from gtm_assets import dbt_process
+
+    dbt_process.warm_up()
+    from gtm_assets.refresh import refresh
+
     outcome = refresh(settings, console, first, last, full_refresh, full_extraction)
     if outcome.errors and disk_is_full(settings.home):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))

@@ -1,8 +1,4 @@
-"""dbt itself: its project's manifest, and commands run in this process.
-
-There is no child process that could outlive a killed run and go on writing, nothing is imported twice, and the
-project is parsed only when one of its files has changed.
-"""
+"""dbt itself: its project's manifest, parsed only when a file has changed, and commands run in this process."""
 
 from __future__ import annotations
 
@@ -100,10 +96,13 @@ def build_arguments(
     return arguments
 
 
-def run_dbt(arguments: Sequence[str], settings: Settings, warehouse: Path) -> Iterator[Mapping[str, Any]]:
+def run_dbt(
+    arguments: Sequence[str], settings: Settings, warehouse: Path, manifest: Any = None
+) -> Iterator[Mapping[str, Any]]:
     """Run a dbt command on a warehouse file; yield what dbt says of each node as it ends.
 
-    Messages are dbt's structured log events as dictionaries. The caller holds the warehouse's lock.
+    Messages are dbt's structured log events as dictionaries. The caller holds the warehouse's lock. ``manifest``
+    is that of :func:`parsed_manifest` where the caller has it.
 
     Raises:
         TransformError: a node failed. What does not depend on it was built.
@@ -121,7 +120,7 @@ def run_dbt(arguments: Sequence[str], settings: Settings, warehouse: Path) -> It
         "DBT_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
     }
     worker = threading.Thread(
-        target=_invoke, args=([*arguments, *flags], messages, outcome), name="dbt", daemon=True
+        target=_invoke, args=([*arguments, *flags], manifest, messages, outcome), name="dbt", daemon=True
     )
     worker.start()
     try:
@@ -132,7 +131,7 @@ def run_dbt(arguments: Sequence[str], settings: Settings, warehouse: Path) -> It
     raise_on_failure(outcome[0])
 
 
-def _invoke(arguments: list[str], messages: queue.Queue, outcome: list[Any]) -> None:
+def _invoke(arguments: list[str], manifest: Any, messages: queue.Queue, outcome: list[Any]) -> None:
     """Run dbt to its end, passing on what it says of nodes; then None."""
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
@@ -142,7 +141,7 @@ def _invoke(arguments: list[str], messages: queue.Queue, outcome: list[Any]) -> 
             messages.put(MessageToDict(event, preserving_proto_field_name=True))
 
     try:
-        outcome.append(dbtRunner(manifest=_parsed_manifest(), callbacks=[pass_on]).invoke(arguments))
+        outcome.append(dbtRunner(manifest=manifest or parsed_manifest(), callbacks=[pass_on]).invoke(arguments))
     except BaseException as error:
         outcome.append(error)
     finally:
@@ -163,8 +162,12 @@ def _let_go() -> None:
     reset_adapters()
 
 
-def _parsed_manifest() -> Any:
-    """The manifest as dbt's own object, from the cache that its parser left: saves parsing in every run."""
+def parsed_manifest() -> Any:
+    """The manifest as dbt's own object, from the cache that its parser left: saves parsing in every run.
+
+    Raises:
+        TransformError: dbt can't parse the project.
+    """
     from dbt.contracts.graph.manifest import Manifest
 
     manifest_path()

@@ -2,8 +2,8 @@
 
 Dagster opens and closes a connection for each event. In SQLite's write-ahead mode the last one to close copies the
 log back and removes it, with several flushes to disk: most of the time of a run that lands many partitions went
-there. What Dagster hands over as a batch (a run's plan, a step's partitions) it stores event by event; here it is one
-transaction.
+there. What Dagster hands over as a batch (a run's plan, a step's partitions) it stores event by event; here it is
+one transaction.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
                 self._batch = None
 
     def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
-        # An asset's row tells of its newest event of each type: of a batch, the others would be overwritten at once.
+        # An asset's row tells of its newest event of each type: a batch's others would be overwritten at once.
         if self._batch is None:
             super()._store_asset_event(conn, event, event_id)
         elif event.dagster_event and event.dagster_event.asset_key:

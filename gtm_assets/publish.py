@@ -173,9 +173,7 @@ def _copy(
     def copied(table: tuple[str, str]) -> int:
         name = ".".join(table)
         with source.cursor() as connection:
-            ((rows,),) = connection.execute(
-                f"create table published.{name} as from {warehouse}.{name}"
-            ).fetchall()
+            ((rows,),) = connection.execute(f"create table published.{name} as from {warehouse}.{name}").fetchall()
             with _transaction(connection):
                 for statement in _comments(f"published.{name}", comments.get(name)):
                     connection.execute(statement)

@@ -1,8 +1,6 @@
 """The dbt project in Dagster: how its nodes become assets, and how a step builds them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,10 +11,11 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks.dbt_tests import meaning
-from gtm_assets.checks.finding import Finding, rows_of
-from gtm_assets.dbt_runner import build_arguments, run_dbt
+from gtm_assets.checks.finding import Finding
+from gtm_assets.dbt_process import LandingListed, NodeEnded, build_beside
+from gtm_assets.dbt_runner import build_arguments
 from gtm_assets.lake import Lake
-from gtm_assets.landing import LandedTable, check_landing, landed_tables
+from gtm_assets.landing import LandedTable, check_landing
 from gtm_assets.settings import Settings
 from gtm_assets.warehouse import Warehouse
 
@@ -70,7 +69,7 @@ def layer_of(dbt_resource_props: Mapping[str, Any]) -> str:
 
 
 class DbtBuild:
-    """Builds dbt nodes in this process, under the warehouse's lock, and tells Dagster of each as it ends."""
+    """Builds dbt nodes under the warehouse's lock, and tells Dagster of each as it ends."""
 
     def __init__(self, settings: Settings, warehouse: Warehouse, lake: Lake) -> None:
         """Nothing is opened before :meth:`run`."""
@@ -131,16 +130,14 @@ class DbtBuild:
         translator: Translator,
         arguments: list[str],
     ) -> Iterator[Any]:
-        reader = _Reader(self._warehouse.path, self._settings.dbt_target_dir / "target" / "compiled")
-        with closing(reader):
-            for message in run_dbt(arguments, self._settings, self._warehouse.path):
-                if not reader.is_open:
-                    # Before the first node dbt has listed the landing.
-                    for table in landed_tables(reader.connection):
-                        context.log_event(observation(table))
-                event = DbtCoreCliEventMessage(raw_event=message, event_history_metadata={})
-                for result in event.to_default_asset_events(manifest, translator, context=context):
-                    yield reader.added_to(result, manifest, message)
+        for told in build_beside(arguments, self._settings, self._warehouse.path):
+            if isinstance(told, LandingListed):
+                for table in told.tables:
+                    context.log_event(observation(table))
+                continue
+            event = DbtCoreCliEventMessage(raw_event=told.message, event_history_metadata={})
+            for result in event.to_default_asset_events(manifest, translator, context=context):
+                yield _completed(result, told, manifest)
 
 
 def observation(table: LandedTable) -> dg.AssetObservation:
@@ -160,50 +157,22 @@ def observation(table: LandedTable) -> dg.AssetObservation:
     return dg.AssetObservation(dg.AssetKey([table.source, table.name]), metadata=metadata)
 
 
-class _Reader:
-    """Reads beside dbt, in its own process, what its events lack: row counts, and the rows that failed."""
-
-    def __init__(self, path: Path, compiled: Path) -> None:
-        self._path, self._compiled = path, compiled
-        self._connection: duckdb.DuckDBPyConnection | None = None
-
-    def added_to(self, result: Any, manifest: Mapping[str, Any], message: Mapping[str, Any]) -> Any:
-        node = manifest["nodes"][message["data"]["node_info"]["unique_id"]]
-        if isinstance(result, dg.Output):
-            # On a table a count costs nothing.
-            query = f"select count(*) from {node['schema']}.{node['alias']}"
-            count = self.connection.execute(query).fetchone()[0]
-            return result.with_metadata({**result.metadata, "dagster/row_count": dg.MetadataValue.int(count)})
-        if isinstance(result, dg.AssetCheckResult) and not result.passed:
-            count = result.metadata.get("dagster_dbt/failed_row_count")
-            if count is None:
-                return result._replace(description=f"dbt could not ask whether it holds: {meaning(node)}")
-            return result._replace(
-                metadata={**result.metadata, **self._failed_rows(node)},
-                description=f"Rows against it: {count.value:,}. {meaning(node)}",
-            )
-        return result
-
-    def _failed_rows(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The rows that a test found, and the SQL that finds them."""
-        path = Path(node["original_file_path"])
-        file = self._compiled / node["package_name"] / (path / node["path"] if path.suffix == ".yml" else path)
-        sql = file.read_text().strip()
-        return Finding(False, "", sql=sql, sample=rows_of(self.connection, sql)).metadata()
-
-    @property
-    def is_open(self) -> bool:
-        return self._connection is not None
-
-    @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
-        if self._connection is None:
-            self._connection = duckdb.connect(str(self._path))
-        return self._connection
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+def _completed(result: Any, told: NodeEnded, manifest: Mapping[str, Any]) -> Any:
+    """What dagster-dbt makes of a node's end, with rows: how many there are, or those that failed."""
+    if isinstance(result, dg.Output):
+        count = dg.MetadataValue.int(told.row_count)
+        return result.with_metadata({**result.metadata, "dagster/row_count": count})
+    if isinstance(result, dg.AssetCheckResult) and not result.passed:
+        node = manifest["nodes"][told.message["data"]["node_info"]["unique_id"]]
+        count = result.metadata.get("dagster_dbt/failed_row_count")
+        if count is None:
+            return result._replace(description=f"dbt could not ask whether it holds: {meaning(node)}")
+        found = Finding(False, "", sql=told.failing_sql, sample=told.failing_rows).metadata()
+        return result._replace(
+            metadata={**result.metadata, **found},
+            description=f"Rows against it: {count.value:,}. {meaning(node)}",
+        )
+    return result
 
 
 class TransformConfig(dg.Config):

@@ -14,6 +14,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
+from gtm_assets.dbt_process import builder_lock
 from gtm_assets.settings import Settings
 
 
@@ -58,6 +59,8 @@ class Warehouse:
             self._holder_path.write_text(
                 json.dumps({"pid": os.getpid(), "purpose": purpose, "since": datetime.now(UTC).isoformat()})
             )
+            with builder_lock(self.path):
+                pass  # The build of a process that was killed has ended, too.
             self._refuse_foreign_holder()
             yield
         finally:

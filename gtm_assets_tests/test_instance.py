@@ -82,17 +82,23 @@ def log_of(instance: dg.DagsterInstance, run_id: str) -> tuple:
     figures = sorted((r.partition_key, r.asset_materialization.metadata["number"].value) for r in found)
     newest = instance.get_asset_records([daily.key])[0].asset_entry.last_materialization
     check = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(daily.check_keys))
-    return sorted(events, key=str), figures, newest.dagster_event.partition, [record.status for record in check.values()]
+    return (
+        sorted(events, key=str),
+        figures,
+        newest.dagster_event.partition,
+        [record.status for record in check.values()],
+    )
 
 
 def test_events_stored_as_a_batch_are_those_stored_one_by_one(instance, tmp_path, monkeypatch):
     batches = []
     store = KeptOpenEventLogStorage.store_event_batch
-    monkeypatch.setattr(
-        KeptOpenEventLogStorage,
-        "store_event_batch",
-        lambda log, events: batches.append(len(events)) or store(log, events),
-    )
+
+    def store_batch(log, events):
+        batches.append(len(events))
+        store(log, events)
+
+    monkeypatch.setattr(KeptOpenEventLogStorage, "store_event_batch", store_batch)
     in_batches = log_of(instance, dg.materialize([daily], instance=instance, tags=WEEK).run_id)
     assert 7 in batches
 

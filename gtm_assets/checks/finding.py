@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-import duckdb
 
-SAMPLE_ROWS = 10
+from gtm_assets.checks.sample import SAMPLE_ROWS
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,6 @@ def sample_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
         records, schema=dg.TableSchema([dg.TableColumn(name, "string") for name in names])
     )
-
-
-def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
-    """The first rows of a query, as dictionaries."""
-    result = connection.execute(f"select * from ({sql}) limit {SAMPLE_ROWS}")
-    names = [column[0] for column in result.description]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,8 @@ from decimal import Decimal
 import dagster as dg
 import duckdb
 
-from gtm_assets.checks.finding import Finding, rows_of
+from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.sample import rows_of
 from gtm_assets.sources.raw_table import RawTable
 
 SUM = "decimal(38, 6)"

@@ -1,0 +1,16 @@
+"""The first rows of a query, as what a check shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+SAMPLE_ROWS = 10
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
+    """The first rows of a query, as dictionaries."""
+    result = connection.execute(f"select * from ({sql}) limit {SAMPLE_ROWS}")
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,208 @@
+"""``dbt build`` in a process beside Dagster's.
+
+dbt and Dagster both do much in Python around each node, and the threads of one process take turns at that. So a
+build has a child process of its own, which ends with its parent, however that ends. As long as it lives it holds a
+lock beside the warehouse, on which whoever opens the warehouse waits: a run that was killed leaves nobody writing.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+from filelock import FileLock
+
+from gtm_assets.checks.sample import rows_of
+from gtm_assets.dbt_runner import TransformError, parsed_manifest, run_dbt
+from gtm_assets.landing import LandedTable, landed_tables
+from gtm_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class NodeEnded:
+    """What dbt said of a node as it ended, and what that lacks."""
+
+    message: Mapping[str, Any]
+    """dbt's structured log event."""
+    row_count: int | None = None
+    """Of a model or seed that was built."""
+    failing_sql: str | None = None
+    """Of a test: what finds the rows against it."""
+    failing_rows: Sequence[Mapping[str, Any]] = ()
+    """The first of them."""
+
+
+@dataclass(frozen=True)
+class LandingListed:
+    """What dbt found in the landing, before it built the first node."""
+
+    tables: Sequence[LandedTable]
+
+
+Told = NodeEnded | LandingListed
+
+
+@dataclass(frozen=True)
+class _Order:
+    arguments: Sequence[str]
+    settings: Settings
+    warehouse: Path
+
+
+@dataclass(frozen=True)
+class _End:
+    error: str | None
+
+
+def builder_lock(warehouse: Path) -> FileLock:
+    """The lock that a process which builds a warehouse file holds as long as it lives."""
+    return FileLock(warehouse.with_suffix(".dbt.lock"))
+
+
+_waiting: list[subprocess.Popen[bytes]] = []
+
+
+def warm_up() -> None:
+    """Start the process of the next build already: what it imports takes two seconds."""
+    if not _waiting:
+        _waiting.append(_started())
+
+
+def _started() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from gtm_assets.dbt_process import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Ctrl-C is for the parent, which then lets go of the child.
+        start_new_session=True,
+    )
+
+
+def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) -> Iterator[Told]:
+    """Run ``dbt build`` on a warehouse file in a process of its own; yield what it tells, as it happens.
+
+    The caller holds the warehouse's lock.
+
+    Raises:
+        TransformError: a node failed, or the process ended before its time. What does not depend on a node that
+            failed was built.
+    """
+    child = _waiting.pop() if _waiting else _started()
+    if child.poll() is not None:
+        child = _started()
+    assert child.stdin and child.stdout
+    try:
+        try:
+            pickle.dump(_Order(arguments, settings, warehouse), child.stdin)
+            child.stdin.flush()
+            while not isinstance(told := pickle.load(child.stdout), _End):
+                yield told
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            raise TransformError(
+                f"dbt's process ended before its time (exit code {child.wait()}). If memory ran out, set "
+                f"GTM_DBT_THREADS=1. What was built stays; run again: gtm run"
+            ) from error
+    finally:
+        # The sign for it to end, whatever it does.
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        child.stdout.close()
+        child.wait()
+    if told.error is not None:
+        raise TransformError(told.error)
+
+
+def serve() -> None:
+    """The child: take one order from standard input, tell what happens on standard output, and end."""
+    import dbt.cli.main  # noqa: F401
+
+    try:
+        order = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        return  # There was nothing to build.
+    # What anything prints goes with the errors, not between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with builder_lock(order.warehouse):
+        end = _answer(order, answers)
+    pickle.dump(end, answers)
+    answers.flush()
+    # Nothing is open any more, and taking down the interpreter takes half a second.
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+def _answer(order: _Order, answers: IO[bytes]) -> _End:
+    try:
+        for told in _told(order):
+            pickle.dump(told, answers)
+            answers.flush()
+    except TransformError as error:
+        return _End(str(error))
+    except Exception as error:
+        return _End(f"dbt broke off: {type(error).__name__}: {error}")
+    return _End(None)
+
+
+def _told(order: _Order) -> Iterator[Told]:
+    manifest = parsed_manifest()
+    compiled = order.settings.dbt_target_dir / "target" / "compiled"
+    with closing(_Reader(order.warehouse, compiled, manifest)) as reader:
+        for message in run_dbt(order.arguments, order.settings, order.warehouse, manifest):
+            if not reader.is_open:
+                yield LandingListed(landed_tables(reader.connection))
+            yield reader.completed(message)
+
+
+class _Reader:
+    """Reads beside dbt, in its own process, what its events lack: row counts, and the rows that failed."""
+
+    def __init__(self, path: Path, compiled: Path, manifest: Any) -> None:
+        self._path, self._compiled, self._manifest = path, compiled, manifest
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def completed(self, message: Mapping[str, Any]) -> NodeEnded:
+        node = self._manifest.nodes[message["data"]["node_info"]["unique_id"]]
+        status = message["data"]["node_info"]["node_status"]
+        if node.resource_type != "test" and status == "success":
+            # On a table a count costs nothing.
+            query = f"select count(*) from {node.schema}.{node.alias}"
+            ((rows,),) = self.connection.execute(query).fetchall()
+            return NodeEnded(message, row_count=rows)
+        if node.resource_type == "test" and message["data"].get("num_failures"):
+            sql = self._compiled_sql(node)
+            return NodeEnded(message, failing_sql=sql, failing_rows=rows_of(self.connection, sql))
+        return NodeEnded(message)
+
+    def _compiled_sql(self, node: Any) -> str:
+        path = Path(node.original_file_path)
+        place = path / node.path if path.suffix == ".yml" else path
+        return (self._compiled / node.package_name / place).read_text().strip()
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = duckdb.connect(str(self._path))
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
