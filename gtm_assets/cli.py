@@ -110,9 +110,10 @@ def run(first: str | None, last: str | None, full_refresh: bool, full_extraction
         raise click.UsageError(
             "--full-extraction is of the last partition that is over: leave --from and --to out."
         )
-    from gtm_assets import dbt_process
+    if settings.executor == "in_process":
+        from gtm_assets import dbt_process
 
-    dbt_process.warm_up()
+        dbt_process.warm_up()
     from gtm_assets.refresh import refresh
 
     outcome = refresh(settings, console, first, last, full_refresh, full_extraction)

@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -78,10 +79,14 @@ def warm_up() -> None:
 
 
 def _started() -> subprocess.Popen[bytes]:
+    # It ends without taking down the interpreter, of which Python's resource tracker would warn.
+    warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     return subprocess.Popen(
-        [sys.executable, "-c", "from gtm_assets.dbt_process import serve; serve()"],
+        # -P: what lies in the current folder is not imported.
+        [sys.executable, "-P", "-c", "from gtm_assets.dbt_process import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONWARNINGS": warnings},
         # Ctrl-C is for the parent, which then lets go of the child.
         start_new_session=True,
     )
@@ -154,6 +159,7 @@ def _answer(order: _Order, answers: IO[bytes]) -> _End:
     except TransformError as error:
         return _End(str(error))
     except Exception as error:
+        traceback.print_exc()
         return _End(f"dbt broke off: {type(error).__name__}: {error}")
     return _End(None)
 

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import RLock
 
 from dagster import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
@@ -38,25 +38,19 @@ class _Batch:
 class KeptOpenEventLogStorage(SqliteEventLogStorage):
     """The event log that ``dagster.yaml`` names. Its files are those of Dagster's own."""
 
-    _batch: _Batch | None = None
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        """The log in the folder ``base_dir``."""
+        # Before Dagster's own, which connects.
+        self._lock = RLock()
+        self._batch: _Batch | None = None
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._found_tables: set[str] = set()
+        super().__init__(base_dir, inst_data)
 
     @classmethod
     def from_config_value(cls, inst_data, config_value) -> KeptOpenEventLogStorage:
         """Made by Dagster from ``dagster.yaml``."""
         return cls(inst_data=inst_data, **config_value)
-
-    # Not made in __init__: Dagster's own connects before it returns.
-    @cached_property
-    def _lock(self) -> RLock:
-        return RLock()
-
-    @cached_property
-    def _engines(self) -> OrderedDict[str, Engine]:
-        return OrderedDict()
-
-    @cached_property
-    def _found_tables(self) -> set[str]:
-        return set()
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
@@ -89,7 +83,7 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
         return self._engines[shard]
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store all of the events or, where one can't be stored, none."""
+        """Store the events in one transaction of each database: where one can't be stored, none is."""
         with self._lock, ExitStack() as transactions:
             self._batch = _Batch(transactions)
             try:

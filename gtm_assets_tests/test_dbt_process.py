@@ -151,4 +151,5 @@ def test_a_process_that_waits_is_the_next_to_build_and_one_that_died_is_replaced
         told = list(build_beside(SEED, settings, settings.warehouse_path))
 
         assert told and not dbt_process._waiting
-        assert waiting.returncode == (-9 if kill else 0)
+        # 1 where it saw the parent let go before it ended by itself.
+        assert waiting.returncode in ((-9,) if kill else (0, 1))

@@ -186,7 +186,8 @@ def _volume(table: RawTable, partitions: Sequence[str], recent: _Recent, limits:
 
 def _values(table: RawTable, landing: Landing, recent: _Recent) -> Finding:
     # A column that was not returned is drift.
-    types = {name: type_ for name, type_ in table.types.items() if name not in landing.missing_columns}
+    returned = set(recent.records.columns) - set(landing.missing_columns)
+    types = {name: type_ for name, type_ in table.types.items() if name in returned}
     shares = None
     if not recent.records.is_empty():
         shares = anomalies.unusual_shares(recent.records, types, landing.partition)

@@ -403,9 +403,16 @@ def newest_in_lake(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str
     id_, cursor = table.id_column, table.cursor
     # Most records have one version of their latest time: ties are decided for the others alone.
     return f"""
-with files as (
+with batches as (
+    select batch_id, partition_key
+    from gtm_meta.lake_batches
+    where source_name = '{table.source}' and table_name = '{table.name}'
+),
+files as (
     select *, coalesce({table.deletes.value}, false) as is_gone
     from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)
+    -- A merged file may hold a batch that has landed since the list was made.
+    where _batch_id in (select batch_id from batches)
 ),
 latest as (
     select {id_}, max({cursor}) as {cursor} from files group by all
@@ -421,11 +428,7 @@ sightings as (
         candidates.*,
         min(batches.partition_key) over (partition by candidates._version_hash) as first_partition
     from candidates
-    inner join gtm_meta.lake_batches as batches
-        on
-            candidates._batch_id = batches.batch_id
-            and batches.source_name = '{table.source}'
-            and batches.table_name = '{table.name}'
+    inner join batches on candidates._batch_id = batches.batch_id
     where candidates.{id_} in (select {id_} from several)
 ),
 ranked as (

@@ -1,6 +1,6 @@
 {#-
-    Select of the rows that a model's table does not hold as they are; of all where it is built afresh. A row that
-    came twice stays two: its key's test finds them.
+    Select of the rows that a model's table does not hold as they are; of all where it is built afresh. Only for
+    rows whose key is unique because their parents' keys are: a second row of a key would take the place of the first.
 
     Rows are compared by two hashes of 64 bits: on all columns, null-safe, it takes several times as long.
 -#}

@@ -8,6 +8,8 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {%- if built is not none and not built.is_view -%}
+        {#- With what follows: where the view can't be made, the table stays. -#}
+        {%- do adapter.ensure_transaction() -%}
         {%- do adapter.drop_relation(built) -%}
     {%- endif -%}
     {%- call statement('main') -%}
