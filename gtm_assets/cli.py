@@ -47,7 +47,7 @@ def explained(command: Callable) -> Callable:
             sys.exit(1)
         except Exception as error:
             # SQLite, DuckDB and Python each say it in words of their own, at whatever they were writing.
-            if not disk_is_full(load_settings().home):
+            if not disk_is_full(load_settings().home, str(error)):
                 raise
             problems.print(f"[red]error:[/] {_escaped(FULL_DISK.format(home=load_settings().home, error=error))}")
             sys.exit(1)
@@ -61,8 +61,11 @@ FULL_DISK = (
 )
 
 
-def disk_is_full(folder: Path) -> bool:
-    """Whether there is no room for even a small file beside the state folder."""
+def disk_is_full(folder: Path, *errors: str) -> bool:
+    """Whether there is no room for even a small file beside the state folder, or was none for the event log."""
+    # SQLite gives back the room of what it could not write. Its files are in the state folder alone.
+    if any("database or disk is full" in error for error in errors):
+        return True
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free < 1 << 20
 
@@ -117,7 +120,7 @@ def run(first: str | None, last: str | None, full_refresh: bool, full_extraction
     from gtm_assets.refresh import refresh
 
     outcome = refresh(settings, console, first, last, full_refresh, full_extraction)
-    if outcome.errors and disk_is_full(settings.home):
+    if outcome.errors and disk_is_full(settings.home, *outcome.errors):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)
     from gtm_assets.automation.alerts import tell_after_run
