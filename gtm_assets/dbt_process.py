@@ -7,6 +7,7 @@ lock beside the warehouse, on which whoever opens the warehouse waits: a run tha
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -128,8 +129,8 @@ def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) 
 
 def serve() -> None:
     """The child: take one order from standard input, tell what happens on standard output, and end."""
-    import dbt.cli.main  # noqa: F401
-
+    # What takes long is done before there is an order.
+    importlib.import_module("dbt.cli.main")
     try:
         order = pickle.load(sys.stdin.buffer)
     except EOFError:

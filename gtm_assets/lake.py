@@ -379,10 +379,9 @@ class Lake:
             LakeError: a file can't be read.
         """
         batches = list(batches)
-        wanted = ", ".join(_literal(name) for name in columns)
         # A file may be of an older catalogue: without a column, or with one of another type.
-        query = f"""
-            select columns(lambda name: name in ({wanted})), _partition
+        query = """
+            select columns(lambda name: list_contains($columns, name)), _partition
             from read_parquet($paths, union_by_name = true, hive_partitioning = false)
             inner join batches using (_batch_id)
             """
@@ -394,7 +393,8 @@ class Lake:
             db.register("batches", pa.table(ids))
             files = _by_file(batches)
             with self._reading(files):
-                return db.sql(query, params={"paths": [str(path) for path in files]}).pl()
+                given = {"columns": list(columns), "paths": [str(path) for path in files]}
+                return db.sql(query, params=given).pl()
 
     @contextmanager
     def _reading(self, files: Mapping[Path, Sequence[Batch]]) -> Iterator[None]:
@@ -1235,10 +1235,6 @@ def _without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _md5(texts: pl.Series) -> pl.Series:

@@ -169,6 +169,19 @@ def test_a_batch_that_landed_after_the_build_does_not_count(built, warehouse):
     assert with_source(warehouse) == found
 
 
+def test_a_batch_of_a_merged_file_that_landed_after_the_build_does_not_count(built, warehouse, tmp_path):
+    found = with_source(warehouse)
+    late = [opportunity(4, at(6), amount=2), opportunity(9, at(6), amount=1)]
+    built.land("opportunity", partition(6), *late)
+    merged = str(tmp_path / "merged.parquet")
+    files = f"'{built.path}/lake/salesforce/opportunity/*/*.parquet'"
+    warehouse.execute(f"copy (from read_parquet({files}, hive_partitioning = false)) to '{merged}'")
+    warehouse.execute("update gtm_meta.lake_batches set file_path = ? where table_name = 'opportunity'", [merged])
+
+    assert with_source(warehouse).figures == found.figures
+    assert found.figures["records"] == 3
+
+
 def test_a_report_ties_to_core(warehouse):
     assert reconciliation.reconcile_with_core(warehouse, OWNERS, 0.0).passed
 
