@@ -74,3 +74,28 @@ def test_an_amount_without_a_rate_is_told_with_its_currency(two_currencies):
     two_currencies.build("+fct_opportunity", variables=TO_USD)
 
     assert refused(two_currencies, **TO_USD) == [("EUR", 1)]
+
+
+def test_a_forecast_without_a_rate_is_told_though_it_is_gone_by_now(two_currencies):
+    """The report shows what was forecast then; without a rate it would show 0."""
+    home = two_currencies
+    item = {"id": "0F0000000000000001", "period_id": "026000000000000001", "forecast_amount": 100}
+    period = {"id": item["period_id"], "type": "Month"}
+    period |= {"start_date": date(2026, 1, 1), "end_date": date(2026, 1, 31)}
+    home.land("period", partition(2), period | {"system_modstamp": at(2)})
+    home.land("forecasting_item", partition(2), item | {"currency_iso_code": "GBP", "system_modstamp": at(2)})
+    home.land(
+        "forecasting_item",
+        partition(3),
+        item | {"currency_iso_code": "GBP", "system_modstamp": at(3), "_fivetran_deleted": True},
+    )
+    give_rates(home, ("EUR", "2026-01-01", "1.1"))
+    home.build("+rep_forecast_accuracy", variables=TO_USD)
+
+    def passes() -> bool:
+        return home.dbt("test", "--select", "forecasts_have_a_rate", variables=TO_USD).success
+
+    assert not passes()
+    give_rates(home, ("EUR", "2026-01-01", "1.1"), ("GBP", "2026-01-01", "1.3"))
+    home.build("int_currency_rates", variables=TO_USD)
+    assert passes()

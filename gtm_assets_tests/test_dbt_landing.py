@@ -146,6 +146,19 @@ def test_without_history_mode_a_history_has_one_version_per_record(built_home, o
 
 
 @pytest.mark.slow
+def test_without_history_mode_the_days_of_deals_are_today_alone(of_current):
+    ((first, last, deals),) = of_current.rows(
+        "select min(date_day), max(date_day), count(*) from gtm_core.fct_opportunity_history"
+    )
+    ((open_deals,),) = of_current.rows(
+        "select count(*) from gtm_core.fct_opportunity where not is_closed and source_system = 'salesforce'"
+    )
+
+    assert first == last
+    assert deals >= open_deals > 100
+
+
+@pytest.mark.slow
 def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_lake, tmp_path):
     path = land_history(tmp_path / "landing.duckdb", lake_of(built_home))
     home = beside_pipedrive(built_home, tmp_path / "gtm", path)

@@ -1,5 +1,6 @@
 -- Months add up to what the other reports say: owners, leads and days. The last month's end is the pipeline of
--- now, and where a quota's period ends all owners together have booked what the company has.
+-- now, and where a quota's period ends all owners together have booked what the company has. Quotas that are
+-- quantities count for nothing there.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_executive_summary'}}}) }}
 
 {%- set of_months = [
@@ -80,13 +81,37 @@ days as (
     inner join summed on activity.date_day <= summed.last_day
 ),
 
+-- The quota of each owner that counts at a month's end.
+quotas_in_force as (
+    select
+        months.last_day,
+        quotas.owner_user_key,
+        quotas.period_key,
+        periods.end_date,
+        row_number() over (
+            partition by months.last_day, quotas.owner_user_key
+            order by {{ quota_period_order('periods') }}
+        ) as rank_on_day
+    from months
+    inner join {{ ref('dim_forecasting_period') }} as periods
+        on months.last_day between periods.start_date and periods.end_date
+    inner join {{ ref('int_period_quotas') }} as quotas on periods.period_key = quotas.period_key
+    where quotas.quota_amount is not null
+),
+
+-- Where one of them goes on, the report of its period says more than was booked by then.
 bookings as (
     select
-        period_end_date,
-        sum(bookings_amount) as bookings_amount
-    from {{ ref('rep_quota_attainment') }}
-    where period_type = 'Quarter' and is_period_over
-    group by period_end_date
+        quotas_in_force.last_day,
+        sum(attainment.bookings_amount) as bookings_amount
+    from quotas_in_force
+    inner join {{ ref('rep_quota_attainment') }} as attainment
+        on
+            quotas_in_force.owner_user_key = attainment.owner_user_key
+            and quotas_in_force.period_key = attainment.period_key
+    where quotas_in_force.rank_on_day = 1
+    group by quotas_in_force.last_day
+    having max(quotas_in_force.end_date) = quotas_in_force.last_day
 ),
 
 compared as (
@@ -146,7 +171,7 @@ compared as (
         months.quota_booked_amount as of_months,
         bookings.bookings_amount as of_report
     from bookings
-    inner join months on bookings.period_end_date = months.last_day
+    inner join months on bookings.last_day = months.last_day
 )
 
 select

@@ -1,5 +1,5 @@
 -- What the report shows of all owners and stages at a week's end is the pipeline of that day, to the cent; what it
--- shows as won and lost are the deals that closed in the week.
+-- shows as won and lost are the deals that closed in the week, each once, as it closed last.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_pipeline_health'}}}) }}
 
 with
@@ -12,7 +12,8 @@ reported as (
         sum(weighted_amount) as weighted_amount,
         sum(won_count) as won_count,
         sum(lost_count) as lost_count,
-        sum(won_amount) as won_amount
+        sum(won_amount) as won_amount,
+        sum(lost_amount) as lost_amount
     from {{ ref('rep_pipeline_health') }}
     group by week_end_date
 ),
@@ -36,16 +37,30 @@ snapshots as (
     group by calendar.week_end_date
 ),
 
-closed as (
+last_closings as (
     select
         calendar.week_end_date,
-        count(case when deals_by_day.is_won then 1 end) as won_count,
-        count(case when not deals_by_day.is_won then 1 end) as lost_count,
-        sum(case when deals_by_day.is_won then deals_by_day.amount_converted end) as won_amount
+        deals_by_day.opportunity_id,
+        max(deals_by_day.date_key) as date_key
     from {{ ref('int_opportunity_days') }} as deals_by_day
     inner join calendar on deals_by_day.date_key = calendar.date_key
     where deals_by_day.is_closed
-    group by calendar.week_end_date
+    group by calendar.week_end_date, deals_by_day.opportunity_id
+),
+
+closed as (
+    select
+        last_closings.week_end_date,
+        count(case when deals_by_day.is_won then 1 end) as won_count,
+        count(case when not deals_by_day.is_won then 1 end) as lost_count,
+        sum(case when deals_by_day.is_won then deals_by_day.amount_converted end) as won_amount,
+        sum(case when not deals_by_day.is_won then deals_by_day.amount_converted end) as lost_amount
+    from last_closings
+    inner join {{ ref('int_opportunity_days') }} as deals_by_day
+        on
+            last_closings.opportunity_id = deals_by_day.opportunity_id
+            and last_closings.date_key = deals_by_day.date_key
+    group by last_closings.week_end_date
 ),
 
 weeks as (
@@ -71,3 +86,4 @@ where
     or coalesce(reported.won_count, 0) <> coalesce(closed.won_count, 0)
     or coalesce(reported.lost_count, 0) <> coalesce(closed.lost_count, 0)
     or coalesce(reported.won_amount, 0) <> coalesce(closed.won_amount, 0)
+    or coalesce(reported.lost_amount, 0) <> coalesce(closed.lost_amount, 0)

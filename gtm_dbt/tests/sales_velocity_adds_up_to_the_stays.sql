@@ -49,4 +49,4 @@ where
     conversion_rate not between 0 and 1
     or win_rate_by_count not between 0 and 1
     or (deals_won_count > 0 and deals_lost_count = 0 and win_rate_by_count <> 1)
-    or velocity_per_day < 0
+    or (velocity_per_day < 0 and won_amount >= 0)

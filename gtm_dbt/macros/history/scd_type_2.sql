@@ -6,7 +6,8 @@
     id: the record's id. tracked: columns whose change begins a new version. carried: columns that come along
     with the value that they had last within the version.
 
-    Gives _scd_id, the id, tracked and carried columns, is_deleted, valid_from, valid_to (half-open) and is_current.
+    Gives _scd_id, the id, tracked and carried columns, is_deleted, valid_from, valid_to (half-open), is_current, and
+    seen_at: when the source first showed the version, which of a record's first one may be after valid_from.
 -#}
 {% macro scd_type_2(versions, id, tracked, carried) %}
     with
@@ -88,7 +89,8 @@
         is_deleted,
         valid_from,
         valid_to,
-        valid_to is null as is_current
+        valid_to is null as is_current,
+        _begins_at as seen_at
     from versions_ended
 {%- endmacro %}
 

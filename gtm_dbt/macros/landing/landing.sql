@@ -136,6 +136,12 @@
 {% endmacro %}
 
 
+{#- Whether a raw table's earlier versions are known: in the lake, or in a landing in history mode. -#}
+{% macro keeps_history(source_name, table_name) %}
+    {%- do return(not execute or not is_landed(source_name) or landed_table(source_name, table_name).has_history) -%}
+{% endmacro %}
+
+
 {#-
     Select of the versions that the landing holds of a raw table, in the catalogue's types: one per record, in
     history mode all. What the landing lacks is null; of a missing table there is no row.

@@ -4,9 +4,15 @@
 {%- endmacro %}
 
 
-{#- won / (won + lost), by count or by amount: 1 with wins and no losses, null where nothing was decided. -#}
+{#-
+    won / (won + lost), by count or by amount: 1 with wins and no losses, null where nothing was decided, or where
+    credits make one of them negative: that is no share of anything.
+-#}
 {% macro win_rate(won, lost) -%}
-    {{ safe_divide('coalesce(' ~ won ~ ', 0)', '(coalesce(' ~ won ~ ', 0) + coalesce(' ~ lost ~ ', 0))') }}
+    case
+        when coalesce({{ won }}, 0) >= 0 and coalesce({{ lost }}, 0) >= 0
+            then {{ safe_divide('coalesce(' ~ won ~ ', 0)', '(coalesce(' ~ won ~ ', 0) + coalesce(' ~ lost ~ ', 0))') }}
+    end
 {%- endmacro %}
 
 

@@ -39,7 +39,7 @@ stage_entries as (
         salesforce_steps.funnel_step
 ),
 
--- Calls and meetings that took place, in the order in which they ended.
+-- Calls and meetings that took place, in the order of their days, then of their ends.
 sales_calls as (
     select
         activities.source_system,

@@ -4,6 +4,10 @@ stages as (
     select * from {{ ref('stg_salesforce__opportunity_stage') }}
 ),
 
+versions as (
+    select * from {{ ref('int_opportunity_versions') }}
+),
+
 named as (
     select
         coalesce(stage_api_name, stage_name) as stage_name,
@@ -18,6 +22,20 @@ named as (
     from stages
 ),
 
+-- Stages that deals have been in and that are not set up, any more or here: the deals say what they are.
+used as (
+    select
+        stage_name,
+        coalesce(is_won, false) as is_won,
+        {{ is_closed_deal('is_closed', 'is_won') }} as is_closed,
+        row_number() over (
+            partition by stage_name
+            order by system_modstamp desc, _partition desc, _version_hash desc, opportunity_id desc
+        ) as recency
+    from versions
+    where stage_name is not null
+),
+
 final as (
     select
         stage_name,
@@ -26,6 +44,15 @@ final as (
         is_closed
     from named
     where rank_in_name = 1 and stage_name is not null
+    union all
+    select
+        used.stage_name,
+        null as sort_order,
+        used.is_won,
+        used.is_closed
+    from used
+    left join named on used.stage_name = named.stage_name
+    where used.recency = 1 and named.stage_name is null
 )
 
 select * from final

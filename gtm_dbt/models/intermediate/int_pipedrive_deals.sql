@@ -40,6 +40,7 @@ ranked as (
         changed_field_key,
         nullif(trim(new_value), '') as new_value,
         new_stage_id,
+        new_user_id,
         changed_at,
         row_number() over (
             partition by deal_id, changed_field_key
@@ -52,7 +53,7 @@ ranked as (
 newest as (
     select
         deal_id,
-        max(case when changed_field_key = 'user_id' then new_value end) as user_id,
+        max(new_user_id) as user_id,
         max(case when changed_field_key = 'stage_id' then new_stage_id end) as stage_id,
         max(case when changed_field_key = 'stage_id' then changed_at end) as stage_changed_at,
         max(case when changed_field_key = 'lost_reason' then new_value end) as lost_reason,

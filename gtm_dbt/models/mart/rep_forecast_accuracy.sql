@@ -169,8 +169,8 @@ final as (
         {{ money('compared.actual_amount') }} as actual_amount,
         cast(compared.error_amount as decimal(18, 2)) as error_amount,
         cast(abs(compared.error_amount) as decimal(18, 2)) as absolute_error_amount,
-        {{ safe_divide('compared.error_amount', 'compared.actual_amount') }} as bias,
-        {{ safe_divide('abs(compared.error_amount)', 'compared.actual_amount') }} as absolute_error_rate,
+        {{ safe_divide('compared.error_amount', 'abs(compared.actual_amount)') }} as bias,
+        {{ safe_divide('abs(compared.error_amount)', 'abs(compared.actual_amount)') }} as absolute_error_rate,
         -- provenance
         owners.source_system
     from compared

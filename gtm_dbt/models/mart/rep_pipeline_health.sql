@@ -1,4 +1,4 @@
-{%- set idle_after_days = var('idle_after_days', 30) | int -%}
+{%- set idle_after_days = var('idle_after_days') | int -%}
 
 with
 
@@ -65,61 +65,80 @@ moved as (
             or (previous_day is null and date_day = created_date)
         ) as is_added,
         is_open_pipeline and was_open_pipeline and sort_order > previous_sort_order as is_advanced,
-        is_open_pipeline and was_open_pipeline and close_date > previous_close_date as is_slipped,
-        is_closed and not is_won as is_lost
+        is_open_pipeline and was_open_pipeline and close_date > previous_close_date as is_slipped
     from compared
+),
+
+-- What a deal did more than once in a week counts once, as it did it last.
+counted as (
+    select
+        *,
+        is_added
+        and row_number() over (
+            partition by opportunity_id, week_end_date, is_added order by date_day desc
+        ) = 1 as counts_as_added,
+        is_closed
+        and row_number() over (
+            partition by opportunity_id, week_end_date, is_closed order by date_day desc
+        ) = 1 as counts_as_closed
+    from moved
+    where is_open_at_end or is_added or is_advanced or is_slipped or is_closed
 ),
 
 by_stage as (
     select
-        moved.week_end_date,
-        moved.owner_user_key,
-        moved.report_stage,
-        moved.source_system,
-        count(case when moved.is_open_at_end then 1 end) as open_count,
-        sum(case when moved.is_open_at_end then moved.amount_converted end) as open_amount,
-        sum(case when moved.is_open_at_end then moved.weighted_amount_converted end) as weighted_amount,
+        counted.week_end_date,
+        counted.owner_user_key,
+        counted.report_stage,
+        counted.source_system,
+        count(case when counted.is_open_at_end then 1 end) as open_count,
+        sum(case when counted.is_open_at_end then counted.amount_converted end) as open_amount,
+        sum(case when counted.is_open_at_end then counted.weighted_amount_converted end) as weighted_amount,
         sum(
             case
-                when moved.is_open_at_end and moved.close_date <= quota_progress.end_date
-                    then moved.amount_converted
+                when counted.is_open_at_end and counted.close_date <= quota_progress.end_date
+                    then counted.amount_converted
             end
         ) as due_in_period_amount,
-        count(distinct case when moved.is_added then moved.opportunity_id end) as added_count,
-        sum(case when moved.is_added then moved.amount_converted end) as added_amount,
-        count(distinct case when moved.is_advanced then moved.opportunity_id end) as advanced_count,
-        count(distinct case when moved.is_slipped then moved.opportunity_id end) as slipped_count,
-        count(distinct case when moved.is_lost then moved.opportunity_id end) as lost_count,
-        sum(case when moved.is_lost then moved.amount_converted end) as lost_amount,
-        count(distinct case when moved.is_won then moved.opportunity_id end) as won_count,
-        sum(case when moved.is_won then moved.amount_converted end) as won_amount,
-        count(case when moved.is_open_at_end and moved.close_date < moved.date_day then 1 end) as overdue_count,
+        count(case when counted.counts_as_added then 1 end) as added_count,
+        sum(case when counted.counts_as_added then counted.amount_converted end) as added_amount,
+        count(distinct case when counted.is_advanced then counted.opportunity_id end) as advanced_count,
+        count(distinct case when counted.is_slipped then counted.opportunity_id end) as slipped_count,
+        count(case when counted.counts_as_closed and not counted.is_won then 1 end) as lost_count,
+        sum(
+            case when counted.counts_as_closed and not counted.is_won then counted.amount_converted end
+        ) as lost_amount,
+        count(case when counted.counts_as_closed and counted.is_won then 1 end) as won_count,
+        sum(case when counted.counts_as_closed and counted.is_won then counted.amount_converted end) as won_amount,
+        count(
+            case when counted.is_open_at_end and counted.close_date < counted.date_day then 1 end
+        ) as overdue_count,
         count(
             case
                 when
-                    moved.is_open_at_end
-                    and coalesce(moved.last_activity_date, moved.created_date)
-                    < moved.date_day - {{ idle_after_days }}
+                    counted.is_open_at_end
+                    and coalesce(counted.last_activity_date, counted.created_date)
+                    < counted.date_day - {{ idle_after_days }}
                     then 1
             end
         ) as idle_count,
         max(quota_progress.remaining_quota_amount) as remaining_quota_amount
-    from moved
+    from counted
     left join quota_progress
         on
-            moved.last_day = quota_progress.report_date
-            and moved.owner_user_key = quota_progress.owner_user_key
+            counted.last_day = quota_progress.report_date
+            and counted.owner_user_key = quota_progress.owner_user_key
     where
-        moved.is_open_at_end
-        or moved.is_added
-        or moved.is_advanced
-        or moved.is_slipped
-        or moved.is_closed
+        counted.is_open_at_end
+        or counted.counts_as_added
+        or counted.is_advanced
+        or counted.is_slipped
+        or counted.counts_as_closed
     group by
-        moved.week_end_date,
-        moved.owner_user_key,
-        moved.report_stage,
-        moved.source_system
+        counted.week_end_date,
+        counted.owner_user_key,
+        counted.report_stage,
+        counted.source_system
 ),
 
 final as (

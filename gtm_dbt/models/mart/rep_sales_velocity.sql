@@ -44,6 +44,7 @@ cohorts as (
         count(case when deals.opportunity_status = 'Won' then 1 end) as deals_won_count,
         count(case when deals.opportunity_status = 'Lost' then 1 end) as deals_lost_count,
         sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_amount,
+        {{ average_won_amount('deals') }} as average_won_amount,
         cast(avg(case when deals.is_closed then deals.days_to_close end) as double) as average_days_to_close
     from entered_deals
     inner join deals on entered_deals.opportunity_id = deals.opportunity_id
@@ -73,8 +74,7 @@ rated as (
     select
         cohorts.*,
         {{ safe_divide('cohorts.left_forward_count', 'cohorts.entered_count') }} as conversion_rate,
-        {{ win_rate('cohorts.deals_won_count', 'cohorts.deals_lost_count') }} as win_rate_by_count,
-        {{ safe_divide('cohorts.won_amount', 'cohorts.deals_won_count') }} as average_won_amount
+        {{ win_rate('cohorts.deals_won_count', 'cohorts.deals_lost_count') }} as win_rate_by_count
     from cohorts
 ),
 
@@ -101,16 +101,21 @@ final as (
         rated.deals_lost_count,
         rated.win_rate_by_count,
         {{ money('rated.won_amount') }} as won_amount,
-        cast(rated.average_won_amount as decimal(18, 2)) as average_won_amount,
+        rated.average_won_amount,
         rated.average_days_to_close,
         -- Where deals were decided and none was won, the win rate of 0 says it: nothing comes out.
-        cast(
-            rated.entered_count
-            * rated.win_rate_by_count
-            * case when rated.deals_won_count = 0 then 0 else rated.average_won_amount end
-            / nullif(rated.average_days_to_close, 0)
-            as decimal(18, 2)
-        ) as velocity_per_day,
+        -- Deals that close on average before they are created have no speed.
+        case
+            when rated.average_days_to_close > 0
+                then
+                    cast(
+                        rated.entered_count
+                        * rated.win_rate_by_count
+                        * case when rated.deals_won_count = 0 then 0 else rated.average_won_amount end
+                        / rated.average_days_to_close
+                        as decimal(18, 2)
+                    )
+        end as velocity_per_day,
         -- provenance
         rated.source_system
     from rated

@@ -58,11 +58,12 @@ attributed as (
     from classified
 ),
 
--- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is.
+-- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is. One
+-- that was closed before its account was created, as imported ones are, belongs to the account as it was first.
 with_account_version as (
     select
         attributed.*,
-        account_versions.account_key
+        coalesce(account_versions.account_key, first_versions.account_key) as account_key
     from attributed
     left join account_versions
         on
@@ -71,6 +72,8 @@ with_account_version as (
                 (attributed.closed_at is null and account_versions.is_current)
                 or ({{ version_in_force('account_versions', 'attributed.closed_at') }})
             )
+    left join first_versions
+        on attributed.account_id = first_versions.account_id and first_versions.version_number = 1
 ),
 
 -- By the rate of the close date, also while the deal is open.
@@ -152,7 +155,7 @@ pipedrive_dated as (
     from pipedrive_deals
 ),
 
--- Pipedrive may know a company before Salesforce does: then its first version counts.
+-- Pipedrive may know a company before Salesforce does.
 pipedrive_final as (
     select
         {{ pipedrive_id('deals.deal_id') }} as opportunity_id,

@@ -52,10 +52,7 @@ final as (
         -- keys
         changes.opportunity_field_history_id,
         changes.opportunity_id,
-        case
-            when users.user_id is null then {{ unknown_key() }}
-            else {{ surrogate_key(["'salesforce'", 'users.user_id']) }}
-        end as changed_by_user_key,
+        {{ key_if_found('users.user_id') }} as changed_by_user_key,
         changes.created_by_user_id as changed_by_user_id,
         {{ date_key(to_reporting_date('changes.created_at')) }} as changed_date_key,
         -- what it is

@@ -17,11 +17,15 @@ users as (
     select * from {{ ref('stg_salesforce__user') }}
 ),
 
--- From the first landed boundary to today.
+-- From the first landed boundary to today. A landing that keeps no history says nothing of the days before.
 bounds as (
     select
-        {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }} as first_day,
-        {{ to_reporting_date(as_of()) }} as last_day
+        {% if keeps_history('salesforce', 'opportunity') %}
+            {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }} as first_day,
+        {% else %}
+            max({{ to_reporting_date(as_of()) }}) as first_day,
+        {% endif %}
+        max({{ to_reporting_date(as_of()) }}) as last_day
     from versions
 ),
 
@@ -96,7 +100,7 @@ states as (
                 'currency_iso_code', 'amount', 'probability', 'close_date', 'last_activity_date',
                 'last_stage_changed_at',
             ],
-            carried=['created_at', 'system_modstamp']
+            carried=['created_at']
         )
     }}
 ),
@@ -126,7 +130,7 @@ first_seen_closed as (
     select
         *,
         coalesce({{ to_reporting_date('last_stage_changed_at') }}, close_date, from_day) as said_day,
-        {{ to_reporting_date('system_modstamp') }} as seen_day
+        {{ to_reporting_date('seen_at') }} as seen_day
     from end_of_day_states
     where is_closed_deal and was_closed is null and not is_deleted
 ),
@@ -196,10 +200,7 @@ final as (
         {{ date_key('deals.date_day') }} as date_key,
         {{ date_key('deals.close_date') }} as close_date_key,
         deals.account_id,
-        case
-            when users.user_id is null then {{ unknown_key() }}
-            else {{ surrogate_key(["'salesforce'", 'users.user_id']) }}
-        end as owner_user_key,
+        {{ key_if_found('users.user_id') }} as owner_user_key,
         deals.owner_user_id,
         -- what it is
         deals.stage_on_day as stage_name,

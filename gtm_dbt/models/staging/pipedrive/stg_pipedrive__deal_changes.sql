@@ -13,7 +13,7 @@ renamed as (
         changed_field_key,
         new_value,
         case when changed_field_key = 'stage_id' then {{ whole_number('new_value') }} end as new_stage_id,
-        case when changed_field_key = 'user_id' then trim(new_value) end as new_user_id,
+        case when changed_field_key = 'user_id' then {{ whole_number('new_value') }} end as new_user_id,
         -- dates
         change_time as changed_at,
         -- provenance
