@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -124,7 +124,9 @@ def land(url: str, key: str, secret: str, folder: Path) -> None:
 
     table = _task()
     window = Calendar(date(2026, 9, 28), None).window("2026-09-28")
-    org = LiveOrg(_session(url, key, secret), folder / "salesforce")
+    org = LiveOrg(
+        _session(url, key, secret), folder / "salesforce", lookback=timedelta(hours=1), bulk_rows=8_000, parallel=4
+    )
     since = cpu_seconds()
     landing = Lake(folder / "lake").land(table, window, org.changes(table, window), window.end)
     tell(landing.added, since)
