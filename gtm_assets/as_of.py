@@ -15,6 +15,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from gtm_assets.dbt_runner import build_arguments, manifest_path, run_dbt
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day, partition_of
@@ -59,6 +61,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
         PartitionError: nothing was known then, not all of it has landed, or a landing is read, not the lake.
         TransformError: a model or an error-level test failed.
         LakeError: a batch can't be read.
+        PublishError: the disk is full or the folder can't be written.
     """
     if settings.is_landed:
         raise PartitionError(
@@ -68,7 +71,6 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     lake = Lake(settings.lake_dir)
     landed = sorted({batch.partition for batch in lake.batches()})
     instant = instant_of(day, Calendar.of(settings), landed)
-    lake.verify_all()
     known_since = lake.known_since()
     if known_since is not None and instant < known_since:
         raise PartitionError(
@@ -77,27 +79,31 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
         )
     target = settings.home / "as_of" / f"{instant:%Y-%m-%dT%H%MZ}.duckdb"
     workshop = target.with_name(f".{target.stem}")
-    shutil.rmtree(workshop, ignore_errors=True)
-    workshop.mkdir(parents=True)
     manifest = json.loads(manifest_path().read_text())
-    # The name is that which the manifest's relations have.
-    warehouse = Warehouse(workshop / "warehouse.duckdb", workshop / "warehouse.lock")
+    # The name is that which the manifest's relations have. The lock lies outside of what is removed.
+    warehouse = Warehouse(workshop / "warehouse.duckdb", workshop.with_suffix(".lock"))
     checks: Counter = Counter()
-    try:
-        with warehouse.locked(f"as of {day}"):
-            for message in run_dbt(build_arguments(as_of=instant), settings, warehouse.path):
-                _tell(message, checks, say)
-        publication = Publication(
-            run_id=f"as of {day}",
-            published_at=datetime.now(UTC),
-            as_of=instant,
-            checks_passed=checks["passed"],
-            checks_warned=checks["warned"],
-        )
-        with warehouse.open(f"as of {day}") as connection:
-            rows = publish(connection, target, publication, descriptions(manifest))
-    finally:
+    with warehouse.locked(f"as of {day}", say):
         shutil.rmtree(workshop, ignore_errors=True)
+        workshop.mkdir()
+        try:
+            lake.verify_all()
+            # What is compiled as of that day is not to be taken for what a build of the warehouse has compiled.
+            arguments, compiled = build_arguments(as_of=instant), workshop / "dbt"
+            for message in run_dbt(arguments, settings, warehouse.path, folder=compiled):
+                _tell(message, checks, say)
+            publication = Publication(
+                run_id=f"as of {day}",
+                published_at=datetime.now(UTC),
+                as_of=instant,
+                checks_passed=checks["passed"],
+                checks_warned=checks["warned"],
+            )
+            with duckdb.connect(str(warehouse.path), read_only=True) as connection:
+                connection.execute("set TimeZone = 'UTC'")
+                rows = publish(connection, target, publication, descriptions(manifest))
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
     return AsOfBuild(target, instant, rows, checks)
 
 

@@ -33,12 +33,13 @@ def explained(command: Callable) -> Callable:
         from gtm_assets.lake import LakeError
         from gtm_assets.landing import LandingError
         from gtm_assets.partitions import PartitionError
+        from gtm_assets.publish import PublishError
         from gtm_assets.sources.pipedrive.export import ExportError
         from gtm_assets.warehouse import WarehouseError
 
         own = (
             *(SettingsError, PartitionError, LakeError, LandingError, WarehouseError, TransformError),
-            *(ServerError, MatrixError, ExportError),
+            *(ServerError, MatrixError, ExportError, PublishError),
         )
         try:
             return command(*args, **kwargs)

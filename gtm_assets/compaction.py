@@ -1,7 +1,6 @@
 """The batches of months that are long over, merged into one file a table and month: a command and an asset."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import dagster as dg
 from filelock import FileLock
@@ -41,7 +40,8 @@ def compact_lake(
                 f"are in {compaction.files_after:,} now."
             )
     if any(lake.replaced(table) for table in tables):
-        # Whoever lists the lake from here on finds the merged files; who listed it before holds one of the locks.
+        # Whoever lists the lake from here on finds the merged files; builds that listed it before hold one
+        # of the locks, and checks list it again where a file has gone.
         _outwait_builds_as_of(settings)
         with warehouse.locked("gtm lake compact", say):
             if warehouse.path.exists():
@@ -54,9 +54,8 @@ def compact_lake(
 
 def _outwait_builds_as_of(settings: Settings) -> None:
     """Wait for the builds as of an earlier day that are under way: each has a warehouse and a lock of its own."""
-    for path in (settings.home / "as_of").glob(".*/warehouse.lock"):
-        # A build that has ended takes its folder with it.
-        with suppress(OSError), FileLock(path):
+    for path in (settings.home / "as_of").glob(".*.lock"):
+        with FileLock(path):
             pass
 
 

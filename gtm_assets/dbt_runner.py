@@ -97,19 +97,25 @@ def build_arguments(
 
 
 def run_dbt(
-    arguments: Sequence[str], settings: Settings, warehouse: Path, manifest: Any = None
+    arguments: Sequence[str],
+    settings: Settings,
+    warehouse: Path,
+    manifest: Any = None,
+    folder: Path | None = None,
 ) -> Iterator[Mapping[str, Any]]:
     """Run a dbt command on a warehouse file; yield what dbt says of each node as it ends.
 
     Messages are dbt's structured log events as dictionaries. The caller holds the warehouse's lock. ``manifest``
-    is that of :func:`parsed_manifest` where the caller has it.
+    is that of :func:`parsed_manifest` where the caller has it; ``folder`` takes what dbt compiles and logs, by
+    default that of the state folder.
 
     Raises:
         TransformError: a node failed. What does not depend on it was built.
     """
     messages: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
     outcome: list[Any] = []
-    flags = _flags(settings.dbt_target_dir / "target", settings.dbt_target_dir / "logs")
+    folder = folder or settings.dbt_target_dir
+    flags = _flags(folder / "target", folder / "logs")
     # How the profile and the macros find the state folder, the file and the landing.
     os.environ |= {
         "GTM_HOME": str(settings.home),

@@ -32,6 +32,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
         *(_live(settings) if settings.salesforce_source == "live" else ()),
         *(_pipedrive(settings) if settings.pipedrive_dir else ()),
         *(_landing(settings) if settings.is_landed else (*_partitions(settings, now), *_lake(settings))),
+        *_alerts(settings),
         *_project(),
         *_warehouse(settings),
         *_published(settings),
@@ -109,7 +110,11 @@ def _lake(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.sources.raw_tables import raw_tables
 
     lake = Lake(settings.lake_dir)
-    batches = lake.batches()
+    try:
+        batches = lake.batches()
+    except LakeError as error:
+        yield Finding(False, str(error))
+        return
     unreadable = 0
     for batch in {batch.path: batch for batch in batches}.values():
         try:
@@ -158,6 +163,19 @@ def _landing(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, f"{table.name}: {table.row_count:,} rows, loaded until {loaded}; {lacks}{extra}.")
         for misfit in table.misfits:
             yield Finding(False, misfit)
+
+
+def _alerts(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.automation.alerts.matrix import MatrixError, load_matrix
+
+    if settings.alert_matrix is None:
+        return
+    try:
+        load_matrix(settings.alert_matrix)
+    except MatrixError as error:
+        yield Finding(False, str(error))
+        return
+    yield Finding(True, f"The matrix of alerts {settings.alert_matrix} is read.")
 
 
 def _project() -> Iterator[Finding]:

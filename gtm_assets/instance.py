@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -24,6 +25,8 @@ MODULE = "gtm_assets.definitions"
 PROCESS_TAG = "gtm/process"
 SERVER_RECORD = "server.process"
 """Beside ``dagster.yaml``: the process that serves the state folder, as a process tag."""
+CLOCK_SET_SECONDS = 60
+"""By so much the time of day may be set while a worker begins."""
 
 _CONFIG = """\
 # Written by gtm at each start: changes made here are lost.
@@ -69,9 +72,22 @@ def prepare_home(settings: Settings) -> None:
 
 
 def process_tag(process: psutil.Process | None = None) -> str:
-    """This process, so that others can tell whether it still lives: host, id and time of start."""
+    """This process, so that others can tell whether it still lives: host, id and start."""
     process = process or psutil.Process()
-    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
+    return f"{socket.gethostname()}/{process.pid}/{_start(process)}"
+
+
+def _start(process: psutil.Process) -> str:
+    """When a process began, by which one of the same id is told from it; where the kernel says it, since the boot.
+
+    The time of day would not do: it is set while processes run, after a laptop has slept, say.
+    """
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # proc(5): starttime is the 22nd field, the 20th after the name, which may hold anything.
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{boot}:{ticks}"
+    return f"{process.create_time():.0f}"
 
 
 def is_alive(tag: str) -> bool:
@@ -81,7 +97,7 @@ def is_alive(tag: str) -> bool:
         return True
     try:
         process = psutil.Process(int(pid))
-        return f"{process.create_time():.0f}" == started and process.status() != psutil.STATUS_ZOMBIE
+        return _start(process) == started and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -117,7 +133,8 @@ def _is_dead(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
             try:
                 process = psutil.Process(int(worker.value))
                 # A younger process was only given the same id.
-                return process.create_time() > entry.timestamp or process.status() == psutil.STATUS_ZOMBIE
+                is_younger = process.create_time() > entry.timestamp + CLOCK_SET_SECONDS
+                return is_younger or process.status() == psutil.STATUS_ZOMBIE
             except psutil.NoSuchProcess:
                 return True
     return False

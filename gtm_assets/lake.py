@@ -379,6 +379,16 @@ class Lake:
             LakeError: a file can't be read.
         """
         batches = list(batches)
+        try:
+            return self._versions(batches, columns)
+        except LakeError:
+            if all(batch.path.exists() for batch in batches):
+                raise
+            # A compaction has merged them meanwhile: they are in another file.
+            there = {(batch.table, batch.batch_id): batch for batch in self.batches()}
+            return self._versions([there.get((b.table, b.batch_id), b) for b in batches], columns)
+
+    def _versions(self, batches: Sequence[Batch], columns: Sequence[str]) -> pl.DataFrame:
         # A file may be of an older catalogue: without a column, or with one of another type.
         query = """
             select columns(lambda name: list_contains($columns, name)), _partition

@@ -324,15 +324,16 @@ def published_asset(
         warehouse: dg.ResourceParam[Warehouse],
         published_path: dg.ResourceParam[Path],
     ) -> dg.MaterializeResult:
-        found = verdicts(context.instance, checks)
-        missing = [v.check for v in found if v.outcome == "missing" and v.check in standing]
-        for check in missing:
-            context.instance.report_runless_asset_event(standing[check]().evaluation(check))
-        refuse(found := verdicts(context.instance, checks) if missing else found)
         with (
             retried(context, retry_seconds),
             warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
         ):
+            # Under the lock: another run may have built anew while this one waited for it.
+            found = verdicts(context.instance, checks)
+            missing = [v.check for v in found if v.outcome == "missing" and v.check in standing]
+            for check in missing:
+                context.instance.report_runless_asset_event(standing[check]().evaluation(check))
+            refuse(found := verdicts(context.instance, checks) if missing else found)
             listed = connection.execute(
                 "select source_name || '.' || table_name, batch_id from gtm_meta.lake_batches"
             ).fetchall()

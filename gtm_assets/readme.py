@@ -26,16 +26,24 @@ _HOLDS = {
 
 
 def models_table(manifest: Mapping[str, Any]) -> str:
-    """How many models and tests each layer has."""
+    """How many models and tests each layer has. A test is of the layer of the table that its check belongs to."""
     nodes = manifest["nodes"].values()
     models = [node for node in nodes if node["resource_type"] in ("model", "seed")]
-    attached = [manifest["nodes"].get(n.get("attached_node") or "") for n in nodes if n["resource_type"] == "test"]
+    of_tests = [layer_of(_subject(node, manifest)) for node in nodes if node["resource_type"] == "test"]
     lines = ["| layer | what it holds | models | tests |", "|---|---|---|---|"]
     for layer in LAYERS:
         count = sum(layer_of(node) == layer for node in models)
-        tests = sum(node is not None and layer_of(node) == layer for node in attached)
-        lines.append(f"| {layer} | {_HOLDS[layer]} | {count} | {tests} |")
+        lines.append(f"| {layer} | {_HOLDS[layer]} | {count} | {of_tests.count(layer)} |")
     return "\n".join(lines)
+
+
+def _subject(test: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a test belongs to: as its yml or its meta says, or the one thing that it reads."""
+    parents = {id_: manifest["nodes"].get(id_) or manifest["sources"][id_] for id_ in test["depends_on"]["nodes"]}
+    if test.get("attached_node"):
+        return parents[test["attached_node"]]
+    named = test["config"]["meta"].get("dagster", {}).get("ref", {}).get("name")
+    return next(node for node in parents.values() if named in (None, node["name"]))
 
 
 def settings_table() -> str:

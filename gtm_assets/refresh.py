@@ -109,9 +109,9 @@ def refresh(
 ) -> Outcome:
     """Land what is wanted, build, prove and publish.
 
-    ``first`` and ``last`` name partitions to land (again); without them, those not landed yet. ``full_refresh``
-    rebuilds every model; ``full_extraction`` does so too, and takes all records of every table for the last
-    partition.
+    From ``first`` on partitions are landed (again), without it those not landed yet; ``last`` is the last one.
+    ``full_refresh`` rebuilds every model; ``full_extraction`` does so too, and takes all records of every table
+    for the last partition.
 
     Raises:
         PartitionError: the range is not one that can be landed.
@@ -133,7 +133,7 @@ def refresh(
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
-        wanted = dict.fromkeys(tables, keys) if first or last else _wanted(settings, lake, tables, keys)
+        wanted = dict.fromkeys(tables, keys) if first else _wanted(settings, lake, tables, keys)
         if settings.is_landed:
             console.print(f"Reading the landing {settings.landing_database}.")
         if tables and not any(wanted.values()):
@@ -147,7 +147,16 @@ def refresh(
             before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
             plan = [*extractions(before), Extraction(tables, (keys[-1],))]
             return refresh.run(plan, jobs.FULL_REFRESH, jobs.extract_all(tables) | jobs.REBUILD)
-        return refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
+        outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
+        released = {} if first or outcome.errors else _released(lake, wanted, missing(lake, tables, keys))
+        if released:
+            names = ", ".join(table.qualified_name for table in released)
+            console.print(f"Can be read again: {names}. What was owed is landed.")
+            # Those of the build that follows count.
+            outcome.checks.clear()
+            outcome.troubles.clear()
+            refresh.run(extractions(released), jobs.REFRESH, {})
+        return outcome
 
 
 def _wanted(
@@ -161,6 +170,14 @@ def _wanted(
             if not wanted[table] and export.has_news(table, lake):
                 wanted[table] = [keys[-1]]
     return wanted
+
+
+def _released(
+    lake: Lake, wanted: Mapping[RawTable, list[str]], left: Mapping[RawTable, list[str]]
+) -> dict[RawTable, list[str]]:
+    """What tables owe that were read at their newest partition again, when the wanted ones were landed."""
+    owed = {table: keys for table, keys in left.items() if keys and not set(keys) & set(wanted[table])}
+    return {table: keys for table, keys in owed.items() if lake.partitions(table)[-1] not in lake.owed(table)}
 
 
 class _Refresh:

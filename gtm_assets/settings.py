@@ -28,6 +28,7 @@ HARD_DELETE_LIMIT = 0.2
 KEPT_DAYS = 31
 """Days whose batches stay in files of their own at least: checks compare with the last 28."""
 RETRY_SECONDS = 15.0
+DAY_MINUTES = 24 * 60
 
 
 class SettingsError(ValueError):
@@ -256,6 +257,25 @@ class Settings(BaseSettings):
     def _ordered(self) -> Settings:
         if self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"GTM_END_DATE {self.end_date} is before GTM_START_DATE {self.start_date}")
+        return self
+
+    @model_validator(mode="after")
+    def _deadlines_follow_on_each_other(self) -> Settings:
+        for what in ("landing", "publish"):
+            late, missed = (f"{what}_{name}_minutes" for name in ("late", "missed"))
+            if getattr(self, late) > getattr(self, missed):
+                raise ValueError(
+                    f"{PREFIX}{late.upper()} {getattr(self, late)} is after {PREFIX}{missed.upper()} "
+                    f"{getattr(self, missed)}: what is late is told before what has missed its day"
+                )
+        # Dagster's freshness policies are of a day.
+        if self.landing_missed_minutes > DAY_MINUTES:
+            raise ValueError(f"GTM_LANDING_MISSED_MINUTES {self.landing_missed_minutes} is more than a day")
+        if self.publish_deadline_minutes + self.publish_missed_minutes > DAY_MINUTES:
+            raise ValueError(
+                f"GTM_PUBLISH_DEADLINE_MINUTES {self.publish_deadline_minutes} and GTM_PUBLISH_MISSED_MINUTES "
+                f"{self.publish_missed_minutes} are together more than a day"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,34 +5,49 @@ Property tests draw the same examples in each run. To look further, with others 
 """
 
 import os
+import shutil
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 
 from gtm_assets_tests.browser import CHROMIUM, visitor
-from gtm_assets_tests.gtm_process import GtmHome
+from gtm_assets_tests.gtm_process import FIRST_END, GtmHome
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("explore", derandomize=False, deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
-def pytest_collection_modifyitems(items):
-    """Quick tests first, so that a fault shows early.
+LONGEST = ("test_week", "test_gtm_run", "test_dbt_incremental", "test_dev")
+"""Modules of several minutes: begun last, one of them would keep one worker busy while the others have ended."""
+UNSHARED = ("test_gtm_run", "test_dbt_incremental")
+"""Modules whose tests share no more than the built home."""
 
-    With several workers (`make test`) a module's tests stay together, for they share what is dear to make; those
-    of `test_gtm_run` share but the built home.
+
+def pytest_collection_modifyitems(items):
+    """Quick tests first, so that a fault shows early; of the slow ones the longest.
+
+    With several workers (`make test`) a module's tests stay together, for they share what is dear to make.
     """
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+    def turn(item) -> int:
+        if item.get_closest_marker("slow") is None:
+            return 0
+        return 1 + (LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+    items.sort(key=turn)
     for item in items:
-        if item.path.stem != "test_gtm_run":
+        if item.path.stem not in UNSHARED:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
 def built_home(tmp_path_factory, worker_id) -> GtmHome:
-    """A state folder after one undisturbed `gtm run` of three partitions. Not to be changed: workers share it."""
+    """A state folder after two undisturbed runs: of two partitions, then of the third.
+
+    What the first one published is kept beside it. Not to be changed: workers share it.
+    """
     base = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         base = base.parent
@@ -40,7 +55,11 @@ def built_home(tmp_path_factory, worker_id) -> GtmHome:
     with FileLock(base / "built.lock"):
         if not home.output_file.exists():
             home.path.parent.mkdir()
-            home.output_file.write_text(home.run().check().output)
+            of_two_days = GtmHome(home.path, (*home.settings, ("GTM_END_DATE", FIRST_END)))
+            first = of_two_days.run().check().output
+            shutil.copyfile(home.published, home.first_publication)
+            second = home.run().check().output
+            home.output_file.write_text(first + second)
     return home
 
 

@@ -22,6 +22,10 @@ SMALL = {
 """Three partitions of the smallest organisation. A column appears on the last day."""
 
 
+FIRST_END = "2026-09-10"
+"""The last partition of the first of the runs that `built_home` has had."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that ended, with all that it said."""
@@ -74,8 +78,13 @@ class GtmHome:
 
     @property
     def output_file(self) -> Path:
-        """Beside the folder: what its first run said."""
+        """Beside the folder: what its runs said."""
         return self.path.with_suffix(".txt")
+
+    @property
+    def first_publication(self) -> Path:
+        """Beside the folder: what its first run published."""
+        return self.path.with_suffix(".first.duckdb")
 
     def lake_files(self) -> dict[str, bytes]:
         lake = self.path / "lake"

@@ -34,6 +34,8 @@ from gtm_assets_tests.dbt_harness import (
     with_ancestors,
 )
 
+pytestmark = pytest.mark.slow
+
 FIRST_DAY, LAST_DAY = 6, 30
 """The days of January on which the sequence lands and builds. The partitions before them come late, or never."""
 WHOLE_BUILDS = (13, 21, LAST_DAY)

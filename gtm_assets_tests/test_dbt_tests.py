@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from gtm_assets.checks.dbt_tests import meaning
-from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.dbt_runner import TransformError, manifest_path
 from gtm_assets.definitions import defs
 from gtm_assets_tests.change_logs import id_of
 from gtm_assets_tests.dbt_harness import (
@@ -75,12 +75,12 @@ def test_the_keys_of_a_table_are_named_with_where_they_point():
 
 def test_a_singular_test_says_it_in_its_first_comment():
     assert meaning(singular("-- Deals add up,\n-- to the cent.\nselect 1")) == "Deals add up, to the cent."
-    with pytest.raises(ValueError, match="deals_add_up: begin its file with a comment"):
+    with pytest.raises(TransformError, match="deals_add_up: begin its file with a comment"):
         meaning(singular("select 1 -- nothing"))
 
 
 def test_a_kind_of_test_that_nobody_explained_is_refused():
-    with pytest.raises(ValueError, match=r"odd_days: say in .* what is_odd means"):
+    with pytest.raises(TransformError, match=r"odd_days: say in .* what is_odd means"):
         meaning({"name": "odd_days", "test_metadata": {"name": "is_odd", "kwargs": {}}})
 
 

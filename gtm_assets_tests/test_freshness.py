@@ -9,11 +9,13 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
+from gtm_assets.automation.freshness import Freshness
 from gtm_assets.checks.freshness import Deadline, landed_on_time, published_on_time
 from gtm_assets.checks.service_levels import DAYS, days_on_time, judge
 from gtm_assets.checks.source_freshness import judge as judge_source
 from gtm_assets.checks.source_freshness import measure, source_freshness_checks
 from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -165,6 +167,26 @@ def test_a_source_that_dbt_can_not_read_fails():
 
     assert (found.passed, found.severity) == (False, ERROR)
     assert found.sentence == "dbt could not tell: no such file."
+
+
+def test_a_file_that_can_not_be_read_is_not_fresh_and_keeps_no_other_from_being_judged(tmp_path):
+    settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_START_DATE": LAST, "GTM_END_DATE": LAST})
+    lake, (torn, whole) = Lake(settings.lake_dir), OBJECTS[:2]
+    freshness = Freshness(settings, lake, [torn, whole])
+    window = freshness.calendar.window(LAST)
+    for table in (torn, whole):
+        lake.land(table, window, [], window.end)
+    (file,) = lake.partition_dir(torn, LAST).glob("*.parquet")
+    file.write_bytes(b"PAR1 and no more")
+    settings.published_path.parent.mkdir()
+    settings.published_path.write_bytes(b"no database")
+
+    found = {key: freshness.finding(key, window.end) for key in freshness.keys}
+
+    assert [finding.passed for finding in found.values()] == [False, True, False]
+    torn_said, _, published_said = (finding.sentence for finding in found.values())
+    assert f"{torn.qualified_name} can't be read" in torn_said
+    assert "the published file can't be read" in published_said
 
 
 # -- service levels ---------------------------------------------------------------------------------------------

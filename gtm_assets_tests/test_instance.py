@@ -168,5 +168,13 @@ def test_a_run_repeated_from_the_ui_is_not_taken_for_the_dead_one_whose_tags_it_
 def test_a_process_id_that_was_given_again_is_not_the_process():
     host, pid, started = process_tag().split("/")
 
-    assert not is_alive(f"{host}/{pid}/{int(started) - 60}")
+    assert not is_alive(f"{host}/{pid}/{started}1")
     assert is_alive(f"another-host/{pid}/{started}")
+
+
+def test_a_process_lives_on_when_the_time_of_day_is_set(monkeypatch):
+    tag = process_tag()
+    at = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: at(process) + 5)
+
+    assert is_alive(tag)

@@ -304,3 +304,14 @@ def test_made_up_deals_and_real_ones_are_not_landed_in_one_lake(lake):
     with pytest.raises(ExportError, match=r"holds the deals of the synthetic export.*Set GTM_HOME"):
         claim_origin(lake, "export")
     check_origin(Lake(lake.root / "other"), "export")
+
+
+def test_a_mark_that_a_full_disk_cut_short_is_written_anew(lake):
+    claim_origin(lake, "synthetic")
+    (mark,) = (lake.root / "pipedrive").iterdir()
+    mark.write_text("")
+
+    claim_origin(lake, "export")
+
+    with pytest.raises(ExportError, match=r"holds the deals of an export"):
+        check_origin(lake, "synthetic")

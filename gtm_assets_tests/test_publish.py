@@ -1,6 +1,7 @@
 """Publishing: what forbids it, and that readers see the old file or the new one, whole."""
 
 import dataclasses
+import json
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,12 +13,14 @@ from dagster import DagsterEventType
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 
 from gtm_assets import publish as publishing
+from gtm_assets.dbt_runner import manifest_path
 from gtm_assets.partitions import boundary
 from gtm_assets.publish import (
     Publication,
     PublishError,
     Table,
     publish,
+    published_asset,
     refuse,
     unreadable_tables,
     verdicts,
@@ -134,7 +137,7 @@ def test_a_check_repeated_after_the_build_counts(instance):
 
 
 @pytest.fixture
-def source(tmp_path):
+def warehouse(tmp_path) -> Warehouse:
     connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
     for schema in ("gtm_staging", "gtm_core", "gtm_mart", "gtm_meta"):
         connection.execute(f"create schema {schema}")
@@ -147,9 +150,37 @@ def source(tmp_path):
     )
     connection.execute("create table gtm_meta.landed_tables (table_name varchar)")
     connection.close()
+    return Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock")
+
+
+@pytest.fixture
+def source(warehouse):
     # As the asset gets it.
-    with Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock").open("a test") as connection:
+    with warehouse.open("a test") as connection:
         yield connection
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_another_run_has_built_while_we_waited_for_the_lock_is_judged_too(
+    instance, warehouse, tmp_path, monkeypatch, passes
+):
+    built = dg.AssetsDefinition(specs=[dg.AssetSpec(ASSET, tags={"layer": "core"})])
+    asset = published_asset(built, {CHECK: True}, json.loads(manifest_path().read_text()), retry_seconds=0)
+    target = tmp_path / "published" / "gtm.duckdb"
+    open_ = Warehouse.open
+
+    def after_the_other(self, purpose):
+        build(instance, result(passes))
+        return open_(self, purpose)
+
+    build(instance, result(True))
+    monkeypatch.setattr(Warehouse, "open", after_the_other)
+    monkeypatch.setattr(publishing, "known_as_of", lambda _: PUBLICATION.as_of)
+    monkeypatch.setattr(publishing, "descriptions", lambda _: {})
+    resources = {"warehouse": warehouse, "published_path": target}
+    ended = dg.materialize([asset], instance=instance, resources=resources, raise_on_error=False)
+
+    assert (ended.success, target.exists()) == (passes, passes)
 
 
 def query(path: Path, sql: str) -> list[tuple]:

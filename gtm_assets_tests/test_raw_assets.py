@@ -13,7 +13,7 @@ from gtm_assets.automation.retries import may_pass, retried
 from gtm_assets.checks.raw import DRIFT, QUARANTINE, VALUES, VOLUME, Limits
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, Window
-from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import Rules, asset_key
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -126,9 +126,22 @@ def test_the_last_partition_of_a_run_lists_the_columns_for_those_before_it(insta
     assert listed == {"2026-01-05": False, "2026-01-06": False, "2026-01-07": True}
 
 
-def test_the_first_partition_is_asked_for_all_history_and_the_next_for_its_day():
-    assert CALENDAR.window("2026-01-01").start is None
-    assert CALENDAR.window("2026-01-02").start == CALENDAR.window("2026-01-01").end
+def test_what_had_landed_when_a_later_day_failed_is_told_to_dagster(instance, lake):
+    """No run will land it again: without an event the day would count as missed for ever."""
+
+    class Exhausted(Org):
+        def changes(self, table, window: Window):
+            if window.key == "2026-01-07":
+                raise BudgetReached("no requests are left")
+            yield from super().changes(table, window)
+
+    failed = land(instance, lake, Exhausted(), "2026-01-05", "2026-01-08", raise_on_error=False)
+
+    assert not failed.success
+    assert lake.partitions(CONTACT) == ["2026-01-05", "2026-01-06"]
+    assert instance.get_materialized_partitions(asset_key(CONTACT)) == {"2026-01-05", "2026-01-06"}
+    newest = instance.get_latest_materialization_event(asset_key(CONTACT)).asset_materialization
+    assert newest.metadata["dagster/partition_row_count"].value == 3
 
 
 def test_landing_again_reports_that_nothing_was_new(instance, lake):

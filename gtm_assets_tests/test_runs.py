@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,14 +44,30 @@ def test_each_wanted_partition_is_landed_once_and_no_other(wanted):
         assert list(e.partitions) == days(e.partitions[0], len(e.partitions))
 
 
-def test_missing_asks_for_what_a_table_has_not_landed_and_for_what_it_is_owed():
-    class HalfLanded:
+@pytest.mark.parametrize(
+    ("landed", "owed", "wanted"),
+    [
+        ([1, 2], [], [3]),
+        ([1, 2, 3], [], []),
+        # Read again at its newest: all that is owed.
+        ([1, 2, 3], [1, 2], [1, 2]),
+        ([1, 3], [1], [1, 2]),
+        # Still kept from us: one shows whether it is.
+        ([1, 2, 3], [1, 2, 3], [3]),
+        ([2, 3, 4], [2, 4], [1]),
+        ([1, 2], [1, 2], [3]),
+        # Killed between the mark and the batch.
+        ([], [1], [1, 2, 3]),
+    ],
+)
+def test_missing_asks_for_what_a_table_has_not_landed_and_for_what_it_is_owed(landed, owed, wanted):
+    class Lake:
         def partitions(self, table):
-            return {"account": ["2026-01-01", "2026-01-02"], "contact": ["2026-01-02"]}[table.name]
+            return [f"2026-01-0{day}" for day in landed]
 
         def owed(self, table):
-            return {"account": [], "contact": ["2026-01-02"]}[table.name]
+            return [f"2026-01-0{day}" for day in owed]
 
-    wanted = missing(HalfLanded(), [ACCOUNT, CONTACT], days("2026-01-01", 3))
+    found = missing(Lake(), [ACCOUNT], days("2026-01-01", 3))
 
-    assert wanted == {ACCOUNT: ["2026-01-03"], CONTACT: ["2026-01-01", "2026-01-02", "2026-01-03"]}
+    assert found == {ACCOUNT: [f"2026-01-0{day}" for day in wanted]}

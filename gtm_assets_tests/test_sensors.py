@@ -5,11 +5,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
-from dagster import DagsterRunStatus
+from dagster import DagsterEventType, DagsterRunStatus
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster._core.test_utils import freeze_time
+from dagster._utils.error import SerializableErrorInfo
 
 from gtm_assets import clock
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.sensors import all_sensors, missed, transformation
+from gtm_assets.dbt_runner import TransformError
 from gtm_assets.instance import job_origin
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar
@@ -19,6 +23,7 @@ from gtm_assets.runs import range_tags
 from gtm_assets.settings import PROJECT_DIR, load_settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.warehouse import WarehouseBusy
 
 CALENDAR = Calendar(date(2026, 3, 1), None)
 DAY = "2026-03-07"
@@ -125,6 +130,53 @@ def test_the_same_content_is_built_once_and_more_of_it_again(instance, lake):
 
     assert first.run_key == same.run_key
     assert filled.run_key != first.run_key
+
+
+def fail(instance, request: dg.RunRequest, at: datetime, error: type[Exception]) -> str:
+    """A run that the sensor asked for fails in its build, as the step raised the error at last."""
+    cause = SerializableErrorInfo("in the way\n", [], error.__name__)
+    raised = SerializableErrorInfo("Exceeded max_retries\n", [], "RetryRequestedFromPolicy", cause)
+    with freeze_time(at):
+        run_id = begin(instance, "transform", **request.tags)
+        step = dg.DagsterEvent(
+            DagsterEventType.STEP_FAILURE.value,
+            "transform",
+            step_key="build_models",
+            event_specific_data=StepFailureData(raised, None),
+        )
+        instance.report_dagster_event(step, run_id)
+        instance.report_run_failed(instance.get_run_by_id(run_id))
+    return run_id[:8]
+
+
+def test_a_build_that_found_the_warehouse_open_elsewhere_is_tried_again_with_growing_pauses(instance, lake):
+    land(lake, DAY)
+    request = transform(instance, lake)
+    pauses = []
+    at = READY
+    for _ in range(3):
+        run_id = fail(instance, request, at, WarehouseBusy)
+        waits = transform(instance, lake, at + timedelta(minutes=14))
+        assert f"open elsewhere in run {run_id}; the next attempt is at" in waits.skip_message
+        later = at
+        while not isinstance(again := transform(instance, lake, later), dg.RunRequest):
+            later += timedelta(minutes=5)
+        assert again.run_key != request.run_key
+        pauses.append(later - at)
+        at, request = later, again
+
+    assert pauses == [timedelta(minutes=minutes) for minutes in (15, 30, 60)]
+
+
+def test_a_build_that_failed_for_good_is_not_tried_again_before_something_lands(instance, lake):
+    land(lake, DAY)
+    run_id = fail(instance, transform(instance, lake), READY, TransformError)
+
+    refused = transform(instance, lake, READY + timedelta(hours=5))
+    land(lake, "2026-03-06")
+
+    assert f"Run {run_id} was asked to build what has landed up to {DAY}" in refused.skip_message
+    assert isinstance(transform(instance, lake), dg.RunRequest)
 
 
 def test_what_is_published_is_not_built_again(instance, lake):

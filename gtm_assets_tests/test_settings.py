@@ -260,3 +260,23 @@ def test_an_address_that_would_show_secrets_is_refused_without_showing_them(url)
         load_settings(LIVE | SECRET | {"GTM_SALESFORCE_INSTANCE_URL": url})
 
     assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"GTM_LANDING_LATE_MINUTES": "120"},
+            "GTM_LANDING_LATE_MINUTES 120 is after GTM_LANDING_MISSED_MINUTES 60",
+        ),
+        ({"GTM_PUBLISH_LATE_MINUTES": "31"}, "GTM_PUBLISH_LATE_MINUTES 31 is after GTM_PUBLISH_MISSED_MINUTES 30"),
+        ({"GTM_LANDING_MISSED_MINUTES": "1441"}, "GTM_LANDING_MISSED_MINUTES 1441 is more than a day"),
+        (
+            {"GTM_PUBLISH_DEADLINE_MINUTES": "1420"},
+            "GTM_PUBLISH_DEADLINE_MINUTES 1420 and GTM_PUBLISH_MISSED_MINUTES 30 are together more than a day",
+        ),
+    ],
+)
+def test_deadlines_that_do_not_follow_on_each_other_are_refused(given, said):
+    with pytest.raises(SettingsError, match=said):
+        load_settings(given)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gtm_assets import clock
@@ -44,7 +45,18 @@ class Freshness:
         return [*self.tables, self.published]
 
     def finding(self, key: dg.AssetCheckKey, now: datetime) -> Finding:
-        """The finding of one of its checks at an instant."""
+        """The finding of one of its checks at an instant. What can't be read is not fresh."""
+        try:
+            return self._finding(key, now)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            what = self.tables[key].qualified_name if key in self.tables else "the published file"
+            return Finding(
+                passed=False,
+                sentence=f"{what} can't be read: {error}. Close it where it is open for writing; gtm doctor names "
+                "what is damaged, and says how to land or publish it again",
+            )
+
+    def _finding(self, key: dg.AssetCheckKey, now: datetime) -> Finding:
         if key == self.published:
             as_of = published_as_of(self._settings.published_path)
             return published_on_time(self.calendar, as_of, now, publishing_deadline(self._settings))

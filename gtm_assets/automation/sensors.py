@@ -10,10 +10,10 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster import DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -34,6 +34,7 @@ from gtm_assets.runs import Extraction, extractions, missing, range_tags
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.warehouse import WarehouseBusy
 
 GRACE = timedelta(minutes=10)
 """The transformation of a day waits so long after its end, as the daily extraction takes its time."""
@@ -41,6 +42,8 @@ OVERDUE = timedelta(minutes=60)
 """What has not landed so long after its end was missed."""
 FIRST_PAUSE = timedelta(minutes=15)
 LONGEST_PAUSE = timedelta(hours=24)
+CONTENT_TAG = "gtm/landed"
+"""Of a run that a sensor asked for: the day and the digest of what it builds."""
 AT_ONCE = 4
 """So many extractions are asked for at a time at most."""
 _UNFINISHED = [
@@ -103,7 +106,8 @@ def transformation(
     """The run that builds the newest day that is over, or why there is none now.
 
     Each content of the lake is built once: the run's key is the day and a digest of all batches. So a day that is
-    landed or repaired later, or an older one that is filled, is built again when no extraction is under way.
+    landed or repaired later, or an older one that is filled, is built again when no extraction is under way. A
+    build that failed is tried again only where somebody had the warehouse open, which passes.
     """
     over = calendar.closed(now)
     if not over:
@@ -125,7 +129,38 @@ def transformation(
     digest = batches_digest((batch.table, batch.batch_id) for table in tables for batch in lake.batches(table))
     if digest == _published_digest(instance):
         return dg.SkipReason(f"All that has landed up to {day} is published.")
-    return dg.RunRequest(run_key=f"{day} {digest}", tags=REPEATED_WHEN_KILLED)
+    content = f"{day} {digest}"
+    tried = instance.get_run_records(RunsFilter(tags={CONTENT_TAG: content}))
+    if tried:
+        newest, ended = tried[0].dagster_run, tried[0].end_time
+        if ended is None:
+            return dg.SkipReason(f"Run {newest.run_id[:8]} builds what has landed up to {day}.")
+        if newest.status != DagsterRunStatus.FAILURE or not _was_locked_out(instance, newest):
+            return dg.SkipReason(
+                f"Run {newest.run_id[:8]} was asked to build what has landed up to {day}: see there. "
+                "Once what it says is mended, run: gtm run"
+            )
+        attempts = _Attempts(len(tried), datetime.fromtimestamp(ended, UTC))
+        if now < attempts.next():
+            return dg.SkipReason(
+                f"The warehouse was open elsewhere in run {newest.run_id[:8]}; "
+                f"the next attempt is at {attempts.next():%Y-%m-%d %H:%M} UTC."
+            )
+    return dg.RunRequest(
+        run_key=f"{content} {len(tried)}" if tried else content,
+        tags={**REPEATED_WHEN_KILLED, CONTENT_TAG: content},
+    )
+
+
+def _was_locked_out(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
+    """Whether a run failed since a program outside of the platform had the warehouse open."""
+    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
+        error = entry.dagster_event.step_failure_data.error
+        while error is not None:
+            if error.cls_name == WarehouseBusy.__name__:
+                return True
+            error = error.cause
+    return False
 
 
 def _first(names: Sequence[str], count: int = 5) -> str:
@@ -176,7 +211,8 @@ def missed(
     for run in _unfinished(instance):
         for table in _tables_of(run, tables):
             wanted[table] = [key for key in wanted[table] if not _lands(run, key)]
-    plan = {_name(extraction): extraction for extraction in extractions(wanted)}
+    kept = {table for table, keys in wanted.items() if keys and keys == lake.owed(table)[-1:]}
+    plan = {_name(extraction, kept): extraction for extraction in extractions(wanted)}
     before = {name: attempts for name, attempts in _attempts(cursor).items() if name in plan}
     due = [name for name in plan if name not in before or before[name].next() <= now][:AT_ONCE]
     attempts = before | {name: _Attempts(before[name].count + 1 if name in before else 1, now) for name in due}
@@ -200,10 +236,14 @@ def _attempts(cursor: str | None) -> dict[str, _Attempts]:
     }
 
 
-def _name(extraction: Extraction) -> str:
-    """Of an extraction, the same while it fails: further days may join it at its end."""
+def _name(extraction: Extraction, kept: Collection[RawTable]) -> str:
+    """Of an extraction, the same while it fails: further days may join it at its end.
+
+    Of tables that are kept from us each day asks for its own partition, and it is the same attempt.
+    """
     tables = hashlib.md5(" ".join(sorted(t.qualified_name for t in extraction.tables)).encode()).hexdigest()
-    return f"{extraction.partitions[0]} {tables[:8]}"
+    first = "owed" if kept.issuperset(extraction.tables) else extraction.partitions[0]
+    return f"{first} {tables[:8]}"
 
 
 def _request(extraction: Extraction) -> dg.RunRequest:

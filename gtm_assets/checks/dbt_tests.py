@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
+from gtm_assets.dbt_runner import TransformError
+
 _KINDS = {
     "unique": "{column} is unique.",
     "primary_key": "{column} is unique and never null.",
+    "not_null": "{column} is never null.",
     "never_null": "Never null: {columns}.",
     "not_negative": "Not below zero: {columns}.",
     "foreign_keys": "Never null, and each found where it points: {keys}.",
@@ -20,7 +23,7 @@ _KINDS = {
     "one_history_per_record": "The versions of each {column} follow on each other, and one is current. "
     "Where they do not, build the history afresh: gtm run --full-refresh.",
 }
-"""By generic test. A test of ours that is missing here breaks loading."""
+"""By generic test. One that is missing here is refused where the code location loads."""
 _REF = re.compile(r"(?:ref|source)\(([^)]*)\)")
 
 
@@ -30,18 +33,18 @@ def meaning(node: Mapping[str, Any]) -> str:
     A singular test says it in the comment that its file begins with.
 
     Raises:
-        ValueError: the test says nothing.
+        TransformError: the test says nothing, or nobody has said what its kind means.
     """
     generic = node.get("test_metadata")
     if not generic:
         comment = takewhile(lambda line: line.startswith("--"), node["raw_code"].splitlines())
         text = " ".join(line.removeprefix("--").strip() for line in comment)
         if not text:
-            raise ValueError(f"dbt test {node['name']}: begin its file with a comment that says what holds")
+            raise TransformError(f"dbt test {node['name']}: begin its file with a comment that says what holds")
         return text
     kind, arguments = generic["name"], dict(generic["kwargs"])
     if kind not in _KINDS:
-        raise ValueError(f"dbt test {node['name']}: say in {__name__} what {kind} means")
+        raise TransformError(f"dbt test {node['name']}: say in _KINDS of {__name__} what {kind} means")
     keys = arguments.pop("keys", {})
     return _KINDS[kind].format(
         column=arguments.pop("column_name", ""),

@@ -5,6 +5,7 @@ It tells and stops nothing: what is missing is missing from yesterday's publishe
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from tempfile import gettempdir
 from typing import Any
@@ -27,12 +28,14 @@ _DIGITS = Decimal("1e-14")
 _CENT = Decimal("0.005")
 
 
-def equals_source(lake: Lake, table: RawTable, totals: Totals) -> Finding:
+def equals_source(lake: Lake, table: RawTable, totals: Totals, detected_at: datetime) -> Finding:
     """Whether the lake holds what the source counts and adds up.
 
     A record that is deleted in the source is deleted in the lake; the lake keeps those that the source has purged.
+    ``detected_at`` is the end of the newest partition: the cursor of the versions that a full extraction found
+    changed where the source's own time of change had not moved (a formula, a field that is shown again).
     """
-    sql = newest_totals(table, totals)
+    sql = newest_totals(table, totals, detected_at)
     waiting = lake.quarantined(table).height
     with duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()}) as connection:
         connection.execute("set TimeZone = 'UTC'")
@@ -70,7 +73,7 @@ def equals_source(lake: Lake, table: RawTable, totals: Totals) -> Finding:
         if different
         else f"{records:,} records and {len(totals.sums)} sums are those of Salesforce."
     )
-    return Finding(not different, sentence, figures=figures, sql=_for_people(table, totals))
+    return Finding(not different, sentence, figures=figures, sql=_for_people(sql, totals))
 
 
 def not_compared(table: RawTable, reason: str, is_known: bool = False) -> Finding:
@@ -83,7 +86,7 @@ def not_compared(table: RawTable, reason: str, is_known: bool = False) -> Findin
     )
 
 
-def newest_totals(table: RawTable, totals: Totals) -> str:
+def newest_totals(table: RawTable, totals: Totals, detected_at: datetime) -> str:
     """SQL of the lake's side; ``{lake}`` stands for its folder, table ``changed`` holds ids to leave out.
 
     Which version is the newest is base's rule: the cursor, the partition it first came in, the delete mark, the
@@ -113,13 +116,18 @@ select
     count(*) filter (not is_gone) as records,
     count(*) filter (is_gone) as deleted_records{sums}
 from newest
-where cursor_at < timestamptz '{totals.before.isoformat()}' and id not in (select id from changed)
+where
+    (
+        cursor_at < timestamptz '{totals.before.isoformat()}'
+        or (cursor_at = timestamptz '{detected_at.isoformat()}' and not is_gone)
+    )
+    and id not in (select id from changed)
 """
 
 
-def _for_people(table: RawTable, totals: Totals) -> str:
+def _for_people(sql: str, totals: Totals) -> str:
     """The SQL as a person runs it in DuckDB, in the state folder."""
-    sql = newest_totals(table, totals).format(lake="lake")
+    sql = sql.format(lake="lake")
     listed = ", ".join(f"('{id_}')" for id_ in sorted(totals.changed)[:1000])
     changed = f"(values {listed}) as changed (id)" if listed else "(select null as id where false) as changed"
     return sql.replace("select id from changed", f"select id from {changed}")

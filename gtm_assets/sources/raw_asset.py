@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from gtm_assets.automation.retries import retried
+from gtm_assets.automation.retries import TRIES, retried
 from gtm_assets.checks import raw as raw_checks
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
@@ -95,16 +95,26 @@ def land_partitions(
 
     ``read`` are the columns that models read; ``described`` gives what the source says of the table.
     """
-    landings = []
-    with retried(context, rules.retry_seconds):
-        for partition in context.partition_keys:
-            landing = landed(partition)
-            landings.append(landing)
-            is_last = partition == context.partition_keys[-1]
-            context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
-            if landing.problems:
-                context.log.warning(landing.describe_problems())
-        said = described()
+    landings: list[Landing] = []
+    try:
+        with retried(context, rules.retry_seconds):
+            for partition in context.partition_keys:
+                landing = landed(partition)
+                landings.append(landing)
+                is_last = partition == context.partition_keys[-1]
+                context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
+                if landing.problems:
+                    context.log.warning(landing.describe_problems())
+            said = described()
+    except Exception as error:
+        is_tried_again = isinstance(error, dg.RetryRequested) and context.retry_number < TRIES - 1
+        # What has landed is told here: no run will land it again.
+        for landing in [] if is_tried_again else landings:
+            metadata = landing_metadata(landing, is_last=False)
+            context.log_event(
+                dg.AssetMaterialization(asset_key(table), metadata=metadata, partition=landing.partition)
+            )
+        raise
     first = rules.calendar.first.isoformat()
     return raw_checks.findings(lake, table, landings, read, rules.limits, first, said)
 

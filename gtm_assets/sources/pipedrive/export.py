@@ -159,9 +159,11 @@ def claim_origin(lake: Lake, origin: str) -> None:
     """
     check_origin(lake, origin)
     mark = lake.root / SOURCE / _ORIGIN
-    if not mark.exists():
+    if not mark.exists() or not mark.read_text():
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(origin)
+        written = mark.with_name(f"{mark.name}.tmp")
+        written.write_text(origin)
+        written.replace(mark)
 
 
 def check_origin(lake: Lake, origin: str) -> None:
@@ -171,7 +173,8 @@ def check_origin(lake: Lake, origin: str) -> None:
         ExportError: the lake holds Pipedrive's records of the other origin.
     """
     mark = lake.root / SOURCE / _ORIGIN
-    before = mark.read_text() if mark.exists() else origin
+    # An empty mark is one that a full disk cut short.
+    before = (mark.read_text() if mark.exists() else "") or origin
     if before != origin:
         what = {"synthetic": "the synthetic export", "export": "an export of GTM_PIPEDRIVE_DIR"}
         raise ExportError(

@@ -116,8 +116,9 @@ def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: C
     partitions = lake.partitions(table)
     if not partitions or partitions[-1] in lake.owed(table):
         return totals_check.not_compared(table, "the newest partition has not landed", is_known=True)
+    window = calendar.window(partitions[-1])
     try:
-        return totals_check.equals_source(lake, table, org.totals(table, calendar.window(partitions[-1])))
+        return totals_check.equals_source(lake, table, org.totals(table, window), window.end)
     except NotReadable as error:
         return totals_check.not_compared(table, error.reason, is_known=True)
     except (SourceUnavailable, CredentialsRefused, BudgetReached) as error:

@@ -30,12 +30,8 @@ from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
 from gtm_assets.sources.salesforce.live.totals import count_totals
 from gtm_assets.sources.salesforce.org import Totals
 
-LOOKBACK = timedelta(minutes=60)
 DELETIONS_LOOKBACK = timedelta(days=1)
 """Salesforce's log of deletions may lag."""
-BULK_ROWS = 8_000
-PARALLEL = 4
-API_SHARE = 0.8
 AHEAD = 4
 """For each query at a time, so many extractions may wait on disk for their step."""
 TELL_SECONDS = 10.0
@@ -80,9 +76,9 @@ class LiveOrg:
         session: Session,
         folder: Path,
         *,
-        lookback: timedelta = LOOKBACK,
-        bulk_rows: int = BULK_ROWS,
-        parallel: int = PARALLEL,
+        lookback: timedelta,
+        bulk_rows: int,
+        parallel: int,
         poll_seconds: float | None = None,
         plan: Sequence[Wanted] = (),
         say: Callable[[str], None] = _log.info,

@@ -6,7 +6,7 @@ done on weekdays, in the office hours of a company eight hours behind UTC.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -72,11 +72,6 @@ def workday(day: np.ndarray) -> np.ndarray:
 def unix_day(day: np.ndarray) -> np.ndarray:
     """Days since 1970, as a date column holds them."""
     return np.asarray(day, np.int64) + _EPOCH_UNIX_DAY
-
-
-def day_of_date(value: date) -> int:
-    """The day of a calendar date."""
-    return value.toordinal() - EPOCH.date().toordinal()
 
 
 def quarter_of(day: np.ndarray) -> np.ndarray:

@@ -122,12 +122,21 @@ class SyntheticOrg:
             sums={name: Decimal(alive[name].sum() or 0) for name in amounts},
         )
 
+    def _recipe(self, table: SalesforceObject) -> Recipe:
+        try:
+            return self._recipes[table.name]
+        except KeyError:
+            raise LookupError(
+                f"{table.qualified_name}: the synthetic organisation has no records of it. "
+                f"Add a recipe that makes them to RECIPES in {__name__}."
+            ) from None
+
     def snapshot(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         """All records as the source shows them just before the window's end, each once, in pages; at least one.
 
         Each is in its newest version that had arrived by then; soft-deleted ones are included.
         """
-        recipe = self._recipes[table.name]
+        recipe = self._recipe(table)
         found = self._find(recipe, None, seconds(window.end))
         for low in range(0, max(len(found.codes), 1), PAGE_ROWS):
             page = _Found(found.codes[low : low + PAGE_ROWS], found.number[low : low + PAGE_ROWS])
@@ -140,7 +149,7 @@ class SyntheticOrg:
         (``start`` None: ever before). A few rows come twice, a few others again from the pull a day before, and
         late ones have a stamp from before the window.
         """
-        recipe = self._recipes[table.name]
+        recipe = self._recipe(table)
         end = seconds(window.end)
         start = None if window.start is None else seconds(window.start)
         found = self._find(recipe, start, end)
