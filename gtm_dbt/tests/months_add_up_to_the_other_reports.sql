@@ -81,37 +81,22 @@ days as (
     inner join summed on activity.date_day <= summed.last_day
 ),
 
--- The quota of each owner that counts at a month's end.
-quotas_in_force as (
-    select
-        months.last_day,
-        quotas.owner_user_key,
-        quotas.period_key,
-        periods.end_date,
-        row_number() over (
-            partition by months.last_day, quotas.owner_user_key
-            order by {{ quota_period_order('periods') }}
-        ) as rank_on_day
-    from months
-    inner join {{ ref('dim_forecasting_period') }} as periods
-        on months.last_day between periods.start_date and periods.end_date
-    inner join {{ ref('int_period_quotas') }} as quotas on periods.period_key = quotas.period_key
-    where quotas.quota_amount is not null
+-- Where a quarter has no quota that is an amount, another period's counts, if any.
+periods_with_amounts as (
+    select period_key
+    from {{ ref('int_period_quotas') }}
+    where quota_amount is not null
+    group by period_key
 ),
 
--- Where one of them goes on, the report of its period says more than was booked by then.
 bookings as (
     select
-        quotas_in_force.last_day,
+        attainment.period_end_date,
         sum(attainment.bookings_amount) as bookings_amount
-    from quotas_in_force
-    inner join {{ ref('rep_quota_attainment') }} as attainment
-        on
-            quotas_in_force.owner_user_key = attainment.owner_user_key
-            and quotas_in_force.period_key = attainment.period_key
-    where quotas_in_force.rank_on_day = 1
-    group by quotas_in_force.last_day
-    having max(quotas_in_force.end_date) = quotas_in_force.last_day
+    from {{ ref('rep_quota_attainment') }} as attainment
+    inner join periods_with_amounts on attainment.period_key = periods_with_amounts.period_key
+    where attainment.period_type = 'Quarter' and attainment.is_period_over
+    group by attainment.period_end_date
 ),
 
 compared as (
@@ -171,7 +156,7 @@ compared as (
         months.quota_booked_amount as of_months,
         bookings.bookings_amount as of_report
     from bookings
-    inner join months on bookings.last_day = months.last_day
+    inner join months on bookings.period_end_date = months.last_day
 )
 
 select
