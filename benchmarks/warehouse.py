@@ -266,7 +266,8 @@ def as_text(row: Row) -> str:
         f"{name} {value:.1f} s ({row.value / value:.1f} x)" for name, value in row.compared_with.items()
     )
     peak = "" if row.peak_mib is None else f"{row.peak_mib:,.0f}"
-    return f"| {row.what} | {row.value:.1f} {row.unit} | {bar} | {against} | {peak} |"
+    value = f"{row.value:.2f}" if row.unit == "x" else f"{row.value:.1f}"
+    return f"| {row.what} | {value} {row.unit} | {bar} | {against} | {peak} |"
 
 
 def machine() -> dict[str, object]:
