@@ -61,8 +61,8 @@ def _without_gaps(keys: Sequence[str]) -> list[list[str]]:
 def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict[RawTable, list[str]]:
     """The partitions among ``keys`` that each table has not landed, or landed empty as it could not be read.
 
-    Of a table that could not be read at its newest partition no more than one is asked for, which shows whether
-    that still holds: else a table that an org does not have would be asked for all its days each day.
+    Of a table that could not be read at its newest partition that one alone is asked for, which shows whether that
+    still holds: else a table that an org does not have would be asked for all its days each day.
     """
     wanted = {}
     for table in tables:
@@ -71,7 +71,7 @@ def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict
         absent = [key for key in keys if key not in there]
         due = [key for key in keys if key in owed & there]
         if due and landed[-1] in owed:
-            due = [] if absent else due[-1:]
+            due = [key for key in due if key == landed[-1] and not absent]
         wanted[table] = sorted([*absent, *due])
     return wanted
 

@@ -97,7 +97,7 @@ def say_until(process: subprocess.Popen, said: str, times: int) -> str:
 def test_running_again_changes_nothing(home):
     before, lake = models(home), home.lake_files()
 
-    again = home.run().check()
+    again = home.run("--to", "2026-09-11").check()
     same_days = home.run("--from", "2026-09-10", "--to", "2026-09-11").check()
 
     assert "All partitions that are over have landed" in again.output
@@ -312,12 +312,14 @@ def test_doctor_finds_a_healthy_home_well_and_names_what_is_wrong(home):
     well = home.command("doctor")
     batch = next((home.path / "lake/salesforce/user/partition=2026-09-09").glob("*.parquet"))
     batch.write_bytes(b"")
-    ill = home.command("doctor")
+    matrix = ("GTM_ALERT_MATRIX", str(home.path / "none.yml"))
+    ill = dataclasses.replace(home, settings=(*home.settings, matrix)).command("doctor")
 
     assert well.code == 0, well.output
     assert "Published" in well.output
     assert ill.code == 1
     assert "salesforce.user 2026-09-09" in ill.output
+    assert "none.yml can't be read" in ill.output and "GTM_ALERT_MATRIX names it" in ill.output
 
 
 def test_nothing_is_written_outside_the_state_folder(built_home):

@@ -56,6 +56,8 @@ def test_each_wanted_partition_is_landed_once_and_no_other(wanted):
         ([1, 2, 3], [1, 2, 3], [3]),
         ([2, 3, 4], [2, 4], [1]),
         ([1, 2], [1, 2], [3]),
+        # The newest has just landed and is not to be asked for yet.
+        ([1, 2, 3, 4], [2, 3, 4], []),
         # Killed between the mark and the batch.
         ([], [1], [1, 2, 3]),
     ],
