@@ -1,0 +1,58 @@
+"""Builds as of an earlier day: two of one day take turns."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import duckdb
+import pytest
+from filelock import FileLock
+
+from gtm_assets import as_of
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar
+from gtm_assets.settings import load_settings
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+DAY = "2026-01-01"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    settings = load_settings({"GTM_HOME": str(tmp_path / "gtm"), "GTM_START_DATE": DAY, "GTM_END_DATE": DAY})
+    window = Calendar.of(settings).window(DAY)
+    Lake(settings.lake_dir).land(OBJECTS[0], window, [], window.end)
+    return settings
+
+
+def test_a_build_waits_for_another_of_its_day_and_leaves_what_that_one_has_open(settings, monkeypatch):
+    compiled = []
+
+    def run_dbt(_, __, warehouse, folder):
+        compiled.append(folder)
+        duckdb.connect(str(warehouse)).close()
+        return iter(())
+
+    monkeypatch.setattr(as_of, "run_dbt", run_dbt)
+    monkeypatch.setattr(as_of, "publish", lambda *_: {})
+    day = str(Calendar.of(settings).first + timedelta(days=1))
+    said, waits = [], threading.Event()
+    path = as_of.build_as_of(settings, day, said.append).path
+    workshop = path.with_name(f".{path.stem}")
+    lock = FileLock(workshop.with_suffix(".lock"))
+    workshop.mkdir()
+    (workshop / "in use").touch()
+
+    with lock:
+        second = threading.Thread(
+            target=as_of.build_as_of, args=(settings, day, lambda text: (said.append(text), waits.set()))
+        )
+        second.start()
+        assert waits.wait(30)
+        assert "in use by another process. Waiting" in said[-1]
+        assert (workshop / "in use").exists() and len(compiled) == 1
+    second.join(60)
+
+    assert len(compiled) == 2 and not workshop.exists()
+    assert not {settings.dbt_target_dir} & {folder for made in compiled for folder in (made, *made.parents)}
