@@ -1,5 +1,6 @@
 """The sensors: what they ask for, what they wait for, and that a dead source isn't hammered."""
 
+import json
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 
@@ -351,6 +352,22 @@ def test_a_partition_that_could_not_be_read_is_owed_until_it_lands(instance, lak
 
     lake.land(task, window, (), window.end)
     assert asked(catch_up(instance, lake, ENDS + timedelta(hours=1))) == []
+
+
+def test_the_pauses_of_a_table_that_is_kept_from_us_grow_from_one_day_to_the_next(instance, lake):
+    land(lake, *days("2026-03-01", 8), without=["task"])
+    cursor = None
+    for number, day in enumerate(days("2026-03-01", 8), 1):
+        window = CALENDAR.window(day)
+        lake.land_unreadable(BY_NAME["task"], window, "no right", window.end)
+        if day < DAY:
+            continue
+        result = catch_up(instance, lake, window.end + timedelta(hours=1), cursor)
+        cursor = result.cursor
+
+        assert [request.tags["dagster/asset_partition_range_start"] for request in result.run_requests] == [day]
+        ((attempts, _),) = json.loads(cursor).values()
+        assert attempts == number - 6
 
 
 # -- as Dagster evaluates them ---------------------------------------------------------------------------------
