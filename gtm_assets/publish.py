@@ -32,6 +32,9 @@ ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
 BATCHES = "batches"
 """Metadata of the published file: the digest of all batches that it was built from."""
+STORAGE_VERSION = "v1.2.0"
+"""Of the published file: DuckDB 1.2 and later open it, and so do the BI tools that carry one of them. Without it
+DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
 COPIED_AT_A_TIME = 4
 """Tables at most: each takes memory while it is compressed."""
 
@@ -179,7 +182,7 @@ def _copy(
                     connection.execute(statement)
         return rows
 
-    source.execute(f"attach {_literal(str(path))} as published (read_write)")
+    source.execute(f"attach {_literal(str(path))} as published (read_write, storage_version '{STORAGE_VERSION}')")
     try:
         for schema in [*schemas, "gtm_meta"]:
             source.execute(f"create schema published.{schema}")

@@ -205,6 +205,15 @@ def test_core_and_mart_are_published_with_their_descriptions_and_where_they_come
     assert [path.name for path in target.parent.iterdir()] == ["gtm.duckdb"]
 
 
+def test_the_file_is_written_for_duckdb_1_2_and_later(source, tmp_path):
+    target = tmp_path / "gtm.duckdb"
+
+    publish(source, target, PUBLICATION, {})
+
+    # The file's header, behind its checksum and the word DUCK: 65 is what 1.2 reads and writes.
+    assert int.from_bytes(target.read_bytes()[12:20], "little") == 65
+
+
 def test_tables_that_could_not_be_read_are_listed(instance, source, tmp_path):
     table, key = OBJECTS[0], asset_key(OBJECTS[0])
     closed, open_ = NotReadable(table, "no permission"), None
