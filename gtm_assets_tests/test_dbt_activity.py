@@ -12,6 +12,7 @@ from gtm_assets_tests.dbt_harness import (
     contact,
     empty_tables,
     partition,
+    task,
     user,
     with_ancestors,
 )
@@ -102,6 +103,43 @@ def test_events_and_emails_follow_owner_account_and_contact_when_they_come_chang
     }
     assert seen[2] == {"event 1": ("unknown", first, contact_key), "email 1": ("unknown", first, None)}
     assert "unknown" not in (user_key, contact_key)
+
+
+def test_what_is_older_than_its_account_has_the_accounts_first_version(tmp_path):
+    """Records that were merged or imported are older than the account that they are at."""
+    home = Home(tmp_path / "gtm").seed()
+    empty_tables(home, *TABLES, "task", "opportunity")
+    about = id_of(account, 1)
+    older = {
+        "task": task(1, at(2), account_id=about, is_closed=True, completed_date_time=at(2)),
+        "event": event(1, at(2), account_id=about, start_date_time=at(2)),
+        "email_message": email_message(1, at(2), related_to_id=about, message_date=at(2)),
+    }
+    for table, record in older.items():
+        home.land(table, partition(2), record)
+    home.land("account", partition(6), account(1, at(6), created_date=at(6)))
+    home.land("account", partition(7), account(1, at(7), created_date=at(6), industry="new"))
+    facts = [f"fct_{table}" for table in older]
+    home.build(*with_ancestors(*facts))
+    assert set(first_accounts(home, facts)) == {at(6)}
+
+    # An earlier beginning comes to light, which is still younger than they are.
+    home.land("account", partition(5), account(1, at(5), created_date=at(5), industry="first"))
+    home.build(*with_ancestors(*facts))
+    assert set(first_accounts(home, facts)) == {at(5)}
+    full = home.twin("full").seed()
+    full.build(*with_ancestors(*facts))
+    assert full.tables(*facts) == home.tables(*facts)
+
+
+def first_accounts(home: Home, facts: list[str]) -> list[datetime | None]:
+    """From when on the account version is valid that each row of the facts points to."""
+    rows = [f"select account_key from gtm_core.{fact}" for fact in facts]
+    versions = "select account_key, valid_from from gtm_core.dim_account_scd2 where account_id <> 'unknown'"
+    found = home.rows(
+        f"select valid_from from ({' union all '.join(rows)}) left join ({versions}) using (account_key)"
+    )
+    return [instant for (instant,) in found]
 
 
 def keys(home: Home) -> dict[str, tuple[str, str, str | None]]:

@@ -35,15 +35,6 @@
 {%- endmacro %}
 
 
-{#- Condition: the version of an account that something belongs to: the one in force then, without a time the current. -#}
-{% macro account_version_at(versions, instant) -%}
-    (
-        ({{ instant }} is null and {{ versions }}.is_current)
-        or ({{ version_in_force(versions, instant) }})
-    )
-{%- endmacro %}
-
-
 {#- Key of the entity with an id that was looked up; the unknown member's where it was not found. -#}
 {% macro key_if_found(id) -%}
     case

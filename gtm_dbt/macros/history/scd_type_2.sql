@@ -6,8 +6,8 @@
     id: the record's id. tracked: columns whose change begins a new version. carried: columns that come along
     with the value that they had last within the version.
 
-    Gives _scd_id, the id, tracked and carried columns, is_deleted, valid_from, valid_to (half-open), is_current, and
-    seen_at: when the source first showed the version, which of a record's first one may be after valid_from.
+    Gives _scd_id, the id, tracked and carried columns, is_deleted, valid_from, valid_to (half-open), is_first,
+    is_current, and seen_at: when the source first showed the version, which of a record's first one may be after valid_from.
 -#}
 {% macro scd_type_2(versions, id, tracked, carried) %}
     with
@@ -89,6 +89,7 @@
         is_deleted,
         valid_from,
         valid_to,
+        _version_number = 1 as is_first,
         valid_to is null as is_current,
         _begins_at as seen_at
     from versions_ended
@@ -99,6 +100,20 @@
 {% macro tracked_columns() %}
     {%- do return(model.config.meta.tracked_columns if execute else []) -%}
 {% endmacro %}
+
+
+{#-
+    Condition: the version of an account that a fact belongs to. It is the one in force when the fact happened; of a
+    fact that is older than the account, as merged and imported records are, the first; of one without a time, as is
+    what has not happened yet, the current. For each instant that is one version of an account.
+-#}
+{% macro account_version_at(versions, instant) -%}
+    (
+        ({{ instant }} is null and {{ versions }}.is_current)
+        or ({{ version_in_force(versions, instant) }})
+        or ({{ versions }}.is_first and {{ instant }} < {{ versions }}.valid_from)
+    )
+{%- endmacro %}
 
 
 {#- Condition: the version of `alias` is the one in force at an instant. -#}

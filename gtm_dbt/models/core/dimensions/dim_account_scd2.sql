@@ -70,6 +70,7 @@ final as (
         created_at,
         valid_from,
         valid_to,
+        is_first,
         is_current,
         -- provenance
         'salesforce' as source_system
@@ -104,6 +105,7 @@ pipedrive_versions as (
         first_seen_at as created_at,
         first_seen_at as valid_from,
         null as valid_to,
+        true as is_first,
         true as is_current,
         source_system
     from account_matches
@@ -125,6 +127,7 @@ with_unknown as (
             'account_name': "'Unknown'",
             'is_deleted': 'false',
             'valid_from': first_instant(),
+            'is_first': 'true',
             'is_current': 'true',
             'source_system': unknown_key(),
         })

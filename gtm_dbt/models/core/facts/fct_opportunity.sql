@@ -16,14 +16,6 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
-first_versions as (
-    select
-        account_id,
-        account_key,
-        row_number() over (partition by account_id order by valid_from) as version_number
-    from account_versions
-),
-
 record_types as (
     select * from {{ ref('stg_salesforce__record_type') }}
 ),
@@ -58,22 +50,16 @@ attributed as (
     from classified
 ),
 
--- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is. One
--- that was closed before its account was created, as imported ones are, belongs to the account as it was first.
+-- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is.
 with_account_version as (
     select
         attributed.*,
-        coalesce(account_versions.account_key, first_versions.account_key) as account_key
+        account_versions.account_key
     from attributed
     left join account_versions
         on
             attributed.account_id = account_versions.account_id
-            and (
-                (attributed.closed_at is null and account_versions.is_current)
-                or ({{ version_in_force('account_versions', 'attributed.closed_at') }})
-            )
-    left join first_versions
-        on attributed.account_id = first_versions.account_id and first_versions.version_number = 1
+            and {{ account_version_at('account_versions', 'attributed.closed_at') }}
 ),
 
 -- By the rate of the close date, also while the deal is open.
@@ -155,11 +141,10 @@ pipedrive_dated as (
     from pipedrive_deals
 ),
 
--- Pipedrive may know a company before Salesforce does.
 pipedrive_final as (
     select
         {{ pipedrive_id('deals.deal_id') }} as opportunity_id,
-        coalesce(account_versions.account_key, first_versions.account_key, {{ unknown_key() }}) as account_key,
+        coalesce(account_versions.account_key, {{ unknown_key() }}) as account_key,
         deals.pipedrive_account_id as account_id,
         coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
         {{ pipedrive_id('deals.user_id') }} as owner_user_id,
@@ -202,7 +187,6 @@ pipedrive_final as (
         on
             deals.account_id = account_versions.account_id
             and {{ account_version_at('account_versions', end_of_reporting_day('deals.close_date')) }}
-    left join first_versions on deals.account_id = first_versions.account_id and first_versions.version_number = 1
     left join users on {{ pipedrive_id('deals.user_id') }} = users.pipedrive_user_id
     left join contacts on deals.contact_id = contacts.contact_id
 ),
