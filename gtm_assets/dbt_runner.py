@@ -6,12 +6,17 @@ import hashlib
 import json
 import os
 import queue
+import re
+import tempfile
+import textwrap
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
 from filelock import FileLock
 
@@ -21,6 +26,7 @@ DBT_DIR = PROJECT_DIR / "gtm_dbt"
 TARGET_DIR = DBT_DIR / "target"
 NAMED_FAILURES = 10
 """How many failed nodes an error names; the run's events hold all."""
+_OPERATION_EVENTS = {"RunningOperationCaughtError", "RunningOperationUncaughtError"}
 _RESULT_EVENTS = {"LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"}
 
 
@@ -134,7 +140,7 @@ def run_dbt(
             yield message
     finally:
         worker.join()
-    raise_on_failure(outcome[0])
+    raise_on_failure(*outcome)
 
 
 def _invoke(arguments: list[str], manifest: Any, messages: queue.Queue, outcome: list[Any]) -> None:
@@ -142,12 +148,18 @@ def _invoke(arguments: list[str], manifest: Any, messages: queue.Queue, outcome:
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
 
+    failed: list[str] = []
+
     def pass_on(event: Any) -> None:
         if event.info.name in _RESULT_EVENTS:
             messages.put(MessageToDict(event, preserving_proto_field_name=True))
+        elif event.info.name in _OPERATION_EVENTS:
+            # The result of an operation does not say why it failed.
+            failed.append(event.data.exc)
 
     try:
-        outcome.append(dbtRunner(manifest=manifest or parsed_manifest(), callbacks=[pass_on]).invoke(arguments))
+        ended = dbtRunner(manifest=manifest or parsed_manifest(), callbacks=[pass_on]).invoke(arguments)
+        outcome.extend([ended, failed])
     except BaseException as error:
         outcome.append(error)
     finally:
@@ -183,8 +195,25 @@ def parsed_manifest() -> Any:
     return manifest
 
 
-def raise_on_failure(outcome: Any) -> None:
-    """Raise what dbt's outcome holds of failures, one sentence a node.
+@contextmanager
+def operated(operation: str, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Run an operation of the project on a warehouse of its own, which is there for reading until the block ends.
+
+    Raises:
+        TransformError: the operation refused what it found.
+    """
+    manifest_path()
+    with tempfile.TemporaryDirectory() as folder:
+        warehouse = Path(folder) / "warehouse.duckdb"
+        for _ in run_dbt(["run-operation", operation], settings, warehouse):
+            pass
+        with duckdb.connect(str(warehouse), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+
+
+def raise_on_failure(outcome: Any, operation: Sequence[str] = ()) -> None:
+    """Raise what dbt's outcome holds of failures, one sentence a node. ``operation``: what an operation failed of.
 
     Raises:
         TransformError: a node failed, or dbt did not get as far as building.
@@ -194,8 +223,23 @@ def raise_on_failure(outcome: Any) -> None:
     if outcome.success:
         return
     if outcome.exception is not None:
-        raise TransformError(f"dbt broke off: {outcome.exception}") from outcome.exception
+        raise TransformError(_of_exception(outcome.exception)) from outcome.exception
+    if operation:
+        raise TransformError(_of_exception(operation[0]))
     failed = [r for r in outcome.result.results if r.status in ("error", "fail", "runtime error")]
     lines = [f"{r.node.resource_type} {r.node.name}: {(r.message or str(r.status)).strip()}" for r in failed]
     more = [f"and {len(lines) - NAMED_FAILURES:,} more"] if len(lines) > NAMED_FAILURES else []
     raise TransformError("dbt build failed:\n" + "\n".join([*lines[:NAMED_FAILURES], *more]))
+
+
+_REFUSAL = re.compile(
+    r"Compilation Error(?: in (?:operation|macro) [^\n]*)?\n(?P<said>.*?)"
+    r"(?:\s*\n\s*> in macro [^\n]*(?:\n\s*> [^\n]*)*)?\s*",
+    flags=re.DOTALL,
+)
+
+
+def _of_exception(error: object) -> str:
+    """What dbt said as it broke off. A refusal that a macro made before the first model says it all itself."""
+    refusal = _REFUSAL.fullmatch(str(error))
+    return textwrap.dedent(refusal["said"]) if refusal else f"dbt broke off: {error}"

@@ -33,7 +33,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
         *(_pipedrive(settings) if settings.pipedrive_dir else ()),
         *(_landing(settings) if settings.is_landed else (*_partitions(settings, now), *_lake(settings))),
         *_alerts(settings),
-        *_project(),
+        *_project(settings),
         *_warehouse(settings),
         *_published(settings),
     ]
@@ -123,7 +123,7 @@ def _lake(settings: Settings) -> Iterator[Finding]:
             unreadable += 1
             yield Finding(False, str(error))
     if not batches:
-        yield Finding(False, "The lake is empty. Land and build everything: gtm run")
+        yield Finding(True, "The lake is empty yet: gtm run lands, builds and publishes.")
     elif not unreadable:
         yield Finding(True, f"The lake holds {len(batches):,} batches, all readable.")
     for table in raw_tables(settings):
@@ -178,8 +178,8 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"The matrix of alerts {settings.alert_matrix} is read.")
 
 
-def _project() -> Iterator[Finding]:
-    from gtm_assets.dbt_runner import TransformError, manifest_path
+def _project(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.dbt_runner import TransformError, manifest_path, operated, project_variables
 
     try:
         manifest_path()
@@ -187,11 +187,23 @@ def _project() -> Iterator[Finding]:
         yield Finding(False, str(error))
         return
     yield Finding(True, "The dbt project is parsed.")
+    # A landing has been examined with them.
+    if project_variables().get("pass_through_columns") and not settings.is_landed:
+        try:
+            with operated("examine_pass_through", settings):
+                pass
+        except TransformError as error:
+            yield Finding(False, str(error))
+            return
+        yield Finding(True, "The columns that are passed through are there.")
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.warehouse import Warehouse, WarehouseError
 
+    if not settings.warehouse_path.exists():
+        yield Finding(True, f"There is no warehouse at {settings.warehouse_path} yet: gtm run builds it.")
+        return
     holder = Warehouse.of(settings).holder()
     if holder:
         yield Finding(True, f"The warehouse is in use by {holder}; runs wait for it.")
@@ -209,7 +221,7 @@ def _published(settings: Settings) -> Iterator[Finding]:
     import duckdb
 
     if not settings.published_path.exists():
-        yield Finding(False, "Nothing is published yet. Build it: gtm run")
+        yield Finding(True, "Nothing is published yet: gtm run publishes.")
         return
     try:
         with duckdb.connect(str(settings.published_path), read_only=True) as connection:

@@ -6,14 +6,12 @@ by the dbt project (``macros/landing``), which leaves what it found in ``gtm_met
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 
-from gtm_assets.dbt_runner import manifest_path, run_dbt
+from gtm_assets.dbt_runner import operated
 from gtm_assets.settings import Settings
 
 SCHEMA = "gtm_raw"
@@ -103,11 +101,5 @@ def examine_landing(settings: Settings) -> list[LandedTable]:
         TransformError: it holds values that can't be read, or no table.
     """
     check_landing(settings)
-    manifest_path()
-    with tempfile.TemporaryDirectory() as folder:
-        warehouse = Path(folder) / "warehouse.duckdb"
-        for _ in run_dbt(["run-operation", "examine_landing"], settings, warehouse):
-            pass
-        with duckdb.connect(str(warehouse), read_only=True) as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            return landed_tables(connection)
+    with operated("examine_landing", settings) as connection:
+        return landed_tables(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from gtm_assets.dbt_runner import TransformError
+from gtm_assets.landing import examine_landing
+from gtm_assets.settings import load_settings
 from gtm_assets.sources.raw_table import fivetran_name
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import (
@@ -334,6 +338,22 @@ def test_a_value_that_can_not_be_read_stops_the_build_by_name(tmp_path, column, 
     assert home.rows("select count(*) from information_schema.tables where table_schema = 'gtm_staging'") == [(0,)]
 
 
+def test_the_doctor_names_a_value_that_can_not_be_read(tmp_path, monkeypatch):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        "create table gtm_raw.account as"
+        " select '001a' as id, 'a lot' as annual_revenue, now() as _fivetran_synced",
+    )
+    # dbt is told by the environment.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    given = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(path), "GTM_HOME": str(tmp_path)}
+
+    with pytest.raises(
+        TransformError, match=r"(?s)^the landing holds values that can not be read.*a lot of 001a$"
+    ):
+        examine_landing(load_settings(given))
+
+
 def test_values_that_are_cut_to_their_type_are_counted_and_named(tmp_path):
     path = landing(
         tmp_path / "landing.duckdb",
@@ -412,7 +432,7 @@ def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contr
         "pass_through_columns": {
             "opportunity": ["my_field_c", {"name": "my_score_c", "data_type": "double"}],
             "account": ["tier_c"],
-            "task": ["not_there_c"],
+            "task": ["new_c"],
         }
     }
     models = ["+fct_opportunity", "+dim_account", "+fct_task"]
@@ -423,13 +443,14 @@ def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contr
             ACCOUNT.replace("'Acme' as name", "'Acme' as name, 'Gold' as Tier__c"),
             "create table gtm_raw.opportunity as select '006a' as id, 'x' as My_Field__c, '0.5' as my_score_c,"
             " date '2026-03-31' as close_date, now() as _fivetran_synced",
+            "create table gtm_raw.task as select '00Ta' as id, null::varchar as New__c, now() as _fivetran_synced",
         ),
     )
     lake = Home(tmp_path / "lake")
     empty_tables(lake, *TABLES_OF_DEALS)
     lake.land("opportunity", partition(2), opportunity(1, at(2), my_field_c="x", my_score_c=0.5))
     lake.land("account", partition(2), account(1, at(2), tier_c="Gold"))
-    lake.land("task", partition(2), task(1, at(2)))
+    lake.land("task", partition(2), task(1, at(2), new_c="then"))
 
     for home in (landed, lake):
         home.seed().build(*models, variables=given)
@@ -437,16 +458,16 @@ def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contr
         assert home.rows("select tier_c from gtm_core.dim_account order by account_name") == [("Gold",), (None,)]
         assert home.rows(
             "select data_type from information_schema.columns where table_name = 'fct_task'"
-            " and column_name = 'not_there_c'"
+            " and column_name = 'new_c'"
         ) == [("VARCHAR",)]
 
     # On: a change of a passed-through column alone. Off: the columns go again.
-    lake.land("task", partition(3), task(1, at(3), not_there_c="now"))
+    lake.land("task", partition(3), task(1, at(3), new_c="now"))
     lake.build(*models, variables=given)
-    assert lake.rows("select not_there_c from gtm_core.fct_task") == [("now",)]
+    assert lake.rows("select new_c from gtm_core.fct_task") == [("now",)]
     lake.build(*models)
     columns = {row[0] for row in lake.rows("select column_name from information_schema.columns")}
-    assert not columns & {"my_field_c", "my_score_c", "tier_c", "not_there_c"}
+    assert not columns & {"my_field_c", "my_score_c", "tier_c", "new_c"}
 
 
 TABLES_OF_DEALS = ("account", "user", "contact", "opportunity", "task")
@@ -457,7 +478,8 @@ def test_the_contract_holds_beside_what_is_passed_through(tmp_path):
 
     manifest = parsed().deepcopy()
     manifest.nodes["model.gtm_dbt.dim_account"].columns["industry"].data_type = "bigint"
-    home = Home(tmp_path / "gtm", manifest, landing(tmp_path / "landing.duckdb", ACCOUNT))
+    with_tier = ACCOUNT.replace("'Acme' as name", "'Acme' as name, 'Gold' as tier_c")
+    home = Home(tmp_path / "gtm", manifest, landing(tmp_path / "landing.duckdb", with_tier))
 
     result = home.dbt(
         "run", "--select", "+dim_account", variables={"pass_through_columns": {"account": ["tier_c"]}}

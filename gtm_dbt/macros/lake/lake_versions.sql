@@ -88,15 +88,32 @@
             {%- endfor %}
             where false
             union all by name
-            select * from read_parquet(
-                [
-                {%- for path in files %}
-                    '{{ path | replace("'", "''") }}'{{ ',' if not loop.last }}
-                {%- endfor %}
-                ],
-                union_by_name = true,
-                hive_partitioning = false
-            )
+            select * from {{ read_files(files) }}
+        )
+    {%- endset -%}
+    {%- do return(rows) -%}
+{% endmacro %}
+
+
+{#- Relation of the files' rows with the columns that any of them has. -#}
+{% macro read_files(files) %}
+    {%- do return(adapter.dispatch('read_files', 'gtm_dbt')(files)) -%}
+{% endmacro %}
+
+{% macro default__read_files(files) %}
+    {{ not_supported('read_files') }}
+{% endmacro %}
+
+{% macro duckdb__read_files(files) %}
+    {%- set rows -%}
+        read_parquet(
+            [
+            {%- for path in files %}
+                '{{ path | replace("'", "''") }}'{{ ',' if not loop.last }}
+            {%- endfor %}
+            ],
+            union_by_name = true,
+            hive_partitioning = false
         )
     {%- endset -%}
     {%- do return(rows) -%}

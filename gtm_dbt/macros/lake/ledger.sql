@@ -14,7 +14,6 @@
 {#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}
 {% macro list_lake() %}
     {%- if execute -%}
-        {%- do check_pass_through() -%}
         {{ adapter.dispatch('list_lake', 'gtm_dbt')() }}
     {%- endif -%}
 {% endmacro %}

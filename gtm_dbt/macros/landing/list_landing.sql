@@ -74,13 +74,16 @@
 {% macro examine_landing() %}
     {%- do run_query('create schema if not exists ' ~ meta_table('landed_tables').without_identifier()) -%}
     {%- do run_query(list_landing()) -%}
+    {%- do check_pass_through() -%}
 {% endmacro %}
 
 
 {#- The columns of a landed table with values that do not fit: how many, and the first of them. -#}
 {% macro count_misfits(source_name, table_name, landed) %}
     {%- set checked = [] -%}
-    {%- for column in raw_columns(source_name, table_name) if column.name in landed.columns -%}
+    {#- Of those that are passed through the var says the type, and check_pass_through whether it is the right one. -#}
+    {%- set passed_through = pass_through_columns(source_name, table_name) | map(attribute='name') | list -%}
+    {%- for column in raw_columns(source_name, table_name) if column.name in landed.columns and column.name not in passed_through -%}
         {%- set own = landed.columns[column.name] -%}
         {%- set value = 'landed.' ~ adapter.quote(own.name) -%}
         {%- set misfits = landed_misfits(value, own.data_type, column.data_type) -%}

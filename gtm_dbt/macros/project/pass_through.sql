@@ -5,36 +5,307 @@
         pass_through_columns:
           opportunity: [my_field_c, {name: my_score_c, data_type: double}]
 
-    A column is text unless it says its type.
+    A column is text unless it says its type. What is no column is left to check_pass_through.
 -#}
 {% macro pass_through_columns(source_name, table_name) %}
-    {%- set columns = [] -%}
-    {%- if source_name == 'salesforce' -%}
-        {%- for given in (var('pass_through_columns', none) or {}).get(table_name, []) -%}
-            {%- set column = {'name': given, 'data_type': 'varchar'} if given is string else given -%}
-            {%- do columns.append({'name': column.name | lower, 'data_type': column.get('data_type', 'varchar') | lower}) -%}
+    {%- set columns = {} -%}
+    {%- if source_name == 'salesforce' and var('pass_through_columns', none) is mapping -%}
+        {%- for given in listed(var('pass_through_columns').get(table_name)) -%}
+            {%- set column = given_column(given) -%}
+            {%- if column is not none -%}
+                {%- do columns.update({column.name: column}) -%}
+            {%- endif -%}
         {%- endfor -%}
     {%- endif -%}
-    {%- do return(columns) -%}
+    {%- do return(columns.values() | list) -%}
 {% endmacro %}
 
 
-{#- Before the first model: what the var names must be objects, and columns that the catalogue does not have. -#}
+{#- A given list; of anything else an empty one. -#}
+{% macro listed(given) %}
+    {%- do return(given if given is sequence and given is not string and given is not mapping else []) -%}
+{% endmacro %}
+
+
+{#- An entry of such a list as a column with name and data_type; none where it is no column. -#}
+{% macro given_column(given) %}
+    {%- set name = given.get('name') if given is mapping else given -%}
+    {%- if name is not string -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+    {%- set data_type = (given.get('data_type') if given is mapping) or 'varchar' -%}
+    {%- do return({'name': name | lower, 'data_type': data_type | string | lower | replace(', ', ',')}) -%}
+{% endmacro %}
+
+
+{#-
+    Before the first model: what the var pass_through_columns names is looked up, and all that is wrong with it is
+    one error, a sentence each.
+-#}
 {% macro check_pass_through() %}
-    {%- for object in var('pass_through_columns', none) or {} -%}
-        {%- if object not in pass_through_targets().values() -%}
-            {%- do exceptions.raise_compiler_error(
-                'pass_through_columns names ' ~ object ~ ', of which no table of core is made. Those are: '
-                ~ pass_through_targets().values() | sort | join(', ')
-            ) -%}
-        {%- endif -%}
-        {%- for column in pass_through_columns('salesforce', object) if column.name in raw_table('salesforce', object).columns -%}
-            {%- do exceptions.raise_compiler_error(
-                'pass_through_columns names ' ~ object ~ '.' ~ column.name
-                ~ ', which is in the catalogue: select it in staging and core'
-            ) -%}
+    {%- if not execute -%}
+        {%- do return('') -%}
+    {%- endif -%}
+    {%- set given = var('pass_through_columns', none) or {} -%}
+    {%- set faults = [] -%}
+    {%- if given is not mapping -%}
+        {%- do faults.append('is ' ~ given ~ ', which names no object: write it like opportunity: [my_field_c]') -%}
+    {%- else -%}
+        {%- for object, columns in given.items() -%}
+            {%- do faults.extend(pass_through_faults(object, columns)) -%}
         {%- endfor -%}
+    {%- endif -%}
+    {%- if faults -%}
+        {%- set lines = ['the var pass_through_columns can not be followed, so nothing was built. Mend it in dbt_project.yml:'] -%}
+        {%- for fault in faults -%}
+            {%- do lines.append('pass_through_columns ' ~ fault) -%}
+        {%- endfor -%}
+        {%- do exceptions.raise_compiler_error(lines | join('\n')) -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- What is wrong with the columns that the var gives for an object. -#}
+{% macro pass_through_faults(object, columns) %}
+    {%- set targets = pass_through_targets().values() | list -%}
+    {%- set faults = [] -%}
+    {%- if object not in targets -%}
+        {%- set meant = fivetran_name(object | string) -%}
+        {%- if meant in targets -%}
+            {%- do return(['names ' ~ object ~ ' by its name in Salesforce: write ' ~ meant]) -%}
+        {%- endif -%}
+        {%- do return([
+            'names ' ~ object ~ ', of which no table of core is made: name one of ' ~ targets | sort | join(', ')
+        ]) -%}
+    {%- endif -%}
+    {%- if listed(columns) != columns -%}
+        {%- do return([
+            'names ' ~ object ~ ' with ' ~ columns ~ ', which is no list: write it like ' ~ object ~ ': [my_field_c]'
+        ]) -%}
+    {%- endif -%}
+    {%- set catalogue = raw_table('salesforce', object).columns -%}
+    {%- set times = {} -%}
+    {%- set sought = [] -%}
+    {%- for entry in columns -%}
+        {%- set column = given_column(entry) -%}
+        {%- if column is none -%}
+            {%- do faults.append(
+                'names ' ~ object ~ ' with ' ~ entry
+                ~ ', which is no column: write its name, or {name: my_field_c, data_type: double}'
+            ) -%}
+        {%- else -%}
+            {%- set given_name = entry.get('name') if entry is mapping else entry -%}
+            {%- set name = fivetran_name(given_name) -%}
+            {%- set place = object ~ '.' ~ given_name -%}
+            {%- set unknown_keys = entry.keys() | reject('in', ['name', 'data_type']) | list if entry is mapping else [] -%}
+            {%- do times.update({name: times.get(name, 0) + 1}) -%}
+            {%- if unknown_keys -%}
+                {%- do faults.append(
+                    'gives ' ~ place ~ ' the key ' ~ unknown_keys | join(', ')
+                    ~ ', which says nothing: a column has the keys name and data_type'
+                ) -%}
+            {%- endif -%}
+            {%- if column.data_type not in raw_data_types() -%}
+                {%- do faults.append(
+                    'gives ' ~ place ~ ' the data_type ' ~ column.data_type ~ ', which no raw column has: write one of '
+                    ~ raw_data_types() | join(', ')
+                ) -%}
+            {%- endif -%}
+            {%- if times[name] > 1 -%}
+                {%- if times[name] == 2 -%}
+                    {%- do faults.append('names ' ~ object ~ '.' ~ name ~ ' more than once: leave one of them') -%}
+                {%- endif -%}
+            {%- elif name in catalogue -%}
+                {%- do faults.append(
+                    'names ' ~ place ~ ', which is in the catalogue' ~ (' as ' ~ name if name != given_name else '')
+                    ~ ': leave it out, and select it in the models where they lack it'
+                ) -%}
+            {%- elif name != column.name -%}
+                {%- do faults.append('names ' ~ place ~ ' by its name in Salesforce: write ' ~ name) -%}
+            {%- elif models_with_name(object, name) -%}
+                {%- set others = models_with_name(object, name) -%}
+                {%- do faults.append(
+                    'names ' ~ place ~ ', a name that ' ~ others | join(' and ') ~ (' gives' if others | length == 1 else ' give')
+                    ~ ' to something else: leave it out, or let the source call it otherwise'
+                ) -%}
+            {%- elif column.data_type in raw_data_types() -%}
+                {%- do sought.append(column) -%}
+            {%- endif -%}
+        {%- endif -%}
     {%- endfor -%}
+    {%- do return(faults + (faults_in_landing(object, sought) if is_landed() else faults_in_lake(object, sought))) -%}
+{% endmacro %}
+
+
+{#- The types that raw columns have. -#}
+{% macro raw_data_types() %}
+    {%- set types = [] -%}
+    {%- for node in graph.sources.values() if node.source_name == 'salesforce' -%}
+        {%- do types.extend(node.columns.values() | map(attribute='data_type') | map('lower')) -%}
+    {%- endfor -%}
+    {%- do return(types | unique | sort) -%}
+{% endmacro %}
+
+
+{#-
+    The models through which an object's columns pass and in which a name stands for something already: a column that
+    they describe, or a word of their SQL. There the column would take the place of what is computed, or the other
+    way round.
+-#}
+{% macro models_with_name(object, name) %}
+    {%- set re = modules.re -%}
+    {%- set models = ['stg_salesforce__' ~ object] -%}
+    {%- for model_name, target_object in pass_through_targets().items() if target_object == object -%}
+        {%- do models.append(model_name) -%}
+    {%- endfor -%}
+    {%- set found = [] -%}
+    {%- if name == '_partition' -%}
+        {%- do found.append('the loader') -%}
+    {%- endif -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.name in models -%}
+        {%- set sql = re.sub("(?s)\\{#.*?#\\}|--[^\n]*|'[^']*'", ' ', node.raw_code) -%}
+        {%- if name in node.columns or re.search('\\b' ~ name ~ '\\b', sql) -%}
+            {%- do found.append(node.name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(found | sort) -%}
+{% endmacro %}
+
+
+{#- What is wrong with columns that are looked for in the landing. A table that is missing counts as empty. -#}
+{% macro faults_in_landing(object, columns) %}
+    {%- set landed = landed_table('salesforce', object) if columns else {} -%}
+    {%- if not columns or landed.relation is none -%}
+        {%- do return([]) -%}
+    {%- endif -%}
+    {%- set faults = [] -%}
+    {%- for column in columns -%}
+        {%- set own = landed.columns.get(column.name) -%}
+        {%- if own is none -%}
+            {%- set others = [] -%}
+            {%- for name in landed.unknown -%}
+                {%- do others.append(fivetran_name(name)) -%}
+            {%- endfor -%}
+            {%- do faults.append(missing_column(object, column, 'the landed table ' ~ landed.relation.identifier, others)) -%}
+        {%- else -%}
+            {%- set value = 'found.' ~ adapter.quote(own.name) -%}
+            {%- set id = 'found.' ~ adapter.quote(landed.columns.id.name) -%}
+            {%- do faults.extend(type_faults(object, column, own.data_type, landed.relation, value, id)) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(faults) -%}
+{% endmacro %}
+
+
+{#-
+    What is wrong with columns that are looked for in the lake: one that no batch of a table with records has, or
+    whose values in the batches that base is to read are of another type.
+-#}
+{% macro faults_in_lake(object, columns) %}
+    {%- set files = files_for_base(object, columns) if columns else [] -%}
+    {%- if not files -%}
+        {%- do return([]) -%}
+    {%- endif -%}
+    {%- set rows = read_files(files) -%}
+    {%- set found = {} -%}
+    {%- for row in run_query('describe select * from ' ~ rows).rows -%}
+        {%- do found.update({row[0]: row[1] | lower}) -%}
+    {%- endfor -%}
+    {%- set faults = [] -%}
+    {%- for column in columns -%}
+        {%- if column.name in found -%}
+            {%- do faults.extend(type_faults(object, column, found[column.name], rows, 'found.' ~ column.name, 'found.id')) -%}
+        {%- elif run_query('select count(*) from ' ~ rows).rows[0][0] and not has_values(object, column.name) -%}
+            {%- set known = raw_columns('salesforce', object) | map(attribute='name') | list -%}
+            {%- do faults.append(missing_column(
+                object, column, 'the lake', found.keys() | reject('in', known) | list
+            )) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(faults) -%}
+{% endmacro %}
+
+
+{% macro missing_column(object, column, place, others) %}
+    {%- do return(
+        'names ' ~ object ~ '.' ~ column.name ~ ', which ' ~ place ~ ' lacks: '
+        ~ ('name one of those that it has beside the catalogue (' ~ others | sort | join(', ') ~ '), or leave it out'
+            if others else 'leave it out until it is there; it has no column beside the catalogue')
+    ) -%}
+{% endmacro %}
+
+
+{#- Whether values of a column are none of the type that the var gives it. -#}
+{% macro type_faults(object, column, found_type, rows, value, id) %}
+    {%- set misfits = landed_misfits(value, found_type, column.data_type) -%}
+    {%- if not misfits -%}
+        {%- do return([]) -%}
+    {%- endif -%}
+    {%- set query -%}
+        select count(*), min({{ id }}), min_by(cast({{ value }} as varchar), {{ id }})
+        from {{ rows }} as found
+        where ({{ misfits.unreadable }}) or ({{ misfits.inexact }})
+    {%- endset -%}
+    {%- set counted = run_query(query).rows[0] -%}
+    {%- if not counted[0] -%}
+        {%- do return([]) -%}
+    {%- endif -%}
+    {%- set fitting = found_type if found_type in raw_data_types() else 'varchar' -%}
+    {%- do return([
+        'gives ' ~ object ~ '.' ~ column.name ~ ' the data_type ' ~ column.data_type ~ ', which '
+        ~ counted[0] | int ~ ' of its values are not, such as ' ~ counted[2] ~ ' of ' ~ counted[1]
+        ~ ': write data_type: ' ~ fitting ~ ', or another that they are'
+    ]) -%}
+{% endmacro %}
+
+
+{#-
+    The files whose columns are looked at: those that base has not consumed; all of them where base is built afresh,
+    or has no value of one of the columns yet, so that nothing says that the source has it.
+-#}
+{% macro files_for_base(object, columns) %}
+    {%- set unseen = [] -%}
+    {%- for column in columns if flags.FULL_REFRESH or not has_values(object, column.name, column.data_type) -%}
+        {%- do unseen.append(column) -%}
+    {%- endfor -%}
+    {%- set query -%}
+        select file_path
+        from {{ meta_table('lake_batches') }}
+        where
+            source_name = 'salesforce'
+            and table_name = '{{ object }}'
+        {%- if not unseen %}
+            and batch_id not in (
+                select consumed.batch_id
+                from {{ meta_table('consumed_batches') }} as consumed
+                where consumed.model = 'base_salesforce__{{ object }}'
+            )
+        {%- endif %}
+        order by partition_key, batch_id
+    {%- endset -%}
+    {%- do return(run_query(query).columns[0].values() | unique | list) -%}
+{% endmacro %}
+
+
+{#- Whether base holds a value of an object's column, in that type where one is given. -#}
+{% macro has_values(object, column_name, data_type=none) %}
+    {%- set base = adapter.get_relation(target.database, 'gtm_staging', 'base_salesforce__' ~ object) -%}
+    {%- if base is none -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- for column in adapter.get_columns_in_relation(base) if column.name == column_name -%}
+        {%- if data_type is none or column.dtype | lower | replace(' ', '') == data_type | replace(' ', '') -%}
+            {%- do return(run_query('select count(' ~ column_name ~ ') from ' ~ base).rows[0][0] > 0) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- do return(false) -%}
+{% endmacro %}
+
+
+{#- For `gtm doctor`, on a warehouse of its own: what is wrong with the var is an error. -#}
+{% macro examine_pass_through() %}
+    {%- do run_query(list_lake()) -%}
+    {%- do check_pass_through() -%}
 {% endmacro %}
 
 
