@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import gettempdir
 from types import MappingProxyType
@@ -66,11 +66,18 @@ _LIST = ".batches.json"
 """Ending of the list beside a merged file, in place of its own."""
 _GROUP_ROWS = 122_880
 """Rows of a row group of a merged file: DuckDB's own measure, of which one thread reads one at a time."""
+_AHEAD = "ahead"
+"""Beside a table's partitions: a file named for each partition that holds records of after its window's end.
+
+It holds the greatest cursor of these, is written before their batch and is never removed.
+"""
 _OWED = "owed"
 """Beside a partition's batches: the source didn't let us read it. Holds the reason."""
 MISSING_ALWAYS_ALLOWED = 10
 """So many records may be missing from a snapshot whatever their share: a small table has few of them."""
 _CHUNK_ROWS = 50_000
+_NEWEST = "max({'c': cursor, 'p': partition, 'd': deleted, 'h': hash})"
+"""SQL: of versions the newest, ties as in base: the partition that it first came in, the delete mark, the hash."""
 _COMPARED = ("_version_hash", "newest_hash", "newest_cursor")
 """What a record carries while it is compared with its newest version."""
 
@@ -345,14 +352,21 @@ class Lake:
         marks = (self.root / table.source / table.name).glob(f"{_PARTITION_DIR.format('*')}/{_OWED}")
         return sorted(_partition_in(path) for path in marks)
 
+    def _ahead(self, table: RawTable) -> dict[str, datetime]:
+        """The partitions with records of after their window's end: the greatest cursor of these by key."""
+        marks = (self.root / table.source / table.name / _AHEAD).glob("[!.]*")
+        return {mark.name: datetime.fromisoformat(mark.read_text()) for mark in marks}
+
     def known_since(self) -> datetime | None:
-        """When the first records were seen, UTC; None where there are none."""
-        first = min((batch.partition for batch in self.batches()), default=None)
-        seen = [
-            pl.scan_parquet(batch.path, hive_partitioning=False).select(pl.col("_known_at").min()).collect().item()
-            for batch in self.batches()
-            if batch.partition == first
-        ]
+        """When the first records were seen, UTC; None where there are none.
+
+        Raises:
+            LakeError: a file can't be read.
+        """
+        tables: dict[str, list[Batch]] = defaultdict(list)
+        for batch in self.batches():
+            tables[batch.table].append(batch)
+        seen = [self.versions(batches, ["_known_at"])["_known_at"].min() for batches in tables.values()]
         return min((at for at in seen if at is not None), default=None)
 
     def read(self, table: RawTable) -> pl.LazyFrame:
@@ -633,6 +647,7 @@ class _Landing:
                 self._quarantine(misfits)
                 size = landed.stat().st_size if landed else 0
                 if landed:
+                    self._mark_ahead()
                     _into_place(landed, self.folder / f"{self.batch_id}.parquet")
         finally:
             spool.discard()
@@ -749,7 +764,7 @@ class _Landing:
 
     def _unseen(self, frame: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
         """The versions that neither this landing nor an earlier one brought."""
-        landed = [self._landed_versions(self.window.key), *self._late_versions(frame)]
+        landed = [self._landed_versions(self.window.key), *self._earlier_versions(frame)]
         return self._own.absent_of(_without(frame, landed))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
@@ -771,18 +786,36 @@ class _Landing:
             self.newest = newest if self.newest is None else max(self.newest, newest)
         return frame
 
-    def _late_versions(self, frame: pl.DataFrame) -> list[pl.Series]:
-        """Versions landed by the earlier partitions to which late records of this page belong.
+    def _earlier_versions(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """Versions landed by the earlier partitions that may hold a record of this page.
 
-        Only those partitions are opened, so the cost follows the lateness and not the history.
+        Those are the partitions to which late records belong, and those that hold records of after their window's
+        end. Only these are opened, so the cost follows the lateness and not the history.
         """
-        start = self.window.start
-        late = frame.filter(pl.col(self.table.cursor) < start) if start else frame.clear()
-        if late.is_empty():
+        oldest, start = frame[self.table.cursor].min(), self.window.start
+        if oldest is None or start is None:
             return []
-        landed = [key for key in self.lake.partitions(self.table) if key < self.window.key]
-        since = partition_of(late[self.table.cursor].min())
-        return [self._landed_versions(key) for key in landed if key >= since]
+        earlier = {key for key, newest in self._ahead.items() if key < self.window.key and newest >= oldest}
+        # A boundary counts as the end, too: what a full extraction detects is stamped with its window's end.
+        if oldest <= start:
+            since = partition_of(oldest - timedelta(microseconds=1))
+            earlier.update(key for key in self.lake.partitions(self.table) if since <= key < self.window.key)
+        return [self._landed_versions(key) for key in sorted(earlier)]
+
+    @cached_property
+    def _ahead(self) -> dict[str, datetime]:
+        return self.lake._ahead(self.table)
+
+    def _mark_ahead(self) -> None:
+        """Say that this partition holds records of after its window's end, where it does."""
+        if self.newest is None or self.newest <= self.window.end:
+            return
+        newest = max(self.newest, self._ahead.get(self.window.key, self.newest))
+        folder = self.folder.with_name(_AHEAD)
+        folder.mkdir(exist_ok=True)
+        temporary = folder / f".{self.window.key}.tmp"
+        temporary.write_text(newest.isoformat())
+        _into_place(temporary, folder / self.window.key)
 
     def _landed_versions(self, partition: str) -> pl.Series:
         if partition not in self._seen:
@@ -884,33 +917,35 @@ class _ComparedLanding(_Landing):
             return
         ids = {"batch_id": [b.batch_id for b in batches], "partition": [b.partition for b in batches]}
         self.db.register("batches", pa.table(ids))
-        # Ties as in base: the cursor, the partition that a version first came in, the delete mark, the hash.
         query = f"""
             insert into newest
-            with landed as (
+            with {self._versions_of("true")},
+            ranked as (select id, {_NEWEST} as newest from versions group by id)
+            select id, newest.c, newest.d, newest.h from ranked
+            """
+        with self.lake._reading(files):
+            self.db.execute(query, {"paths": self.paths})
+
+    def _versions_of(self, which: str) -> str:
+        """SQL of the CTE ``versions``: each version of the records ``which`` once, with where it first came in."""
+        return f"""
+            landed as (
                 select
                     {_quoted(self.table.id_column)} as id,
                     {_quoted(self.table.cursor)} as cursor,
                     coalesce({_quoted(self.table.deletes.value)}, false) as deleted,
                     _version_hash as hash,
                     batches.partition
-                from read_parquet($paths, union_by_name = true, hive_partitioning = false) as versions
-                inner join batches on versions._batch_id = batches.batch_id
+                from read_parquet($paths, union_by_name = true, hive_partitioning = false) as raw
+                inner join batches on raw._batch_id = batches.batch_id
+                where {which}
             ),
             versions as (
                 select
-                    id, hash, min(partition) as partition,
-                    any_value(cursor) as cursor, bool_or(deleted) as deleted
+                    id, hash, min(partition) as partition, max(cursor) as cursor, bool_or(deleted) as deleted
                 from landed group by id, hash
-            ),
-            ranked as (
-                select id, max({{'c': cursor, 'p': partition, 'd': deleted, 'h': hash}}) as newest
-                from versions group by id
             )
-            select id, newest.c, newest.d, newest.h from ranked
             """
-        with self.lake._reading(files):
-            self.db.execute(query, {"paths": self.paths})
 
     def _contents(self, hashes: pl.Series) -> pl.DataFrame:
         """The landed versions with these hashes, each once, in the catalogue's types."""
@@ -1097,6 +1132,7 @@ class _ExportLanding(_SnapshotLanding):
             )
             found.append(self._hashed(replacing.select(columns).drop("_version_hash")).select(columns))
             older = self._with_version_in_force(differing.filter(cursor < newest))
+            older = older.filter(~pl.col("is_known")).drop("is_known")
             first = older.filter(pl.col("newest_hash").is_null())
             changed = self._differing(older.filter(pl.col("newest_hash").is_not_null()), typed.missing_columns)
             found += [first.select(columns), changed.select(columns)]
@@ -1112,27 +1148,35 @@ class _ExportLanding(_SnapshotLanding):
         return self.lake._quarantine_files(self.table)
 
     def _with_version_in_force(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The records with the hash of the version that the lake has of each for that time, where it has one."""
+        """The records with the hash of the version that the lake has of each for that time, where it has one.
+
+        And with whether the lake has this very version, of which another of the same time has won.
+        """
         if frame.is_empty():
-            return frame
+            return frame.with_columns(pl.lit(False).alias("is_known"))
         keys = frame.select(
-            pl.col(self.table.id_column).alias("id"), pl.col(self.table.cursor).alias("at")
+            pl.col(self.table.id_column).alias("id"),
+            pl.col(self.table.cursor).alias("at"),
+            pl.col("_version_hash").alias("own_hash"),
         ).with_row_index("row")
         self.db.register("keys", keys.to_arrow())
+        which = f"raw.{_quoted(self.table.id_column)} in (select id from keys)"
         in_force = self.db.sql(
             f"""
-            select keys.row, arg_max(versions._version_hash, versions.{_quoted(self.table.cursor)}) as hash
+            with {self._versions_of(which)}
+            select
+                keys.row,
+                {_NEWEST}.h as hash,
+                coalesce(bool_or(versions.hash = keys.own_hash), false) as is_known
             from keys
-            left join read_parquet($paths, union_by_name = true, hive_partitioning = false) as versions
-                on versions.{_quoted(self.table.id_column)} = keys.id
-                and versions.{_quoted(self.table.cursor)} <= keys.at
+            left join versions on versions.id = keys.id and versions.cursor <= keys.at
             group by keys.row
             order by keys.row
             """,
             params={"paths": self.paths},
         ).pl()
         self.db.unregister("keys")
-        return frame.with_columns(in_force["hash"].alias("newest_hash"))
+        return frame.with_columns(in_force["hash"].alias("newest_hash"), in_force["is_known"])
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
         if self.is_snapshot:

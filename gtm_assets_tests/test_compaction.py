@@ -85,6 +85,17 @@ def test_a_closed_months_batches_lie_in_one_file_and_nothing_else_changed(lake):
     assert files(lake) == [MERGED.format(0).replace(".parquet", ".batches.json"), MERGED.format(0), *later]
 
 
+def test_when_the_first_records_were_seen_stays_whatever_partition_they_lie_in(lake):
+    late = CALENDAR.window("2026-01-02")
+    seen = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    lake.land(DEALS, late, [page(deal(9, "2026-01-02"))], seen)
+
+    assert lake.known_since() == seen
+    assert lake.compact(DEALS).files_after == 1
+    lake.remove_replaced(DEALS)
+    assert lake.known_since() == seen
+
+
 def test_a_month_is_merged_when_all_its_days_are_older_than_those_kept(lake):
     """The newest partition is that of 10 March: January lies 38 days before it."""
     assert lake.compact(DEALS, 38).files_after == 0

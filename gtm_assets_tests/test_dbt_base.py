@@ -55,7 +55,8 @@ def test_a_late_tombstone_takes_the_record_out_of_staging_and_stays_in_base(home
 
 
 def test_the_order_of_arrival_decides_nothing(home):
-    """Three partitions, the same version in two of them, equal cursors: one result for all six orders.
+    """Three partitions, the same version in two of them, equal cursors, also of after the window's end: one result
+    for all six orders.
 
     Each order has a table of its own, so that the orders share their builds.
     """
@@ -66,15 +67,22 @@ def test_the_order_of_arrival_decides_nothing(home):
         # Both were there before: a version counts where it came first.
         3: [record(1, at(1), "a"), record(2, at(1), "x")],
     }
+    ahead = {
+        1: [record(3, at(3), "p"), record(4, at(9), "t")],
+        2: [record(3, at(3), "q"), record(4, at(9), "u")],
+        3: [record(3, at(3), "p"), record(4, at(9), "t")],
+    }
     orders = dict(zip(tables, itertools.permutations(landings), strict=True))
     for step in range(3):
         for table, order in orders.items():
-            home.land(table, partition(order[step]), *landings[order[step]])
+            for found in (landings, ahead):
+                home.land(table, partition(order[step]), *found[order[step]])
         home.build(*(f"base_salesforce__{table}" for table in tables))
 
     for table, order in orders.items():
         rows = home.rows(f"select id, name, is_deleted from gtm_staging.base_salesforce__{table} order by id")
-        assert rows == [("1", "b", False), ("2", "y", True)], f"{table}: {order}"
+        expected = [("1", "b", False), ("2", "y", True), ("3", "q", False), ("4", "u", False)]
+        assert rows == expected, f"{table}: {order}"
 
 
 def record(number, modified, name, is_deleted=False):

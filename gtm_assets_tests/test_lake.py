@@ -221,6 +221,11 @@ def test_the_versions_are_the_same_in_whatever_order_partitions_land(order, seed
     found = {key: list(records) for key, records in own.items()}
     for earlier, later in zip(sorted(order), sorted(order)[1:], strict=False):
         found[later] += chance.sample(own[earlier], 2)
+        # A clock that is ahead: what is of a later day, or of the very end of this one, is found today, too.
+        end = CALENDAR.window(earlier).end.isoformat()
+        ahead = [*chance.sample(own[later], 2), deal(chance.randrange(6), system_modstamp=end)]
+        found[earlier] += ahead
+        found[max(order)] += ahead
 
     with TemporaryDirectory() as one, TemporaryDirectory() as other:
         in_order, shuffled = Lake(Path(one)), Lake(Path(other))
@@ -258,6 +263,27 @@ def test_a_late_version_that_nobody_landed_lands_in_the_partition_that_is_being_
     assert lake.read(DEALS).filter(pl.col("id") == deal(2)["id"]).collect()["_batch_id"].to_list() == [
         "deal-2026-01-06-0000"
     ]
+
+
+@pytest.mark.parametrize("found_in", ["2026-01-06", "2026-01-08", "2026-01-20"])
+def test_a_version_of_after_its_window_is_not_added_again_by_its_own_partition_nor_by_a_later_one(lake, found_in):
+    ahead = deal(1, "2026-01-06")
+    land(lake, page(deal(2, DAY)), partition=DAY)
+    land(lake, page(ahead), partition="2026-01-03")
+    land(lake, page(deal(3, "2026-01-04")), partition="2026-01-03")
+
+    landed = land(lake, page(ahead, deal(4, found_in)), partition=found_in)
+
+    assert landed.added == 1
+    assert set(content(lake).values()) == {1}
+
+
+def test_what_a_full_extraction_stamps_with_its_windows_end_is_not_added_again_by_the_next_partition(lake):
+    end = CALENDAR.window(DAY).end
+    land(lake, page(deal(1, DAY)), partition=DAY)
+    lake.land_snapshot(DEALS, CALENDAR.window(DAY), [page(deal(1, DAY, lines="4"))], end)
+
+    assert land(lake, page(deal(1, lines="4", system_modstamp=end.isoformat())), partition=NEXT).added == 0
 
 
 def test_partitions_that_no_late_version_belongs_to_are_not_opened(lake):

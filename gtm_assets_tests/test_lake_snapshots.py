@@ -1,7 +1,9 @@
 """Full extractions: what daily ones can't see is found, nothing is erased, and a short answer is refused."""
 
 import dataclasses
-from datetime import timedelta
+import random
+from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from gtm_assets import lake as lake_module
 from gtm_assets.lake import Lake, LakeError
+from gtm_assets.partitions import Calendar
 from gtm_assets.sources.raw_table import Column, ColumnType, Deletes
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, content, deal, land, leftovers, page
 
@@ -250,6 +253,72 @@ def test_a_crash_before_the_batch_stands_leaves_nothing_and_the_next_lands_all(l
 
     assert content(lake) == before
     assert snapshot(lake, page(deal(1, name="by formula")), partition=NEXT).added == 2
+
+
+# -- exports ---------------------------------------------------------------------------------------------------
+
+EXPORTED = dataclasses.replace(DEALS, name="exported")
+LONG = Calendar(date(2026, 1, 1), date(2026, 4, 30))
+"""So long that January is merged."""
+
+
+def export(lake: Lake, exported_at: datetime, records: list[dict], partition: str = "2026-04-02"):
+    window = LONG.window(partition)
+    cursors = [record | {"system_modstamp": exported_at.isoformat()} for record in records]
+    return lake.land_export(EXPORTED, window, [page(*cursors)], window.end, exported_at)
+
+
+def test_an_older_export_is_compared_with_the_version_that_base_takes_for_its_time(tmp_path):
+    """Versions of few instants, of which many tie; the same answer from a merged lake and in any order of rows."""
+    chance, begun = random.Random(0), LONG.window("2026-01-05").end
+    at = begun + timedelta(hours=1)
+    numbers = range(60)
+
+    def version(hour: int, mark: str = "false") -> dict:
+        cursor = (begun + timedelta(hours=hour)).isoformat()
+        name = chance.choice("ab")
+        return deal(chance.choice(numbers), name=name, is_deleted=mark, system_modstamp=cursor)
+
+    found = {
+        day: [version(chance.randrange(3), chance.choice(["false", "false", "true"])) for _ in range(60)]
+        for day in range(1, 10)
+    }
+    newer = [deal(number, system_modstamp=(begun + timedelta(hours=9)).isoformat()) for number in numbers]
+    records = [deal(number, name=chance.choice("ab")) for number in numbers]
+    landed = {}
+    for place in ("single", "merged"):
+        lake = Lake(tmp_path / place)
+        for day, versions in found.items():
+            window = LONG.window(f"2026-01-{day:02d}")
+            lake.land(EXPORTED, window, [page(*versions)], window.end)
+        lake.land(EXPORTED, LONG.window("2026-04-01"), [page(*newer)], begun)
+        if place == "merged":
+            assert lake.compact(EXPORTED).files_after == 1
+            lake.remove_replaced(EXPORTED)
+            chance.shuffle(records)
+        before, in_force = content(lake, EXPORTED), newest_at(lake, at)
+        exact = {
+            (row["id"], row["name"])
+            for row in chain.from_iterable(found.values())
+            if row["system_modstamp"] == at.isoformat() and row["is_deleted"] == "false"
+        }
+        export(lake, at, records)
+        added = content(lake, EXPORTED) - before
+        new = {(r["id"], r["name"]) for r in records if in_force.get(r["id"]) != (r["name"], False)} - exact
+        assert {(dict(row)["id"], dict(row)["name"]) for row in added} == new
+        assert 10 < len(new) < 50
+        landed[place] = added
+        assert export(lake, at, records, "2026-04-03").added == 0
+    assert landed["single"] == landed["merged"]
+
+
+def newest_at(lake: Lake, instant: datetime) -> dict[str, tuple]:
+    """By id the content of the version in force, by the rule of the base models, and whether it is deleted."""
+    frame = lake.read(EXPORTED).collect().filter(pl.col("system_modstamp") <= instant)
+    frame = frame.with_columns(pl.col("_batch_id").str.extract(r"(\d{4}-\d{2}-\d{2})").alias("partition"))
+    first = frame.sort("partition").unique("_version_hash", keep="first", maintain_order=True)
+    ordered = first.sort("system_modstamp", "partition", "is_deleted", "_version_hash")
+    return {row["id"]: (row["name"], row["is_deleted"]) for row in ordered.iter_rows(named=True)}
 
 
 # -- all of it -------------------------------------------------------------------------------------------------
