@@ -2,14 +2,14 @@
 
 A value either fits its column's type exactly or is reported; nothing is rounded, cut off or guessed. Sources hand
 over text (CSV), JSON scalars or typed columns; all end in the catalogue's types. NUL bytes, which few engines can
-hold in a text, are left out.
+hold in a text, are left out, and counted like the characters that were none where they came from (U+FFFD).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -64,6 +64,8 @@ class TypedPage:
     misfits: tuple[Misfit, ...]
     unknown_columns: tuple[str, ...]
     missing_columns: tuple[str, ...]
+    repaired: Mapping[str, int]
+    """Column to how many of its texts hold U+FFFD, or held NUL."""
 
     @property
     def fits(self) -> pl.Series:
@@ -82,6 +84,7 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
     """
     columns: list[pl.Series] = []
     misfits: list[Misfit] = []
+    repaired = _repaired(page)
     page = page.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
     types = table.types | ({SYNCED: ColumnType.TIMESTAMP} if SYNCED in page.columns else {})
     for name, type_ in types.items():
@@ -111,7 +114,15 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
         misfits=tuple(misfits),
         unknown_columns=tuple(unknown),
         missing_columns=tuple(name for name in table.types if name not in page.columns),
+        repaired=repaired,
     )
+
+
+def _repaired(page: pl.DataFrame) -> dict[str, int]:
+    odd = [pl.col(pl.String).str.contains(character, literal=True) for character in ("\0", "\ufffd")]
+    nul, replaced = (page.select(is_odd) for is_odd in odd)
+    counts = {column.name: (column | replaced[column.name]).sum() for column in nul}
+    return {name: count for name, count in counts.items() if count}
 
 
 def as_text(values: pl.Series) -> pl.Series:

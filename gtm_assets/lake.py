@@ -21,7 +21,7 @@ import errno
 import hashlib
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -120,6 +120,12 @@ class Landing:
     """Column name to SQL type, as landed."""
     hard_deleted: int = 0
     """Records that a snapshot no longer holds: of the versions added, those that say so."""
+    repaired: Mapping[str, int] = field(default_factory=dict)
+    """Column to how many of its texts held characters that are none: U+FFFD stands for them, NUL is left out."""
+
+    def describe_repaired(self) -> str:
+        """The columns with such texts and how many, in a phrase. Empty where there are none."""
+        return ", ".join(f"{name} in {count:,}" for name, count in sorted(self.repaired.items()))
 
     def describe_problems(self) -> str:
         """What is in quarantine, why and what to do, in sentences. Empty where nothing is."""
@@ -619,6 +625,7 @@ class _Landing:
         self.problems: dict[tuple[str, str], Problem] = {}
         self.unknown: set[str] = set()
         self.missing: set[str] | None = None
+        self.repaired: Counter[str] = Counter()
         self._seen: dict[str, pl.Series] = {}
         self._own = _Hashes()
         # The time of loading tells versions apart only where the catalogue lists it, as its cursor.
@@ -669,6 +676,7 @@ class _Landing:
                 **{name: type_.sql for name, type_ in LOADER_COLUMNS.items()},
             },
             hard_deleted=self.hard_deleted,
+            repaired=dict(self.repaired),
         )
 
     def _explaining(self):
@@ -717,6 +725,7 @@ class _Landing:
             return  # A source that found nothing may not name its columns.
         self.received += typed.frame.height
         self.unknown.update(typed.unknown_columns)
+        self.repaired.update(typed.repaired)
         missing = set(typed.missing_columns)
         self.missing = missing if self.missing is None else self.missing & missing
 

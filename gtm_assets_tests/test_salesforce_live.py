@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import duckdb
 import polars as pl
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gtm_assets.checks import totals
 from gtm_assets.checks.drift import schema_drift
@@ -28,7 +31,7 @@ from gtm_assets.checks.totals import equals_source
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.raw_asset import Rules, asset_key
+from gtm_assets.sources.raw_asset import Rules, asset_key, landing_metadata
 from gtm_assets.sources.salesforce.assets import (
     READABLE_CHECK,
     SCOPE_CHECK,
@@ -37,7 +40,7 @@ from gtm_assets.sources.salesforce.assets import (
     totals_checks,
 )
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
-from gtm_assets.sources.salesforce.live import extraction, org
+from gtm_assets.sources.salesforce.live import extraction, org, texts
 from gtm_assets.sources.salesforce.live.examination import examine
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
@@ -89,7 +92,10 @@ def small_pages(monkeypatch):
 
 def session(server: SalesforceServer, **changes) -> Session:
     login = Login(server.url, server.app.consumer_key, server.app.consumer_secret)
-    return Session(changes.pop("login", login), "62.0", Budget(changes.pop("share", 0.8)), first_wait=0, **changes)
+    version = changes.pop("version", "62.0")
+    return Session(
+        changes.pop("login", login), version, Budget(changes.pop("share", 0.8)), first_wait=0, **changes
+    )
 
 
 @contextmanager
@@ -275,6 +281,63 @@ def test_each_fault_at_each_step_is_survived(server, small_pages, young, tmp_pat
     assert server.faults.pending == []
 
 
+PROXIES = (
+    {"status": 400},
+    {"status": 401},
+    {"status": 403},
+    {"status": 404, "page": '{"message": "no route"}'},
+    {"status": 407, "page": ""},
+    {"status": 200, "page": "[]"},
+)
+"""What a proxy, a firewall or a gateway may answer in Salesforce's place."""
+
+
+@pytest.mark.parametrize("step", [*STEPS, "limits"])
+def test_what_a_proxy_answers_at_a_step_is_not_taken_for_salesforces(server, small_pages, young, tmp_path, step):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    match, bulk_rows = (STEPS | {"limits": ("limits", REST)})[step]
+    for page in PROXIES:
+        server.faults.add(Fault.PROXY, match=match, **page)
+
+    with live(server, tmp_path, bulk_rows=bulk_rows) as source:
+        land(lake, source, FIRST, tables=[contact])
+
+    assert content(lake, contact) == young["contact"]
+    assert server.faults.pending == []
+
+
+@pytest.mark.parametrize(("match", "bulk_rows"), [("describe", REST), ("COUNT", REST), ("results", BULK)])
+@pytest.mark.parametrize("page", PROXIES[2:4], ids=["HTML", "JSON"])
+def test_a_proxy_that_goes_on_answering_is_named_and_nothing_lands(server, tmp_path, match, bulk_rows, page):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    server.faults.add(Fault.PROXY, match=match, times=None, **page)
+
+    with live(server, tmp_path, bulk_rows=bulk_rows) as source, pytest.raises(SourceUnavailable) as told:
+        land(lake, source, FIRST, tables=[contact])
+
+    assert f"HTTP {page['status']} with a page that is not Salesforce's" in str(told.value)
+    assert "a proxy or a firewall in between" in str(told.value)
+    assert lake.batches() == [] and lake.owed(contact) == []
+
+
+def test_what_a_proxy_answers_beside_the_extraction_is_no_word_of_salesforces_either(server, tmp_path):
+    """The list of all objects, what was deleted, the totals."""
+    user, window = TABLES["user"], YOUNG.window("2024-10-11")
+    server.now = window.end
+    with live(server, tmp_path) as source:
+        expected = (source.objects(), source.deletions(user, window), source.totals(user, window))
+        for match in ("sobjects$", "deleted", "SELECT"):
+            for page in PROXIES:
+                server.faults.add(Fault.PROXY, match=match, **page)
+        with live(server, tmp_path) as again:
+            found = (again.objects(), again.deletions(user, window), again.totals(user, window))
+
+    assert found == expected
+    assert server.faults.pending == []
+    # A 401 that is not Salesforce's ends no session.
+    assert len(asked(server, "token")) == 2
+
+
 def test_a_session_that_expires_in_mid_download_goes_on_with_the_locator(server, small_pages, tmp_path):
     server.faults.add(Fault.SESSION_EXPIRED, match="locator=", after=1)
 
@@ -359,6 +422,104 @@ def test_a_busy_organisation_is_asked_again_when_it_says(server, tmp_path, monke
         land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
 
     assert waits == [17]
+
+
+# -- texts -----------------------------------------------------------------------------------------------------
+
+
+BROKEN = {
+    "half a pair": "a\ud83d",
+    "the other half": "\ude00",
+    "NUL": "a\0b",
+    "a pair": "\ud83d\ude00",
+    "own": "\ufffd",
+}
+REPAIRED = {"half a pair": "a\ufffd", "the other half": "\ufffd", "NUL": "ab", "a pair": "😀", "own": "\ufffd"}
+
+
+@contextmanager
+def with_texts(texts: Sequence[str]) -> Iterator[None]:
+    """The server's answers hold these texts in place of ``text 0`` and so on, as JSON and Bulk write them."""
+    by_title = {f"text {number}": text for number, text in enumerate(texts)}
+    page, results = protocol.SalesforceServer._page, protocol.SalesforceServer._on_job_results
+
+    def json_page(call, cursor, locator, start):
+        reply = page(call, cursor, locator, start)
+        for title, text in by_title.items():
+            reply.body = reply.whole().replace(json.dumps(title).encode(), json.dumps(text).encode())
+        return reply
+
+    def csv_page(self, call):
+        reply = results(self, call)
+        for title, text in by_title.items():
+            given = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            reply.body = reply.whole().replace(title.encode(), given.encode("utf-8", "surrogatepass"))
+        return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol.SalesforceServer, "_page", staticmethod(json_page))
+        patch.setattr(protocol.SalesforceServer, "_on_job_results", csv_page)
+        yield
+
+
+def test_what_is_no_unicode_in_a_text_lands_as_the_replacement_character_and_is_told(tmp_path):
+    contact = TABLES["contact"]
+    lakes = {rows: Lake(tmp_path / str(rows)) for rows in (REST, BULK)}
+    with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end) as server:
+        ids = next(iter(SYNTHETIC.snapshot(contact, YOUNG.window(FIRST))))["id"][: len(BROKEN)].to_list()
+        for number, id_ in enumerate(ids):
+            server.edit("Contact", id_, touch=False, Title=f"text {number}")
+        with with_texts(list(BROKEN.values())):
+            landings = []
+            for rows, lake in lakes.items():
+                with live(server, tmp_path, bulk_rows=rows) as source:
+                    landings += land(lake, source, FIRST, tables=[contact])
+
+    for lake, landing in zip(lakes.values(), landings, strict=True):
+        landed = dict(lake.read(contact).select("id", "title").collect().iter_rows())
+        assert {name: landed[id_] for name, id_ in zip(BROKEN, ids, strict=True)} == REPAIRED
+        assert landing.quarantined == 0
+        assert landing.repaired == {"title": 4}
+        assert "title in 4" in landing_metadata(landing)["texts_repaired"].text
+        assert "title in 4" in schema_drift([landing], set(), {"title"}).sentence
+    assert contents(lakes[REST], [contact]) == contents(lakes[BULK], [contact])
+
+
+@given(
+    pieces=st.lists(
+        st.sampled_from(["a", '"', ",", "é", "😀", "\ud800", "\udfff", "\0", "\ufffd", "\x80"]), max_size=9
+    ),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_both_ways_repair_a_text_alike_wherever_it_is_cut(pieces, cuts):
+    text = "".join(pieces)
+    as_bytes = json.loads(json.dumps(text)).encode("utf-8", "surrogatepass")
+    ends = sorted({0, len(as_bytes), *(cut for cut in cuts if cut < len(as_bytes))})
+
+    stream = texts.Utf8()
+    chunks = [stream.add(as_bytes[low:high]) for low, high in pairwise(ends)]
+    by_bulk = b"".join([*chunks, stream.add(b"", is_last=True)]).decode()
+
+    assert by_bulk == texts.parsed(json.dumps(text).encode()) == texts.parsed(json.dumps([text]).encode())[0]
+    by_bulk.encode()
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xed\xa0", b"\xf0\x9f\x98"])
+def test_bytes_that_are_no_text_are_replaced_and_nothing_else(bad):
+    stream = texts.Utf8()
+    found = b"".join(stream.add(bytes([byte])) for byte in b'"' + bad + b'","e"') + stream.add(b"", is_last=True)
+    assert re.fullmatch('"\ufffd+","e"', found.decode())
+    assert re.fullmatch('\ufffd+","e', texts.parsed(b'"' + bad + rb'\",\"e"'))
+
+
+def test_an_error_with_a_broken_text_is_told_and_can_be_kept(server):
+    server.faults.add(Fault.REFUSED, match="oauth2", code="invalid_grant", message="no \ud83d user\0 such")
+
+    with pytest.raises(CredentialsRefused, match="no \ufffd user such") as told:
+        session(server).get("limits")
+
+    str(told.value).encode()
 
 
 # -- the budget ------------------------------------------------------------------------------------------------
@@ -948,6 +1109,61 @@ def test_a_wrong_secret_is_refused_once_and_not_shown(server, tmp_path):
     assert len(asked(server, "token")) == 1
 
 
+@pytest.mark.parametrize(
+    "hiccup",
+    [
+        {"kind": Fault.REFUSED, "code": "unknown_error", "message": "retry your request"},
+        {"kind": Fault.REFUSED, "code": "invalid_grant", "message": "login rate exceeded"},
+        {"kind": Fault.REFUSED, "code": "server_error", "message": "none", "status": 500},
+        {"kind": Fault.PROXY, "status": 403},
+    ],
+    ids=["unknown error", "rate", "server", "proxy"],
+)
+def test_a_login_that_hiccups_is_tried_again_and_does_not_doubt_the_credentials(server, hiccup):
+    kind = hiccup.pop("kind")
+    server.faults.add(kind, match="oauth2", times=3, **hiccup)
+    assert session(server).get("limits")["DailyApiRequests"]
+    assert len(asked(server, "token")) == 4
+    server.faults.add(kind, match="oauth2", times=None, **hiccup)
+
+    with pytest.raises(SourceUnavailable, match="the login gave none") as told:
+        session(server).get("limits")
+
+    assert "redentials" not in str(told.value)
+    assert len(asked(server, "token")) == 4 + 7
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("20.0", "does not serve version 20.0 of its API: this organisation serves 50.0 to 65.0"),
+        ("99.0", "does not serve version 99.0 of its API: this organisation serves 50.0 to 65.0"),
+    ],
+)
+def test_a_version_of_the_api_that_is_not_served_names_its_setting(server, tmp_path, version, told):
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+
+    with (
+        live(server, tmp_path, session=session(server, version=version)) as source,
+        pytest.raises(CredentialsRefused, match=f"{told}. Set GTM_SALESFORCE_API_VERSION to one that it serves"),
+    ):
+        land(lake, source, FIRST, tables=[contact])
+    ((_, sentence),) = examine(settings_of(server, tmp_path, GTM_SALESFORCE_API_VERSION=version))
+
+    assert lake.batches() == []
+    assert told in sentence
+
+
+def test_a_missing_object_is_not_blamed_on_the_version_whatever_lists_the_versions(server, tmp_path):
+    server.faults.add(Fault.HIDDEN, object="Contact", times=None, match="Contact|sobjects$")
+    for versions in ({"kind": Fault.PROXY, "status": 404}, {"kind": Fault.REFUSED, "status": 403, "code": "NO"}):
+        server.faults.add(versions.pop("kind"), match="services/data$", **versions)
+        with live(server, tmp_path) as source, pytest.raises(NotReadable, match="lists no object Contact"):
+            list(source.changes(TABLES["contact"], YOUNG.window(FIRST)))
+
+    assert [fault for fault in server.faults.pending if fault is not Fault.HIDDEN] == []
+
+
 def test_a_private_key_logs_in_too(tmp_path):
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
@@ -960,14 +1176,52 @@ def test_a_private_key_logs_in_too(tmp_path):
     with SalesforceServer(SYNTHETIC, YOUNG.window(FIRST).end, app) as server:
         login = Login(server.url, app.consumer_key, username=app.username, private_key=pem)
         other = dataclasses.replace(login, username="somebody@else.example")
-        broken = dataclasses.replace(login, private_key="no key")
 
         assert session(server, login=login).get("limits")["DailyApiRequests"]
         with pytest.raises(CredentialsRefused, match="refuses the login"):
             session(server, login=other).get("limits")
-        with pytest.raises(CredentialsRefused, match="no RSA private key"):
-            session(server, login=broken).get("limits")
     assert pem not in repr(login)
+
+
+def private_pem(key, password: bytes | None = None) -> str:
+    lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock).decode()
+
+
+def public_pem(key, kind=serialization.PublicFormat.SubjectPublicKeyInfo) -> str:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, kind).decode()
+
+
+def test_a_key_that_can_not_sign_is_a_sentence(server, tmp_path):
+    own = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    garbage = private_pem(own)
+    cut = {
+        "public key": public_pem(own),
+        "a public key or a certificate": public_pem(own, serialization.PublicFormat.PKCS1),
+        "or a certificate. Name": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "public key or": "ssh-rsa AAAAB3NzaC1yc2E me@here",
+        "locked with a passphrase": private_pem(own, b"secret"),
+        r"another kind \(ECPrivateKey\)": private_pem(ec.generate_private_key(ec.SECP256R1())),
+        r"another kind \(Ed25519PrivateKey\)": private_pem(ed25519.Ed25519PrivateKey.generate()),
+        r"another kind \(X25519PrivateKey\)": private_pem(x25519.X25519PrivateKey.generate()),
+        "an RSA key of 1024 bits": private_pem(short),
+        "no RSA private key in PEM form": garbage[: len(garbage) // 2],
+        "no RSA private key": "no key",
+        "no RSA private key in": "",
+        "no RSA private": "-----BEGIN PRIVATE KEY-----\n\ufffd\n-----END PRIVATE KEY-----",
+    }
+    file = tmp_path / "key"
+    by_key = {"GTM_SALESFORCE_CLIENT_SECRET": "", "GTM_SALESFORCE_USERNAME": "me@acme.example"}
+    for told, pem in cut.items():
+        file.write_text(pem)
+        settings = settings_of(server, tmp_path, **by_key, GTM_SALESFORCE_PRIVATE_KEY_FILE=str(file))
+
+        ((ok, sentence),) = examine(settings)
+
+        assert not ok
+        assert re.search(f"GTM_SALESFORCE_PRIVATE_KEY_FILE holds .*{told}", sentence), (told, sentence)
+        assert len(pem) < 200 or pem[60:100] not in sentence
 
 
 # -- time ------------------------------------------------------------------------------------------------------

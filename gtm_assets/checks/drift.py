@@ -82,6 +82,8 @@ def schema_drift(
         notes.append(f"{len(described.not_landed)} fields are not in the catalogue and not landed.")
     if set(gone) - set(read_and_gone):
         notes.append(f"Gone, and read by no model: {', '.join(sorted(set(gone) - set(read_and_gone)))}.")
+    if repaired := "; ".join(landing.describe_repaired() for landing in arrived if landing.repaired):
+        notes.append(f"Texts held characters that are none (U+FFFD stands for them, NUL is left out): {repaired}.")
     if never:
         notes.append(f"In the catalogue and never returned: {', '.join(never)}.")
     return Finding(

@@ -10,7 +10,7 @@ class SourceUnavailable(RuntimeError):
 
 
 class CredentialsRefused(RuntimeError):
-    """The source refuses who we say we are. Asking again does not help, and may lock the account."""
+    """The source refuses who we say we are, or how we ask. Asking again doesn't help, and may lock the account."""
 
 
 class BudgetReached(RuntimeError):

@@ -105,6 +105,9 @@ def land_partitions(
                 context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
                 if landing.problems:
                     context.log.warning(landing.describe_problems())
+                if landing.repaired:
+                    what = f"{table.qualified_name} {partition}: {landing.describe_repaired()} texts"
+                    context.log.warning(f"{what} held characters that are none (now U+FFFD, or left out).")
             said = described()
     except Exception as error:
         is_tried_again = isinstance(error, dg.RetryRequested) and context.retry_number < TRIES - 1
@@ -149,6 +152,8 @@ def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.Met
         metadata["columns_not_in_catalogue"] = dg.MetadataValue.text(", ".join(landing.unknown_columns))
     if landing.missing_columns:
         metadata["columns_not_received"] = dg.MetadataValue.text(", ".join(landing.missing_columns))
+    if landing.repaired:
+        metadata["texts_repaired"] = dg.MetadataValue.text(landing.describe_repaired())
     if landing.problems:
         metadata["problems"] = dg.MetadataValue.md(landing.describe_problems())
     return metadata

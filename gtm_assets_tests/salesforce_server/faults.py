@@ -24,6 +24,8 @@ class Fault(enum.Enum):
     SESSION_EXPIRED = "the token is no longer good: 401, and it stays so"
     HTTP_ERROR = "an HTTP error: `status` (503), with Retry-After where `retry_after` is given"
     NOT_JSON = "200 with a page of HTML"
+    PROXY = "a proxy answers in Salesforce's place: `status` (403) with `page`, HTML where none is given"
+    REFUSED = "Salesforce refuses the request with its own `code`: `status` (400), `message`"
     RESET = "the connection is reset before the reply"
     RESET_IN_BODY = "the connection is reset in the middle of the body"
     CLOSED_IN_BODY = "the connection is closed in the middle of the body"
@@ -71,12 +73,14 @@ class Active:
     match: re.Pattern[str] | Callable[[Request], bool] | None = None
     times: int | None = 1
     after: int = 0
-    status: int = 503
+    status: int | None = None
     retry_after: int | None = None
     records: int = 1
     seconds: float = 0.2
     ahead: timedelta = field(default=timedelta(minutes=5))
     message: str = "InternalServerError : Retried more than 15 times"
+    code: str = "UNKNOWN_EXCEPTION"
+    page: str = "<html><head><title>Access denied</title></head><body>Ask your administrator.</body></html>"
     object: str = ""
     field: str | None = None
 

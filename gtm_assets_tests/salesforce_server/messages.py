@@ -65,7 +65,11 @@ class Reply:
     @classmethod
     def json(cls, value: Any, status: int = 200) -> Reply:
         """A JSON body."""
-        body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        try:
+            body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair: Salesforce escapes it.
+            body = json.dumps(value, separators=(",", ":")).encode()
         return cls(status, body, {"Content-Type": "application/json;charset=UTF-8"})
 
     @classmethod

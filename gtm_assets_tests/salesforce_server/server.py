@@ -308,7 +308,15 @@ class SalesforceServer:
         elif fault.kind is Fault.LIMIT_REACHED:
             raise limit_reached()
         elif fault.kind is Fault.HTTP_ERROR:
-            return _http_error(fault)
+            return _http_error(fault.status or 503, fault.retry_after)
+        elif fault.kind is Fault.PROXY:
+            kind = "application/json" if fault.page[:1] in ("{", "[") else "text/html"
+            return Reply(fault.status or 403, fault.page.encode(), {"Content-Type": kind})
+        elif fault.kind is Fault.REFUSED and call.request.endpoint == "token":
+            refusal = {"error": fault.code, "error_description": fault.message}
+            return Reply.json(refusal, fault.status or 400)
+        elif fault.kind is Fault.REFUSED:
+            raise ApiError(fault.status or 400, fault.code, fault.message)
         elif fault.kind is Fault.NOT_JSON:
             page = b"<html><head><title>Salesforce</title></head><body>We are down for maintenance.</body></html>"
             return Reply(200, page, {"Content-Type": "text/html;charset=UTF-8"})
@@ -337,7 +345,9 @@ class SalesforceServer:
         if allowed and not request.endpoint:
             message = f"HTTP Method '{request.method}' not allowed. Allowed are {','.join(allowed)}"
             raise ApiError(405, "METHOD_NOT_ALLOWED", message)
-        if not request.endpoint or not OLDEST_VERSION <= float(request.version) <= NEWEST_VERSION:
+        if request.endpoint and float(request.version) < OLDEST_VERSION:
+            raise ApiError(410, "UNSUPPORTED_API_VERSION", "The requested API version has been retired.")
+        if not request.endpoint or float(request.version) > NEWEST_VERSION:
             raise not_found()
         handle: Callable[[_Call], Reply] = getattr(self, f"_on_{request.endpoint}")
         return handle(call)
@@ -552,16 +562,16 @@ def _instant(params: dict[str, str], name: str) -> datetime:
     return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
 
 
-def _http_error(fault: Active) -> Reply:
-    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    if fault.status == 500:
+def _http_error(status: int, retry_after: int | None) -> Reply:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    if status == 500:
         message = "An unexpected error occurred. Please include this ErrorId if you contact support: 1234"
         reply = Reply.error(ApiError(500, "UNKNOWN_EXCEPTION", message))
         reply.headers |= headers
         return reply
     # What stands before Salesforce's servers answers in HTML, or not at all.
-    body = b"" if fault.status == 406 else f"<html><body><h1>{fault.status}</h1></body></html>".encode()
-    return Reply(fault.status, body, headers | {"Content-Type": "text/html"})
+    body = b"" if status == 406 else f"<html><body><h1>{status}</h1></body></html>".encode()
+    return Reply(status, body, headers | {"Content-Type": "text/html"})
 
 
 # How requests and replies travel

@@ -9,7 +9,7 @@ from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotRead
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.extraction import not_readable
 from gtm_assets.sources.salesforce.live.org import read_limits, session_of
-from gtm_assets.sources.salesforce.live.query import Description
+from gtm_assets.sources.salesforce.live.query import Description, read_description
 from gtm_assets.sources.salesforce.live.session import Refused, Session
 
 
@@ -47,7 +47,7 @@ def _rights(session: Session) -> Iterator[tuple[bool, str]]:
     for table in OBJECTS:
         try:
             try:
-                answer = session.get(f"sobjects/{table.api_name}/describe")
+                answer = session.call("GET", f"sobjects/{table.api_name}/describe", read_description)
             except Refused as error:
                 raise not_readable(table, error) from None
             description = Description.read(table, answer)

@@ -19,7 +19,7 @@ from gtm_assets import clock
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.query import Description, Span
-from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettled, read_json
+from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettled, object_with, read_json
 from gtm_assets.sources.salesforce.live.spool import Spool
 
 PAGE_ROWS = 100_000
@@ -34,6 +34,7 @@ _FIRST_POLL, _LONGEST_POLL = 0.2, 30.0
 _LOST_PLACE = {"INVALID_QUERY_LOCATOR", "NOT_FOUND"}
 _TIMED_OUT = "QUERY_TIMEOUT"
 _UNREADABLE = {
+    "NOT_FOUND",
     "INVALID_TYPE",
     "INSUFFICIENT_ACCESS",
     "INSUFFICIENT_ACCESS_OR_READONLY",
@@ -189,7 +190,7 @@ class Extraction:
         job = None
         try:
             query = {"operation": "queryAll", "query": self.description.select(span)}
-            job = self.session.post("jobs/query", query)
+            job = self.session.post("jobs/query", query, "id", "state")
             self._download(job["id"], self._finished(job))
         except Refused as error:
             if error.code == _TIMED_OUT:
@@ -205,7 +206,7 @@ class Extraction:
         path = f"jobs/query/{job['id']}"
         while True:
             self._go_on()
-            job = self.session.get(path)
+            job = self.session.call("GET", path, _read_job)
             match job["state"]:
                 case "JobComplete":
                     return int(job["numberRecordsProcessed"])
@@ -254,11 +255,18 @@ class Extraction:
 def not_readable(table: SalesforceObject, error: Refused) -> Exception:
     """What a refusal means for a table."""
     reason = f"Salesforce answers {error}"
-    if error.code in _UNREADABLE or error.status in (403, 404):
+    if error.code in _UNREADABLE:
         return NotReadable(table, reason)
     if error.code == _HIDDEN_FIELD:
         return NotReadable(table, f"{reason}; a field that we can't do without is hidden")
     return SourceUnavailable(f"{table.qualified_name} can't be extracted: {reason}")
+
+
+def _read_job(answer: requests.Response) -> Any:
+    job = object_with("id", "state")(answer)
+    if job["state"] == "JobComplete" and not str(job.get("numberRecordsProcessed", "")).isdigit():
+        raise Unsettled("a Bulk job is complete and does not say how many records it has")
+    return job
 
 
 def read_page(answer: requests.Response) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import requests
 
 from gtm_assets import clock
 from gtm_assets.partitions import Window, boundary, partition_of
@@ -24,8 +25,17 @@ from gtm_assets.sources.raw_table import Deletes, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
-from gtm_assets.sources.salesforce.live.query import Description, Span, drift
-from gtm_assets.sources.salesforce.live.session import TRIES, Budget, Login, Refused, Session, read_secret
+from gtm_assets.sources.salesforce.live.query import Description, Span, drift, read_description
+from gtm_assets.sources.salesforce.live.session import (
+    TRIES,
+    Budget,
+    Login,
+    Refused,
+    Session,
+    Unsettled,
+    object_with,
+    read_secret,
+)
 from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
 from gtm_assets.sources.salesforce.live.totals import count_totals
 from gtm_assets.sources.salesforce.org import Totals
@@ -171,7 +181,7 @@ class LiveOrg:
         with self._listing:
             if self._all_objects is None:
                 try:
-                    self._all_objects = self.session.get("sobjects")["sobjects"]
+                    self._all_objects = self.session.call("GET", "sobjects", _read_objects)
                 except Refused as error:
                     raise SourceUnavailable(f"Salesforce does not list its objects: {error}") from None
             return self._all_objects
@@ -349,9 +359,9 @@ class LiveOrg:
 
     def _describe(self, table: SalesforceObject) -> Description:
         try:
-            answer = self.session.get(f"sobjects/{table.api_name}/describe")
+            answer = self.session.call("GET", f"sobjects/{table.api_name}/describe", read_description)
         except Refused as error:
-            if error.status == 404 and table.api_name not in [found["name"] for found in self._listed()]:
+            if error.code == "NOT_FOUND" and table.api_name not in [found["name"] for found in self._listed()]:
                 reason = f"Salesforce lists no object {table.api_name} to our user"
                 raise NotReadable(table, reason, is_gone=True) from None
             raise not_readable(table, error) from None
@@ -405,15 +415,33 @@ def _hidden(table: SalesforceObject, fields: Sequence[str]) -> str:
     )
 
 
+def _read_objects(answer: requests.Response) -> list[dict[str, Any]]:
+    found = object_with("sobjects")(answer)["sobjects"]
+    if not isinstance(found, list) or not all(isinstance(each, dict) and each.get("name") for each in found):
+        raise Unsettled("the answer is not a list of objects")
+    return found
+
+
+def _limits_in(answer: requests.Response) -> dict[str, Any]:
+    limits = object_with()(answer)
+    try:
+        for name in ("DailyApiRequests", "DailyBulkV2QueryJobs"):
+            if name in limits:
+                float(limits[name]["Max"]), float(limits[name]["Remaining"])
+    except (KeyError, TypeError, ValueError):
+        raise Unsettled("the answer is not a list of limits") from None
+    return limits
+
+
 def read_limits(session: Session) -> dict[str, Any]:
     """The organisation's limits; empty where our user may not see them. The budget takes over their count."""
     try:
-        limits = session.get("limits")
+        limits = session.call("GET", "limits", _limits_in)
     except Refused:
         return {}
-    requests = limits.get("DailyApiRequests")
-    if requests and session.budget.used is None:
-        session.budget.told(int(requests["Max"]) - int(requests["Remaining"]), int(requests["Max"]))
+    daily = limits.get("DailyApiRequests")
+    if daily and session.budget.used is None:
+        session.budget.told(int(daily["Max"]) - int(daily["Remaining"]), int(daily["Max"]))
     return limits
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import requests
+
 from gtm_assets.partitions import Window
 from gtm_assets.sources.errors import NotReadable
 from gtm_assets.sources.raw_table import ColumnType, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.live.session import Unsettled, object_with
 
 CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
 """Fields that order a record's versions, the best one first."""
@@ -165,6 +168,19 @@ class Description:
         bounds = [f"{self.cursor} {sign} {instant(end)}" for sign, end in ends if end is not None]
         where = " AND ".join([*conditions, *bounds])
         return f"SELECT {what} FROM {self.table.api_name}" + (f" WHERE {where}" if where else "")
+
+
+def read_description(answer: requests.Response) -> Mapping[str, Any]:
+    """The answer to ``describe``, if it is one.
+
+    Raises:
+        Unsettled: it is not.
+    """
+    found = object_with("fields")(answer)
+    fields = found["fields"]
+    if not isinstance(fields, list) or not all(isinstance(f, dict) and {"name", "type"} <= set(f) for f in fields):
+        raise Unsettled("the answer is not a description of an object")
+    return found
 
 
 def _fits(kind: str, type_: ColumnType) -> bool:

@@ -2,12 +2,13 @@
 
 A request is tried again where the answer may be another one a little later, with growing pauses; the body is read
 within the try, so that a connection that breaks in mid-body counts too. A session that has expired is renewed and
-the same request goes on. Everything else that the organisation refuses is a :class:`Refused`.
+the same request goes on. Everything else that the organisation refuses is a :class:`Refused`, told by Salesforce's
+own error code: an answer without one is of a proxy or a firewall in between, and says nothing of the organisation.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ import tenacity
 import urllib3
 
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, SourceUnavailable
+from gtm_assets.sources.salesforce.live.texts import parsed, repaired
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ LONGEST_WAIT = 60.0
 CONNECT_SECONDS, READ_SECONDS = 10.0, 150.0
 """Salesforce lets a query run for two minutes."""
 JWT_SECONDS = 180
+SHORTEST_KEY = 2048
+"""Bits: Salesforce takes no certificate of fewer."""
 _BUSY = {408, 420, 429}
 _EXPIRED = "INVALID_SESSION_ID"
 _LATER = (
@@ -41,6 +45,11 @@ _LATER = (
     "a few hours, in 24 at the latest"
 )
 _NO_API = {"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"}
+_NOT_SERVED = "UNSUPPORTED_API_VERSION"
+_LOGIN_PASSES = {"unknown_error", "server_error", "temporarily_unavailable"}
+"""OAuth errors that say nothing of our credentials."""
+_LOGIN_RATE = re.compile("rate (limit )?exceeded|too many|try again", re.IGNORECASE)
+_TITLE = re.compile(rb"<(title|h1)[^>]*>\s*([^<]{1,80})", re.IGNORECASE)
 
 
 class Unsettled(Exception):
@@ -86,7 +95,7 @@ class Login:
         """The form that asks for a session. ``now`` is in seconds since 1970.
 
         Raises:
-            CredentialsRefused: the private key is none.
+            CredentialsRefused: the private key is none that signs.
         """
         if self.client_secret is not None:
             return {
@@ -102,12 +111,7 @@ class Login:
             "aud": self.audience,
             "exp": int(now) + JWT_SECONDS,
         }
-        try:
-            assertion = jwt.encode(claims, self.private_key or "", algorithm="RS256")
-        except (ValueError, TypeError, jwt.PyJWTError):
-            raise CredentialsRefused(
-                "the file of GTM_SALESFORCE_PRIVATE_KEY_FILE holds no RSA private key in PEM form"
-            ) from None
+        assertion = jwt.encode(claims, signing_key(self.private_key or ""), algorithm="RS256")
         return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
 
 
@@ -166,24 +170,27 @@ class Session:
     ) -> None:
         """Nothing is asked before the first request. ``first_wait`` is the longest first pause, in seconds."""
         self.login, self.budget, self.first_wait, self.tries = login, budget, first_wait, tries
-        self.data_path = f"/services/data/v{api_version}"
+        self.api_version, self.data_path = api_version, f"/services/data/v{api_version}"
         self.org_time: datetime | None = None
         """What the organisation's clock said in its last answer, to the second."""
         self._timeouts = (CONNECT_SECONDS, read_seconds)
         self._token: str | None = None
+        self._versions: frozenset[str] | None = None
         self._renewing = threading.Lock()
         self._of_thread = threading.local()
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    def get(self, path: str, **params: str) -> Any:
-        """The JSON that a GET of ``path`` answers; numbers are texts. ``path`` is below the data path, or begins
-        with /services."""
-        return self.call("GET", path, read_json, params=params)
+    def get(self, path: str, *members: str) -> Any:
+        """The JSON object that a GET of ``path`` answers; numbers are texts. It has these ``members``.
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON that a POST answers."""
-        return self.call("POST", path, read_json, body=body)
+        ``path`` is below the data path, or begins with /services.
+        """
+        return self.call("GET", path, object_with(*members))
+
+    def post(self, path: str, body: Mapping[str, Any], *members: str) -> Any:
+        """The JSON object that a POST answers. It has these ``members``."""
+        return self.call("POST", path, object_with(*members), body=body)
 
     def call(
         self,
@@ -200,7 +207,7 @@ class Session:
         Raises:
             Refused: the organisation refuses this request.
             SourceUnavailable: it gave no answer of use, ``tries`` times.
-            CredentialsRefused: it refuses to renew the session.
+            CredentialsRefused: it refuses to renew the session, or does not serve this version of its API.
             BudgetReached: the share of the API limit is used.
         """
         retrying = tenacity.Retrying(
@@ -228,6 +235,7 @@ class Session:
                 return self._once(method, path, read, params, body, token, counted)
             except Refused as error:
                 if error.status != 401:
+                    self._see_version(error)
                     raise
                 self._renew(token)
         raise CredentialsRefused("Salesforce logs us in and refuses each new session at once (INVALID_SESSION_ID)")
@@ -258,6 +266,25 @@ class Session:
             if answer is not None:
                 answer.close()
 
+    def _see_version(self, error: Refused) -> None:
+        """Of a refusal that may be of the API's version, see whether it is: a missing object looks the same."""
+        if error.code != _NOT_SERVED and error.status not in (404, 410):
+            return
+        if self._versions is None:
+            try:
+                listed = self._once("GET", "/services/data", _read_versions, None, None, self._token, False)
+            except Refused:
+                listed = []
+            self._versions = frozenset(listed)
+        if self.api_version in self._versions or not (self._versions or error.code == _NOT_SERVED):
+            return
+        numbers = sorted(self._versions, key=float)
+        served = f"this organisation serves {numbers[0]} to {numbers[-1]}" if numbers else "it is retired"
+        raise CredentialsRefused(
+            f"Salesforce does not serve version {self.api_version} of its API: {served}. Set "
+            f"GTM_SALESFORCE_API_VERSION to one that it serves, or leave it out"
+        ) from None
+
     @property
     def _http(self) -> requests.Session:
         # requests' sessions are not made for threads.
@@ -272,20 +299,22 @@ class Session:
         with suppress(KeyError, ValueError, TypeError):
             self.org_time = parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
 
-    def _judge(self, answer: requests.Response) -> None:
+    def _judge(self, answer: requests.Response, is_login: bool = False) -> None:
         """Raise unless the answer is a success."""
         status = answer.status_code
         if status in (200, 201, 204):
             return
         if 300 <= status < 400:
+            other = urlsplit(answer.headers.get("Location", "")).hostname
             raise CredentialsRefused(
-                f"{self.login.url} redirects to another address. Set GTM_SALESFORCE_INSTANCE_URL to the "
-                f"organisation's own (Setup, My Domain)"
+                f"{self.login.url} redirects to {other or 'another address'}. Set GTM_SALESFORCE_INSTANCE_URL to "
+                f"the organisation's own (Setup, My Domain); where that is a proxy's page, have it let us through"
             )
         after = answer.headers.get("Retry-After", "")
-        code, message = self._reason(answer)
-        if status >= 500 or status in _BUSY or (status == 406 and not code):
-            raise Unsettled(f"HTTP {status} {code} {message}".strip(), float(after) if after.isdigit() else 0.0)
+        code, message = self._reason(answer, is_login)
+        if not code or status >= 500 or status in _BUSY:
+            what = f"HTTP {status} {code} {message}".strip() if code else _not_salesforces(answer)
+            raise Unsettled(what, float(after) if after.isdigit() else 0.0)
         if code == "REQUEST_LIMIT_EXCEEDED":
             # Requests at a time: they end. Requests of a day: asking again uses more of them.
             if message.startswith("Concurrent"):
@@ -293,24 +322,27 @@ class Session:
             raise BudgetReached(f"Salesforce's API limit of the last 24 hours is used up ({message}). {_LATER}")
         if code in _NO_API:
             raise CredentialsRefused(f"the platform's user may not use the API ({code}: {message})")
-        raise Refused(status, code or "NO_CODE", message or "no reason given")
+        raise Refused(status, code, message or "no reason given")
 
-    def _reason(self, answer: requests.Response) -> tuple[str, str]:
-        """The error code and message of an answer, without our secrets; empty where it has none."""
+    def _reason(self, answer: requests.Response, is_login: bool) -> tuple[str, str]:
+        """The error code and message of an answer, without our secrets; empty where they are not Salesforce's.
+
+        The API answers a list of errors, the login an object: a proxy's own JSON is neither.
+        """
         try:
-            found = json.loads(answer.content)
-            first = found[0] if isinstance(found, list) else found
-            code = str(first.get("errorCode") or first.get("error") or first.get("exceptionCode") or "")
-            message = str(first.get("message") or first.get("error_description") or "")
-        except (ValueError, AttributeError, IndexError, KeyError):
+            found = parsed(answer.content)
+            error = found if is_login else found[0]
+            names = ("error", "error_description") if is_login else ("errorCode", "message")
+            code, message = (str(error.get(name) or "") for name in names)
+        except (ValueError, AttributeError, LookupError, TypeError):
             return "", ""
-        return code, self._scrubbed(message)
+        return code[:80], self._scrubbed(message)
 
     def _scrubbed(self, text: str) -> str:
         for secret in (*self.login.secrets, self._token):
             if secret:
                 text = text.replace(secret, "***")
-        return text[:500]
+        return text.replace("\0", "")[:500]
 
     # -- the session itself -------------------------------------------------------------------------------------
 
@@ -322,25 +354,31 @@ class Session:
             return self._token
 
     def _log_in(self) -> str:
+        try:
+            return self._asked_for_token()
+        except Unsettled as error:
+            raise Unsettled(f"the login gave none: {error}", error.after) from None
+
+    def _asked_for_token(self) -> str:
+        form = self.login.form(time.time())
         with _settling():
             answer = self._http.post(
                 f"{self.login.url}/services/oauth2/token",
-                data=self.login.form(time.time()),
+                data=form,
                 auth=_as_given,
                 timeout=self._timeouts,
                 allow_redirects=False,
             )
         try:
-            self._judge(answer)
+            self._judge(answer, is_login=True)
         except Refused as error:
+            if error.code.lower() in _LOGIN_PASSES or _LOGIN_RATE.search(error.message):
+                raise Unsettled(f"HTTP {error.status} {error.code}: {error.message}") from None
             raise CredentialsRefused(
                 f"Salesforce refuses the login at {self.login.url} ({error.code}: {error.message}). Check the "
                 f"GTM_SALESFORCE_* credentials and the connected app; `gtm doctor` tries them"
             ) from None
-        token = read_json(answer).get("access_token")
-        if not token:
-            raise Unsettled("the login's answer has no access_token")
-        return token
+        return str(object_with("access_token")(answer)["access_token"])
 
 
 @contextmanager
@@ -376,10 +414,40 @@ def read_json(answer: requests.Response) -> Any:
     if answer.status_code == 204:
         return None
     try:
-        # Numbers keep their digits; the lake types them.
-        return json.loads(answer.content, parse_float=str, parse_int=str)
+        return parsed(answer.content)
     except ValueError:
-        raise Unsettled("the answer is not JSON") from None
+        raise Unsettled(_not_salesforces(answer, "is not JSON")) from None
+
+
+def object_with(*members: str) -> Callable[[requests.Response], Any]:
+    """Reads an answer that is a JSON object, and has these members: else it is :class:`Unsettled`."""
+
+    def read(answer: requests.Response) -> Any:
+        found = read_json(answer)
+        if not isinstance(found, dict) or not all(found.get(name) for name in members):
+            raise Unsettled(_not_salesforces(answer, "lacks what was asked for"))
+        return found
+
+    return read
+
+
+def _read_versions(answer: requests.Response) -> list[str]:
+    found = read_json(answer)
+    try:
+        return [f"{float(version['version']):.1f}" for version in found]
+    except (KeyError, TypeError, ValueError):
+        raise Unsettled(_not_salesforces(answer, "is no list of versions")) from None
+
+
+def _not_salesforces(answer: requests.Response, what: str = "is not Salesforce's") -> str:
+    """Says that somebody else has answered, and how the page calls itself."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0] or "no type"
+    title = _TITLE.search(answer.content)
+    named = f', "{repaired(title[2].decode(errors="replace")).strip()}"' if title else ""
+    return (
+        f"HTTP {answer.status_code} with a page that {what} ({kind}{named}). It is of a proxy or a firewall in "
+        f"between, or of maintenance: have the network let us through to {urlsplit(answer.url).hostname}"
+    )
 
 
 def _named(path: str) -> str:
@@ -404,3 +472,33 @@ def read_secret(path: Path) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialsRefused(f"the secret's file {path} can't be read ({type(error).__name__})") from None
+
+
+def signing_key(pem: str) -> Any:
+    """The RSA private key of a PEM text.
+
+    Raises:
+        CredentialsRefused: it is none that can sign, and what it is.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    def refused(what: str) -> CredentialsRefused:
+        return CredentialsRefused(f"the file of GTM_SALESFORCE_PRIVATE_KEY_FILE holds {what}")
+
+    if "PUBLIC KEY" in pem or "BEGIN CERTIFICATE" in pem or pem.startswith("ssh-"):
+        raise refused("a public key or a certificate. Name the file of the private key that belongs to it")
+    try:
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise refused(
+            "a private key that is locked with a passphrase. Unlock it: openssl pkey -in KEY -out UNLOCKED"
+        ) from None
+    # Of what is no key the library raises errors of many kinds.
+    except Exception:
+        raise refused("no RSA private key in PEM form") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise refused(f"a private key of another kind ({type(key).__name__}). Salesforce takes RSA alone")
+    if key.key_size < SHORTEST_KEY:
+        raise refused(f"an RSA key of {key.key_size} bits. Make one of {SHORTEST_KEY} or more")
+    return key

@@ -20,6 +20,7 @@ import requests
 from filelock import FileLock, Timeout
 
 from gtm_assets.sources.salesforce.live.session import Unsettled
+from gtm_assets.sources.salesforce.live.texts import Utf8
 
 CHUNK = 1 << 20
 """Bytes read from the socket at a time: two to five times as fast as requests' default."""
@@ -153,6 +154,7 @@ class _Body:
     def __init__(self, answer: requests.Response, spool: Spool) -> None:
         self._answer = answer
         self._spool = spool
+        self._utf_8 = Utf8()
         self._rest = bytearray()
         self._last = b""
         self._quotes = 0
@@ -172,7 +174,7 @@ class _Body:
         found = self._rest
         try:
             while len(found) < size and (chunk := self._answer.raw.read(CHUNK, decode_content=True)):
-                found += chunk
+                found += self._utf_8.add(chunk)
                 self._spool.bytes += len(chunk)
                 self._quotes += chunk.count(b'"')
                 self._last = chunk[-1:]
@@ -180,6 +182,8 @@ class _Body:
             # Arrow wraps what is raised here.
             self.error = error
             raise
+        if len(found) < size:
+            found += self._utf_8.add(b"", is_last=True)
         given = bytes(memoryview(found)[:size])
         self._rest = found[size:]
         return given
