@@ -48,6 +48,22 @@ def test_all_models_build_from_an_empty_lake_and_every_test_passes(empty):
     assert empty.rows("select count(*) from gtm_core.dim_user") == [(1,)]
 
 
+def test_where_there_are_no_records_nothing_is_counted(empty):
+    """The unknown members are rows, and neither people nor accounts nor products."""
+    columns = empty.rows(
+        "select table_schema || '.' || table_name, column_name from information_schema.columns"
+        " where table_schema in ('gtm_core', 'gtm_mart') and column_name like '%\\_count' escape '\\'"
+    )
+    counts = [(table, f"sum({column})") for table, column in columns]
+    for model in parsed().semantic_models.values():
+        relation = f"{model.node_relation.schema_name}.{model.node_relation.alias}"
+        counts += [(relation, f"count({m.expr})") for m in model.measures if m.agg.value.startswith("count")]
+    assert len(counts) > 60
+
+    found = {f"{table} {count}": empty.rows(f"select {count} from {table}")[0][0] for table, count in counts}
+    assert {name: count for name, count in found.items() if count} == {}
+
+
 def test_the_unit_tests_pass(empty):
     result = empty.dbt("test", "--select", "test_type:unit")
 

@@ -33,7 +33,9 @@ in_circles as (
 users as (
     select count(*) as user_count
     from {{ ref('dim_user') }}
-    where user_key not in (select in_circles.user_key from in_circles)
+    where
+        user_key <> {{ unknown_key() }}
+        and user_key not in (select in_circles.user_key from in_circles)
 ),
 
 reported as (

@@ -27,17 +27,19 @@ users as (
     select * from {{ ref('dim_user') }}
 ),
 
+-- What unknown owners hold counts for those without a manager; the unknown member itself is nobody.
 numbers_by_manager as (
     select
         teams.manager_user_key,
-        count(case when teams.is_direct then 1 end) as direct_report_count,
+        count(case when teams.is_direct and teams.member_user_key <> {{ unknown_key() }} then 1 end)
+            as direct_report_count,
         {% for count in counts %}
             cast(coalesce(sum(owner_performance.{{ count }}), 0) as bigint) as {{ count }},
         {% endfor %}
         {% for amount in amounts %}
             {{ money('sum(owner_performance.' ~ amount ~ ')') }} as {{ amount }},
         {% endfor %}
-        count(*) as member_count
+        count(case when teams.member_user_key <> {{ unknown_key() }} then 1 end) as member_count
     from teams
     left join owner_performance on teams.member_user_key = owner_performance.owner_user_key
     group by teams.manager_user_key
