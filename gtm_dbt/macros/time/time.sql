@@ -1,42 +1,65 @@
 {#- The day on which an instant lies where the reports are read. The way from a timestamp to a date. -#}
 {% macro to_reporting_date(instant) -%}
-    {{ adapter.dispatch('to_reporting_date', 'gtm_dbt')(instant) }}
-{%- endmacro %}
-
-{% macro default__to_reporting_date(instant) %}
-    {{ not_supported('to_reporting_date') }}
-{% endmacro %}
-
-{% macro duckdb__to_reporting_date(instant) -%}
-    cast(timezone('{{ var("reporting_timezone") }}', {{ instant }}) as date)
+    {{ local_date(instant, reporting_zone()) }}
 {%- endmacro %}
 
 
 {#- The day on which an instant lies in UTC: for what is counted as its source writes it. -#}
 {% macro to_utc_date(instant) -%}
-    {{ adapter.dispatch('to_utc_date', 'gtm_dbt')(instant) }}
+    {{ local_date(instant, "'UTC'") }}
 {%- endmacro %}
 
-{% macro default__to_utc_date(instant) %}
-    {{ not_supported('to_utc_date') }}
+
+{#- The zone of the reports, as SQL. -#}
+{% macro reporting_zone() -%}
+    '{{ var("reporting_timezone") }}'
+{%- endmacro %}
+
+
+{#- The date that clocks of a zone show at an instant. -#}
+{% macro local_date(instant, zone) -%}
+    {{ adapter.dispatch('local_date', 'gtm_dbt')(instant, zone) }}
+{%- endmacro %}
+
+{% macro default__local_date(instant, zone) %}
+    {{ not_supported('local_date') }}
 {% endmacro %}
 
-{% macro duckdb__to_utc_date(instant) -%}
-    cast(timezone('UTC', {{ instant }}) as date)
+{% macro duckdb__local_date(instant, zone) -%}
+    cast(timezone({{ zone }}, {{ instant }}) as date)
 {%- endmacro %}
 
 
 {#- The last microsecond of a day where the reports are read. -#}
 {% macro end_of_reporting_day(day) -%}
-    {{ adapter.dispatch('end_of_reporting_day', 'gtm_dbt')(day) }}
+    {{ end_of_day(day, reporting_zone()) }}
 {%- endmacro %}
 
-{% macro default__end_of_reporting_day(day) %}
-    {{ not_supported('end_of_reporting_day') }}
+
+{#-
+    The last microsecond of a day in a zone. A day ends when clocks show the next date for the first time: where they
+    are put back over midnight they show it twice. So days follow on each other without gap and overlap. What happens
+    when clocks show the former date once more is of that date for local_date, and after the end of its day.
+-#}
+{% macro end_of_day(day, zone) -%}
+    {{ adapter.dispatch('end_of_day', 'gtm_dbt')(day, zone) }}
+{%- endmacro %}
+
+{% macro default__end_of_day(day, zone) %}
+    {{ not_supported('end_of_day') }}
 {% endmacro %}
 
-{% macro duckdb__end_of_reporting_day(day) -%}
-    timezone('{{ var("reporting_timezone") }}', cast({{ day }} + 1 as timestamp)) - interval 1 microsecond
+{#-
+    Of a midnight that comes twice DuckDB takes the second. The first is where clocks that nobody puts back get to,
+    seen from some hours before, if they show midnight then: no zone puts them back by more than three hours.
+-#}
+{% macro duckdb__end_of_day(day, zone) -%}
+    {%- set midnight = 'cast(' ~ day ~ ' + 1 as timestamp)' -%}
+    {%- set last = 'timezone(' ~ zone ~ ', ' ~ midnight ~ ')' -%}
+    {%- set before = '(' ~ last ~ ' - interval 6 hours)' -%}
+    {%- set first = '(' ~ before ~ ' + (' ~ midnight ~ ' - timezone(' ~ zone ~ ', ' ~ before ~ ')))' -%}
+    case when timezone({{ zone }}, {{ first }}) = {{ midnight }} then {{ first }} else {{ last }} end
+    - interval 1 microsecond
 {%- endmacro %}
 
 

@@ -1,0 +1,136 @@
+"""Days: where they end in every time zone, what lies between two of them, and the weeks that they are in."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from gtm_assets_tests.dbt_harness import Home
+
+FIRST_DAY, LAST_DAY = "2000-01-01", "2040-12-31"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Home:
+    return Home(tmp_path_factory.mktemp("time") / "gtm")
+
+
+@pytest.fixture(scope="module")
+def clock(home):
+    """A connection with the project's macros on days and zones."""
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        for macro, arguments in {"end_of_day": "day, zone", "local_date": "instant, zone"}.items():
+            call = "{{ " + f"{macro}({', '.join(repr(name) for name in arguments.split(', '))})" + " }}"
+            compiled = home.dbt("compile", "--inline", call).result.results[0].node.compiled_code
+            connection.execute(f"create macro {macro}({arguments}) as ({compiled})")
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def days(clock):
+    """The same with ``days``: of each zone each day, when it begins and when it ends."""
+    clock.execute(
+        f"""create table days as
+        with calendar as (
+            select unnest(generate_series(date '{FIRST_DAY}' - 1, date '{LAST_DAY}', interval 1 day))::date as day
+        ),
+        ends as (
+            select zones.name as zone, calendar.day, end_of_day(calendar.day, zones.name) as ends_at
+            from pg_timezone_names() as zones
+            cross join calendar
+        )
+        select
+            zone,
+            day,
+            lag(ends_at) over (partition by zone order by day) + interval 1 microsecond as begins_at,
+            ends_at
+        from ends
+        qualify begins_at is not null
+        """
+    )
+    return clock
+
+
+@pytest.mark.slow
+def test_days_follow_on_each_other_in_every_zone(days):
+    """A day begins and ends with an instant of its date, and the next instant has a later one."""
+    day_count, zone_count = days.execute("select count(*), count(distinct zone) from days").fetchone()
+    assert zone_count > 500
+    assert day_count == zone_count * 14_976
+
+    wrong = days.execute(
+        """
+        select zone, day, begins_at, ends_at
+        from days
+        where not case
+            -- Who moves over the date line skips a day: it ends before it begins.
+            when ends_at < begins_at
+                then
+                    ends_at + interval 1 microsecond = begins_at
+                    and local_date(ends_at, zone) < day
+                    and local_date(begins_at, zone) > day
+            else
+                local_date(begins_at, zone) = day
+                and local_date(ends_at, zone) = day
+                and local_date(ends_at + interval 1 microsecond, zone) > day
+        end
+        """
+    ).fetchall()
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_an_instant_has_the_date_of_the_day_that_it_lies_in(days):
+    """But where clocks are put back over midnight and show the former date once more: there since 2011 nowhere."""
+    days.execute(
+        """create table instants as
+        with changes as (
+            select * from days where begins_at < ends_at and date_diff('minute', begins_at, ends_at) <> 1439
+        ),
+        steps as (
+            select interval 10 minute * unnest(generate_series(0, 23)) as step
+        )
+        select zone, day, begins_at + step as instant from changes cross join steps
+        union all
+        select zone, day, ends_at - step from changes cross join steps
+        """
+    )
+    later = days.execute("select * from instants where local_date(instant, zone) > day").fetchall()
+    assert later == []
+
+    former = days.execute(
+        """
+        select zone, min(extract(year from day)), max(extract(year from day))
+        from instants
+        where local_date(instant, zone) < day
+        group by all
+        order by all
+        """
+    ).fetchall()
+    newfoundland = ["America/Goose_Bay", "America/St_Johns", "CNT", "Canada/Newfoundland"]
+    others = [("America/Moncton", 2000, 2006), ("Antarctica/Casey", 2010, 2010)]
+    assert former == sorted([*((zone, 2000, 2010) for zone in newfoundland), *others])
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "ended_at"),
+    [
+        # Clocks are put back from 1:00 to 0:00: midnight is twice, and the day ends with the first.
+        ("Atlantic/Azores", "2026-10-24", "2026-10-24 23:59:59.999999"),
+        ("America/Havana", "2026-10-31", "2026-11-01 03:59:59.999999"),
+        # From 0:01 to 23:01 of the day before.
+        ("America/St_Johns", "2010-11-06", "2010-11-07 02:29:59.999999"),
+        # From 0:00 to 23:00: midnight is once, after the second hour.
+        ("America/Sao_Paulo", "2018-02-17", "2018-02-18 02:59:59.999999"),
+        # Put forward from 0:00 to 1:00: the day begins with 1:00.
+        ("America/Sao_Paulo", "2018-11-03", "2018-11-04 02:59:59.999999"),
+        # The day that Samoa skipped ends with the one before.
+        ("Pacific/Apia", "2011-12-29", "2011-12-30 09:59:59.999999"),
+        ("Pacific/Apia", "2011-12-30", "2011-12-30 09:59:59.999999"),
+    ],
+)
+def test_the_end_of_a_day_on_which_clocks_change(clock, zone, day, ended_at):
+    found = clock.execute("select end_of_day(?::date, ?)::varchar", [day, zone]).fetchone()
+
+    assert found == (f"{ended_at}+00",)
