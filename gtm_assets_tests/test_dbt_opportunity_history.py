@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from datetime import UTC, date, datetime
 
-from gtm_assets_tests.dbt_harness import Home, at, empty_tables, opportunity, partition
+from gtm_assets_tests.dbt_harness import CREATED, TABLES, Home, at, empty_tables, opportunity, partition
+from gtm_assets_tests.test_dbt_history import first_sightings
 
 LANDED = ["opportunity", "user", "opportunity_field_history"]
 VIEWS = [*(f"stg_salesforce__{table}" for table in LANDED), "int_currency_rates", "int_opportunity_days"]
@@ -93,6 +96,41 @@ def test_stages_that_disagree_are_told_for_each_boundary(tmp_path):
         ("C",),
     ]
     assert warned(home, models[1])
+
+
+def test_stays_follow_the_rule_for_versions_of_one_time_as_every_history_does(tmp_path):
+    """Versions of few instants, of which many tie, delete marks among them, and no field history."""
+    chance, raw = random.Random(0), TABLES["opportunity"]
+    log: dict[int, list[dict[str, object]]] = {day: [] for day in range(2, 9)}
+    for number in range(200):
+        for _ in range(chance.randint(2, 8)):
+            day = chance.choice([2, 3, 4])
+            mark = chance.choice([False, False, True])
+            version = opportunity(number, at(day), stage_name=chance.choice("ABC"), is_deleted=mark)
+            log[chance.choice([day, day + 1, day + 3])].append(version)
+        log[8].append(opportunity(number, at(8), stage_name="Z"))
+    home = Home(tmp_path / "gtm").seed()
+    empty_tables(home, *LANDED)
+    for day, records in log.items():
+        home.land("opportunity", partition(day), *records)
+    home.build("+fct_opportunity_stage_history")
+
+    expected = {}
+    for id_, found in first_sightings(raw, log).items():
+        newest = sorted(found, key=lambda v: (v["_partition"], bool(v["is_deleted"]), v["_version_hash"]))
+        at_one_time = {version["system_modstamp"]: version for version in newest}
+        seen = [(v["stage_name"], t) for t, v in sorted(at_one_time.items()) if not v["is_deleted"]]
+        stays = [stay for stay, (before, _) in zip(seen, [("", None), *seen], strict=False) if stay[0] != before]
+        expected[id_] = [(stays[0][0], CREATED), *stays[1:]]
+    built = defaultdict(list)
+    for id_, *stay in home.rows(
+        "select opportunity_id, stage_name, entered_at from gtm_core.fct_opportunity_stage_history"
+        " order by opportunity_id, stay_number"
+    ):
+        built[id_].append(tuple(stay))
+
+    wrong = [id_ for id_ in expected if built[id_] != expected[id_]]
+    assert not wrong, f"{len(wrong)} of {len(expected)} deals: {built[wrong[0]]}, expected {expected[wrong[0]]}"
 
 
 def deal(modified: datetime, stage: str, created: datetime) -> dict[str, object]:

@@ -5,21 +5,26 @@
 with
 
 versions as (
+    select * from {{ ref('int_opportunity_versions') }}
+),
+
+states as (
+    {{ one_at_a_time('versions', 'opportunity_id') }}
+),
+
+followed as (
     select
         opportunity_id,
         stage_name,
         is_deleted,
         system_modstamp,
-        lead(system_modstamp) over (
-            partition by opportunity_id
-            order by system_modstamp, _partition, case when is_deleted then 1 else 0 end, _version_hash
-        ) as next_modstamp
-    from {{ ref('int_opportunity_versions') }}
+        lead(system_modstamp) over (partition by opportunity_id order by system_modstamp) as next_modstamp
+    from states
 ),
 
 boundaries as (
     select {{ partition_boundary('cast(_partition as date) + 1') }} as boundary_at
-    from {{ ref('int_opportunity_versions') }}
+    from versions
     group by 1
 ),
 
@@ -30,22 +35,22 @@ stays as (
 -- A boundary has thousands of deals, and few of them disagree: these are found first.
 disagreements as (
     select
-        versions.opportunity_id,
-        versions.stage_name as stage_by_versions,
+        followed.opportunity_id,
+        followed.stage_name as stage_by_versions,
         stays.stage_name as stage_by_field_history,
-        versions.system_modstamp,
-        versions.next_modstamp,
+        followed.system_modstamp,
+        followed.next_modstamp,
         stays.entered_at,
         stays.left_at
-    from versions
+    from followed
     inner join stays
         on
-            versions.opportunity_id = stays.opportunity_id
-            and (versions.next_modstamp is null or versions.next_modstamp > stays.entered_at)
-            and (stays.left_at is null or versions.system_modstamp < stays.left_at)
+            followed.opportunity_id = stays.opportunity_id
+            and (followed.next_modstamp is null or followed.next_modstamp > stays.entered_at)
+            and (stays.left_at is null or followed.system_modstamp < stays.left_at)
     where
-        not versions.is_deleted
-        and versions.stage_name is distinct from stays.stage_name
+        not followed.is_deleted
+        and followed.stage_name is distinct from stays.stage_name
 )
 
 select

@@ -12,15 +12,8 @@
 {% macro scd_type_2(versions, id, tracked, carried) %}
     with
 
-    -- Of versions with an equal time, the one that base would keep.
     at_one_time as (
-        select
-            {{ versions }}.*,
-            row_number() over (
-                partition by {{ id }}, system_modstamp
-                order by {{ newest_first('system_modstamp', 'is_deleted') }}
-            ) as _rank_in_time
-        from {{ versions }}
+        {{ one_at_a_time(versions, id) }}
     ),
 
     compared as (
@@ -35,7 +28,6 @@
                 else 0
             end as _begins
         from at_one_time
-        where _rank_in_time = 1
     ),
 
     numbered as (

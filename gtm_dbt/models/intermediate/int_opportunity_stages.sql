@@ -8,6 +8,10 @@ versions as (
     select * from {{ ref('int_opportunity_versions') }}
 ),
 
+states as (
+    {{ one_at_a_time('versions', 'opportunity_id') }}
+),
+
 named as (
     select
         coalesce(stage_api_name, stage_name) as stage_name,
@@ -30,9 +34,9 @@ used as (
         {{ is_closed_deal('is_closed', 'is_won') }} as is_closed,
         row_number() over (
             partition by stage_name
-            order by system_modstamp desc, _partition desc, _version_hash desc, opportunity_id desc
+            order by {{ newest_first('system_modstamp', 'is_deleted') }}
         ) as recency
-    from versions
+    from states
     where stage_name is not null
 ),
 

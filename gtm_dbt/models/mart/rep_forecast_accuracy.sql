@@ -20,27 +20,19 @@ bookings as (
     select * from {{ ref('int_period_bookings') }}
 ),
 
--- Of versions with an equal time, the one that base would keep.
-at_one_time as (
-    select
-        versions.*,
-        row_number() over (
-            partition by versions.forecasting_item_id, versions.system_modstamp
-            order by {{ newest_first('system_modstamp', 'is_deleted') }}
-        ) as rank_in_time
-    from versions
+states as (
+    {{ one_at_a_time('versions', 'forecasting_item_id') }}
 ),
 
 forecast_history as (
     select
-        at_one_time.*,
-        at_one_time.system_modstamp as valid_from,
-        lead(at_one_time.system_modstamp) over (
-            partition by at_one_time.forecasting_item_id
-            order by at_one_time.system_modstamp
+        states.*,
+        states.system_modstamp as valid_from,
+        lead(states.system_modstamp) over (
+            partition by states.forecasting_item_id
+            order by states.system_modstamp
         ) as valid_to
-    from at_one_time
-    where at_one_time.rank_in_time = 1
+    from states
 ),
 
 rates as (

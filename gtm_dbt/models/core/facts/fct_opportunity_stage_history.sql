@@ -11,11 +11,25 @@ field_history as (
 
 versions as (
     select * from {{ ref('int_opportunity_versions') }}
-    where not is_deleted
 ),
 
 stages as (
     select * from {{ ref('int_opportunity_stages') }}
+),
+
+states as (
+    {{ one_at_a_time('versions', 'opportunity_id') }}
+),
+
+-- A deal is in no stage while it is deleted.
+seen as (
+    select
+        opportunity_id,
+        stage_name,
+        system_modstamp,
+        last_stage_changed_at
+    from states
+    where not is_deleted
 ),
 
 changes as (
@@ -46,15 +60,13 @@ creations as (
     group by opportunity_id
 ),
 
-earliest_versions as (
+first_seen as (
     select
         opportunity_id,
         stage_name,
         system_modstamp,
-        row_number() over (
-            partition by opportunity_id order by system_modstamp, _partition, _version_hash
-        ) as version_number
-    from versions
+        row_number() over (partition by opportunity_id order by system_modstamp) as seen_number
+    from seen
 ),
 
 -- The stage at creation: what the first change was from, unless an earlier version knows better.
@@ -65,8 +77,8 @@ begun as (
         case
             when
                 changes.opportunity_id is null
-                or (creations.opportunity_id is null and earliest_versions.system_modstamp < changes.changed_at)
-                then coalesce(earliest_versions.stage_name, deals.stage_name)
+                or (creations.opportunity_id is null and first_seen.system_modstamp < changes.changed_at)
+                then coalesce(first_seen.stage_name, deals.stage_name)
             else changes.old_stage
         end as stage_name,
         changes.changed_at as next_changed_at,
@@ -74,8 +86,8 @@ begun as (
     from deals
     left join changes on deals.opportunity_id = changes.opportunity_id and changes.change_number = 1
     left join creations on deals.opportunity_id = creations.opportunity_id
-    left join earliest_versions
-        on deals.opportunity_id = earliest_versions.opportunity_id and earliest_versions.version_number = 1
+    left join first_seen
+        on deals.opportunity_id = first_seen.opportunity_id and first_seen.seen_number = 1
 ),
 
 -- From one change that field history knows to the next.
@@ -113,22 +125,22 @@ fillings as (
         gaps.change_number,
         case
             when
-                versions.last_stage_changed_at > gaps.begins_at
-                and versions.last_stage_changed_at <= versions.system_modstamp
-                then versions.last_stage_changed_at
-            else versions.system_modstamp
+                seen.last_stage_changed_at > gaps.begins_at
+                and seen.last_stage_changed_at <= seen.system_modstamp
+                then seen.last_stage_changed_at
+            else seen.system_modstamp
         end as changed_at,
-        versions.stage_name,
+        seen.stage_name,
         row_number() over (
             partition by gaps.opportunity_id, gaps.change_number
-            order by versions.system_modstamp desc, versions._partition desc, versions._version_hash desc
+            order by seen.system_modstamp desc
         ) as rank_from_end
     from gaps
-    inner join versions
+    inner join seen
         on
-            gaps.opportunity_id = versions.opportunity_id
-            and gaps.begins_at < versions.system_modstamp
-            and (gaps.ends_at is null or gaps.ends_at > versions.system_modstamp)
+            gaps.opportunity_id = seen.opportunity_id
+            and gaps.begins_at < seen.system_modstamp
+            and (gaps.ends_at is null or gaps.ends_at > seen.system_modstamp)
 ),
 
 -- A stage that is known from its end alone: when it was entered is not known.
