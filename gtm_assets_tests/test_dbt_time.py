@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+
 import duckdb
 import pytest
 
-from gtm_assets_tests.dbt_harness import Home
+from gtm_assets_tests.dbt_harness import (
+    CREATED,
+    PIPEDRIVE,
+    TABLES,
+    Home,
+    at,
+    empty_tables,
+    opportunity,
+    partition,
+    user,
+    with_ancestors,
+)
 
 FIRST_DAY, LAST_DAY = "2000-01-01", "2040-12-31"
 
@@ -134,3 +148,81 @@ def test_the_end_of_a_day_on_which_clocks_change(clock, zone, day, ended_at):
     found = clock.execute("select end_of_day(?::date, ?)::varchar", [day, zone]).fetchone()
 
     assert found == (f"{ended_at}+00",)
+
+
+HONOLULU, BERLIN, MARS = (f"005{number:015d}" for number in (1, 2, 3))
+NIGHT = datetime(2026, 1, 10, 8, tzinfo=UTC)
+"""The 10th, midnight in Los Angeles, where the reports are read; in Honolulu the 9th."""
+EVENING = datetime(2026, 1, 9, 23, 30, tzinfo=UTC)
+"""The 9th in Los Angeles, the 10th in Berlin."""
+NOON = datetime(2026, 1, 10, 20, tzinfo=UTC)
+"""The 10th in Los Angeles and wherever people live to the west of it."""
+NINTH, TENTH, TWELFTH = (date(2026, 1, day) for day in (9, 10, 12))
+CONVERSIONS: Mapping[tuple[str | None, datetime, date], int] = {
+    # The owner's zone is not known: it may have been the 9th there.
+    (None, NIGHT, NINTH): 0,
+    (BERLIN, NIGHT, NINTH): 0,
+    (HONOLULU, NIGHT, NINTH): 0,
+    (HONOLULU, NIGHT, TENTH): 1,
+    (BERLIN, EVENING, TENTH): 0,
+    (None, EVENING, TENTH): 1,
+    (MARS, NOON, TWELFTH): 2,
+    # Nowhere was it the 9th: that is the source's own contradiction, of which a test tells.
+    (None, NOON, NINTH): -1,
+}
+"""By owner, creation and date of conversion the days between them."""
+CLOSES = CONVERSIONS | {
+    # A deal may have been closed before it was written down.
+    (None, NIGHT, NINTH): -1,
+    (BERLIN, NIGHT, NINTH): -1,
+}
+"""The same of deals and their close dates."""
+FAR = (date(2000, 1, 1), date(2040, 12, 31))
+
+
+@pytest.fixture(scope="module")
+def built(home) -> Home:
+    """Leads and deals of owners around the world, and a deal at either end of a long calendar."""
+    empty_tables(home, *TABLES, *PIPEDRIVE)
+    zones = {1: "Pacific/Honolulu", 2: "Europe/Berlin", 3: "Mars/Olympus_Mons"}
+    home.land("user", partition(2), *(user(n, at(2), time_zone_sid_key=zone) for n, zone in zones.items()))
+    home.land(
+        "lead",
+        partition(2),
+        *(
+            {"id": f"00Q{n:015d}", "owner_id": owner, "created_date": created, "converted_date": day}
+            | {"is_converted": True, "is_deleted": False, "system_modstamp": at(2)}
+            for n, (owner, created, day) in enumerate(CONVERSIONS)
+        ),
+    )
+    closed = [
+        opportunity(n, at(2), owner_id=owner, created_date=created, close_date=day, is_closed=True)
+        for n, (owner, created, day) in enumerate(CLOSES)
+    ]
+    far = [opportunity(100 + n, at(2), created_date=CREATED, close_date=day) for n, day in enumerate(FAR)]
+    home.land("opportunity", partition(2), *closed, *far)
+    home.seed().build(*with_ancestors("dim_lead", "fct_opportunity", "dim_date"))
+    return home
+
+
+def test_a_date_that_a_user_wrote_is_compared_with_the_date_of_that_users_zone(built):
+    leads = built.rows("select lead_id, days_to_convert from gtm_core.dim_lead where lead_id <> 'unknown'")
+    deals = built.rows("select opportunity_id, days_to_close from gtm_core.fct_opportunity where is_closed")
+
+    assert dict(zip(CONVERSIONS, dict(sorted(leads)).values(), strict=True)) == CONVERSIONS
+    assert dict(zip(CLOSES, dict(sorted(deals)).values(), strict=True)) == CLOSES
+
+
+def test_each_week_has_its_year(built):
+    weeks = built.rows(
+        "select date_day, iso_year, iso_week_of_year, iso_week from gtm_core.dim_date where date_day is not null"
+    )
+
+    expected = []
+    for day in (FAR[0] + timedelta(days=n) for n in range((FAR[1] - FAR[0]).days + 1)):
+        year, week, _ = day.isocalendar()
+        expected.append((day, year, week, f"{year}-W{week:02d}"))
+    assert sorted(weeks) == expected
+    labels = {day: label for day, _, _, label in weeks}
+    assert (labels[date(2024, 12, 30)], labels[date(2027, 1, 1)]) == ("2025-W01", "2026-W53")
+    assert [labels[day] for day in sorted(labels)] == sorted(labels.values())

@@ -30,6 +30,43 @@
 {%- endmacro %}
 
 
+{#-
+    Days from an instant to a date that a user wrote: a date of that user's zone, so the instant is taken there too.
+    zone: the zone that the source names, null or one that is none for the reports'.
+
+    follows: true for what can't come before the instant. A user of yet another zone may have written the date: one
+    that clocks somewhere showed at the instant is no day before it.
+-#}
+{% macro days_to_written_date(instant, day, zone, follows=false) -%}
+    {%- set days = dbt.datediff(local_date(instant, known_zone(zone)), day, 'day') -%}
+    {%- if not follows -%}
+    {{ days }}
+    {%- else -%}
+    case
+        when {{ days }} < 0 and {{ day }} >= {{ to_utc_date(instant ~ " - interval '12 hours'") }} then 0
+        else {{ days }}
+    end
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- A zone by its name in the tz database, as SQL; where there is none of that name, that of the reports. -#}
+{% macro known_zone(zone) -%}
+    {{ adapter.dispatch('known_zone', 'gtm_dbt')(zone) }}
+{%- endmacro %}
+
+{% macro default__known_zone(zone) %}
+    {{ not_supported('known_zone') }}
+{% endmacro %}
+
+{% macro duckdb__known_zone(zone) -%}
+    case
+        when {{ zone }} in (select zones.name from pg_timezone_names() as zones) then {{ zone }}
+        else {{ reporting_zone() }}
+    end
+{%- endmacro %}
+
+
 {#- The last microsecond of a day where the reports are read. -#}
 {% macro end_of_reporting_day(day) -%}
     {{ end_of_day(day, reporting_zone()) }}
@@ -97,6 +134,12 @@
 
 {% macro duckdb__iso_day_of_week(day) -%}
     cast(isodow({{ day }}) as integer)
+{%- endmacro %}
+
+
+{#- An ISO week with its year, such as 2025-W01. -#}
+{% macro iso_week(year, week) -%}
+    cast({{ year }} as varchar) || '-W' || lpad(cast({{ week }} as varchar), 2, '0')
 {%- endmacro %}
 
 

@@ -23,6 +23,7 @@ calendar as (
     select
         date_key,
         week_end_date,
+        iso_week,
         least(week_end_date, {{ to_reporting_date(as_of()) }}) as last_day
     from {{ ref('dim_date') }}
 ),
@@ -31,6 +32,7 @@ compared as (
     select
         deals_by_day.*,
         calendar.week_end_date,
+        calendar.iso_week,
         calendar.last_day,
         stages.sort_order,
         lag(deals_by_day.date_day) over (
@@ -88,6 +90,7 @@ counted as (
 by_stage as (
     select
         counted.week_end_date,
+        counted.iso_week,
         counted.owner_user_key,
         counted.report_stage,
         counted.source_system,
@@ -136,6 +139,7 @@ by_stage as (
         or counted.counts_as_closed
     group by
         counted.week_end_date,
+        counted.iso_week,
         counted.owner_user_key,
         counted.report_stage,
         counted.source_system
@@ -153,6 +157,7 @@ final as (
             ])
         }} as pipeline_health_key,
         by_stage.week_end_date,
+        by_stage.iso_week,
         by_stage.owner_user_key,
         owners.user_name as owner_name,
         by_stage.report_stage as stage_name,

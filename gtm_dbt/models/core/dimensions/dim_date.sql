@@ -75,6 +75,10 @@ calendar as (
         cast({{ dbt.date_trunc('quarter', 'date_day') }} as date) as quarter_start_date,
         cast({{ dbt.date_trunc('year', 'date_day') }} as date) as year_start_date,
         cast({{ dbt.date_trunc('week', 'date_day') }} as date) as week_start_date,
+        cast(extract(week from date_day) as integer) as iso_week_of_year,
+        -- A week belongs to the year that its Thursday is in.
+        cast(extract(year from {{ dbt.dateadd('day', 3, dbt.date_trunc('week', 'date_day')) }}) as integer)
+            as iso_year,
         -- The month of the calendar year that stands where the fiscal month stands in its year.
         cast({{ dbt.dateadd('month', -fiscal_offset, dbt.date_trunc('month', 'date_day')) }} as date)
             as fiscal_month,
@@ -91,7 +95,9 @@ final as (
         cast(extract(year from calendar.date_day) as integer) as year_number,
         cast(extract(quarter from calendar.date_day) as integer) as quarter_of_year,
         cast(extract(month from calendar.date_day) as integer) as month_of_year,
-        cast(extract(week from calendar.date_day) as integer) as iso_week_of_year,
+        calendar.iso_year,
+        calendar.iso_week_of_year,
+        {{ iso_week('calendar.iso_year', 'calendar.iso_week_of_year') }} as iso_week,
         cast(extract(day from calendar.date_day) as integer) as day_of_month,
         cast(extract(doy from calendar.date_day) as integer) as day_of_year,
         calendar.day_of_week,

@@ -47,7 +47,12 @@ final as (
         leads.annual_revenue,
         case
             when leads.is_converted
-                then {{ dbt.datediff(to_reporting_date('leads.created_at'), 'leads.converted_date', 'day') }}
+                then
+                    {{
+                        days_to_written_date(
+                            'leads.created_at', 'leads.converted_date', 'users.time_zone', follows=true
+                        )
+                    }}
         end as days_to_convert,
         -- dates
         leads.created_at,

@@ -117,8 +117,10 @@ final as (
         {{ weighted_amount('deals.amount_converted', 'deals.probability') }} as weighted_amount_converted,
         -- measures
         deals.probability,
-        case when deals.is_closed_deal then {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} end
-            as days_to_close,
+        case
+            when deals.is_closed_deal
+                then {{ days_to_written_date('deals.created_at', 'deals.close_date', 'users.time_zone') }}
+        end as days_to_close,
         -- dates
         deals.created_at,
         deals.created_date,
