@@ -32,6 +32,7 @@ from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import Rules, asset_key, landing_metadata
+from gtm_assets.sources.raw_table import fivetran_name
 from gtm_assets.sources.salesforce.assets import (
     READABLE_CHECK,
     SCOPE_CHECK,
@@ -60,7 +61,7 @@ CALENDAR = Calendar(date(2026, 9, 4), date(2026, 9, 12))
 DAYS = ("2026-09-04", "2026-09-05", "2026-09-06")
 YOUNG = Calendar(date(2024, 10, 10), date(2024, 10, 20))
 """The organisation in its second month: 1,400 records."""
-FIRST = "2024-10-10"
+FIRST, SECOND, THIRD = "2024-10-10", "2024-10-11", "2024-10-12"
 LATE = timedelta(days=LATEST_DAYS + 1)
 """A lookback that reaches all late records of the synthetic organisation."""
 BULK, REST = 1, 10**9
@@ -583,16 +584,114 @@ def test_a_field_that_is_hidden_is_null_and_told(server, young, tmp_path, when, 
     ]
 
 
-def test_without_the_cursor_the_next_best_one_orders_the_versions(server, tmp_path):
-    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
-    server.faults.add(Fault.HIDDEN, object="Contact", field="SystemModstamp", times=None)
+CURSORS = {
+    # One object of each kind: which system fields it has decides.
+    "contact": ("SystemModstamp", "LastModifiedDate", "CreatedDate"),
+    "user": ("SystemModstamp", "LastModifiedDate", "CreatedDate"),
+    "user_role": ("SystemModstamp", "LastModifiedDate"),
+    "forecasting_quota": ("SystemModstamp", "LastModifiedDate", "CreatedDate"),
+    "forecasting_item": ("SystemModstamp",),
+    "period": ("SystemModstamp",),
+    "account_history": ("CreatedDate",),
+}
 
-    with live(server, tmp_path) as source:
-        land(lake, source, FIRST, tables=[contact])
+
+def by_id(lake: Lake, table: SalesforceObject) -> dict[str, list[dict[str, Any]]]:
+    """The landed versions of each record by cursor, without the loader's columns."""
+    versions = lake.read(table).select(list(table.types)).collect().sort(table.cursor)
+    return {id_: group.to_dicts() for (id_,), group in versions.group_by("id", maintain_order=True)}
+
+
+@pytest.mark.parametrize("bulk_rows", [REST, BULK], ids=["rest", "bulk"])
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [(name, number) for name, cursors in CURSORS.items() for number in range(1, len(cursors))],
+)
+def test_where_a_cursor_is_hidden_the_next_one_stands_for_it_until_it_is_back(tmp_path, name, hidden, bulk_rows):
+    table, cursors, told = TABLES[name], CURSORS[name], []
+    stand_in = fivetran_name(cursors[hidden])
+    days = (FIRST, SECOND, THIRD)
+    first, second, third = map(YOUNG.window, days)
+    lake, changed_at = Lake(tmp_path / "lake"), second.start + timedelta(hours=2)
+    options = {"bulk_rows": bulk_rows, "lookback": timedelta(minutes=10), "warn": told.append}
+    with SalesforceServer(SYNTHETIC, first.end) as server:
+        for cursor in cursors[:hidden]:
+            server.hide(table.api_name, cursor)
+        with live(server, tmp_path, **options) as source:
+            (landing,) = land(lake, source, days[0], tables=[table])
+            described = source.described(table)
+        before = by_id(lake, table)
+        changed = next(iter(before))
+        server.now = changed_at
+        server.edit(table.api_name, changed, **({"CreatedDate": changed_at} if stand_in == "created_date" else {}))
+        server.now = second.end
+        with live(server, tmp_path, **options) as source:
+            (daily,) = land(lake, source, days[1], tables=[table])
+            whole = lake.land_snapshot(table, second, source.snapshot(table, second), second.end)
+        meanwhile = by_id(lake, table)
+        for cursor in cursors[:hidden]:
+            server.show(table.api_name, cursor)
+        server.now = third.end
+        with live(server, tmp_path, **options) as source:
+            (back,) = land(lake, source, days[2], tables=[table])
+            lake.land_snapshot(table, third, source.snapshot(table, third), third.end)
+            finding = equals_source(lake, table, source.totals(table, third), third.end)
+        after = by_id(lake, table)
+
+    assert 0 < landing.received == landing.added == len(before)
+    assert landing.quarantined == daily.quarantined == whole.quarantined == back.quarantined == 0
+    for (version,) in before.values():
+        assert version[table.cursor] == version[stand_in] < first.end
+    assert changed_at in [version[table.cursor] for version in meanwhile[changed]]
+    assert (whole.added, whole.hard_deleted) == (0, 0)
+    assert [text for text in told if "stands for it" in text] == [stands_for_it(table, cursors, hidden)] * 2
+    assert not any(f"{cursors[0]} can't be read and" in text for text in told)
+    assert table.cursor not in described.absent
+    assert cursors[hidden] in schema_drift([landing], {table.cursor}, {table.cursor}, described).sentence
+    # What is back adds the time of change that was hidden, and no record and no other content.
+    assert finding.passed, finding.sentence
+    own = set(table.types) - {"system_modstamp", "last_modified_date", "created_date"}
+    for id_, versions in meanwhile.items():
+        assert {name: after[id_][-1][name] for name in own} == {name: versions[-1][name] for name in own}
+        assert after[id_][-1][table.cursor] >= versions[-1][table.cursor]
+
+
+def stands_for_it(table: SalesforceObject, cursors: Sequence[str], hidden: int) -> str:
+    said = (
+        f"{table.qualified_name}: {cursors[0]} can't be read: {cursors[hidden]} stands for it as the cursor, in "
+        f"{table.cursor}"
+    )
+    if cursors[hidden] == "CreatedDate":
+        said += ". A change of a record that was there before shows up with the next full extraction"
+    return said
+
+
+@pytest.mark.parametrize("name", CURSORS)
+def test_without_any_cursor_an_object_can_not_be_read(server, tmp_path, name):
+    table = TABLES[name]
+    for cursor in CURSORS[name]:
+        server.hide(table.api_name, cursor)
+    try:
+        with live(server, tmp_path) as source, pytest.raises(NotReadable, match=f"of {table.api_name} are hidden"):
+            land(Lake(tmp_path / "lake"), source, FIRST, tables=[table])
+    finally:
+        for cursor in CURSORS[name]:
+            server.show(table.api_name, cursor)
+
+
+def test_a_cursor_that_is_hidden_after_the_description_is_replaced_too(server, tmp_path):
+    contact, lake, told = TABLES["contact"], Lake(tmp_path / "lake"), []
+    server.faults.add(Fault.HIDDEN, match="query", object="Contact", field="SystemModstamp", times=None)
+
+    with live(server, tmp_path, warn=told.append) as source:
+        (landing,) = land(lake, source, FIRST, tables=[contact])
+        described = source.described(contact)
 
     landed = lake.read(contact).collect()
+    assert landing.added == landed.height == 160
     assert landed["system_modstamp"].to_list() == landed["last_modified_date"].to_list()
-    assert landed["system_modstamp"].null_count() == 0
+    assert told == [stands_for_it(contact, CURSORS["contact"], 1)]
+    assert described.stand_ins == {"system_modstamp": "LastModifiedDate"}
 
 
 def test_a_change_of_the_organisations_fields_is_told_once(server, tmp_path):
@@ -823,9 +922,6 @@ def test_a_table_that_can_not_be_counted_is_told(server, tmp_path, fault, severi
 
 
 # -- what is deleted for good ----------------------------------------------------------------------------------
-
-
-SECOND, THIRD = "2024-10-11", "2024-10-12"
 
 
 def land_day(lake: Lake, source, table: SalesforceObject, day: str) -> Landing:

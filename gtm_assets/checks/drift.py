@@ -84,6 +84,7 @@ def schema_drift(
         notes.append(f"Gone, and read by no model: {', '.join(sorted(set(gone) - set(read_and_gone)))}.")
     if repaired := "; ".join(landing.describe_repaired() for landing in arrived if landing.repaired):
         notes.append(f"Texts held characters that are none (U+FFFD stands for them, NUL is left out): {repaired}.")
+    notes += [f"{field} stands for {name}, whose own is hidden." for name, field in described.stand_ins.items()]
     if never:
         notes.append(f"In the catalogue and never returned: {', '.join(never)}.")
     return Finding(

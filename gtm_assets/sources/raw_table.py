@@ -148,6 +148,8 @@ class Described:
     """Columns that every organisation has, or that the source once had."""
     retyped: Mapping[str, str] = field(default_factory=dict)
     """Column to what its type has become, where values may not fit any more."""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """Column to the source's name of the field that fills it, as its own is hidden."""
 
 
 _LOWER_TO_UPPER = re.compile(r"(?<=[a-z])(?=[A-Z])")

@@ -105,9 +105,10 @@ class Extraction:
         if error.code == _HIDDEN_FIELD:
             for field in self.description.fields:
                 quoted = (f"'{field}'", f"'{self.table.api_name}.{field}'", f"{self.table.api_name}.{field} ")
-                if field not in ("Id", self.description.cursor) and any(text in error.message for text in quoted):
+                rest = self.description.without(field)
+                if field != "Id" and rest.cursor and any(text in error.message for text in quoted):
                     self.dropped.append(field)
-                    self.description = self.description.without(field)
+                    self.description = rest
                     return
         raise not_readable(self.table, error) from None
 

@@ -25,7 +25,7 @@ from gtm_assets.sources.raw_table import Deletes, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
-from gtm_assets.sources.salesforce.live.query import Description, Span, drift, read_description
+from gtm_assets.sources.salesforce.live.query import CURSORS, Description, Span, drift, read_description
 from gtm_assets.sources.salesforce.live.session import (
     TRIES,
     Budget,
@@ -242,10 +242,8 @@ class LiveOrg:
             if task.error is not None:
                 raise task.error
             assert task.extraction is not None
-            description = task.extraction.description
-            names = description.fields
             for page in task.spool.pages():
-                page = page.rename(names)
+                page = task.extraction.description.filled(page)
                 if wanted.table.deletes is Deletes.SNAPSHOT:
                     page = page.with_columns(pl.lit(False).alias(wanted.table.deletes.value))
                 yield page
@@ -313,7 +311,8 @@ class LiveOrg:
         task.extraction.cancelled = self._is_closed
         task.extraction.run(Span(None, None) if task.wanted.full else Span.of(window, self.lookback))
         if task.extraction.dropped:
-            self._notes.append(_hidden(table, task.extraction.dropped))
+            self._descriptions[table.name] = task.extraction.description
+            self._notes += _hidden(task.extraction.description, task.extraction.dropped)
 
     def _wait_for_end(self, window: Window) -> None:
         """Wait until the window is over by the organisation's clock too: it stamps the records."""
@@ -366,8 +365,7 @@ class LiveOrg:
                 raise NotReadable(table, reason, is_gone=True) from None
             raise not_readable(table, error) from None
         description = Description.read(table, answer)
-        if description.hidden:
-            self._notes.append(_hidden(table, description.hidden))
+        self._notes += _hidden(description, [description.own_cursor, *description.hidden])
         self._keep(table, description)
         return description
 
@@ -408,11 +406,22 @@ class LiveOrg:
             return self._bulk_jobs_left >= 0
 
 
-def _hidden(table: SalesforceObject, fields: Sequence[str]) -> str:
-    return (
-        f"{table.qualified_name}: {', '.join(fields)} can't be read and land as null. The organisation does not "
-        f"have these fields of {table.api_name}, or hides them from our user"
-    )
+def _hidden(description: Description, fields: Sequence[str]) -> Iterator[str]:
+    """What it means that these fields are hidden, a sentence each."""
+    table, cursor = description.table, description.own_cursor
+    if description.stand_in and cursor in fields:
+        said = (
+            f"{table.qualified_name}: {cursor} can't be read: {description.stand_in} stands for it as the cursor, "
+            f"in {table.cursor}"
+        )
+        if description.stand_in == CURSORS[-1]:
+            said += ". A change of a record that was there before shows up with the next full extraction"
+        yield said
+    if null := [field for field in fields if field != cursor]:
+        yield (
+            f"{table.qualified_name}: {', '.join(null)} can't be read and land as null. The organisation does not "
+            f"have these fields of {table.api_name}, or hides them from our user"
+        )
 
 
 def _read_objects(answer: requests.Response) -> list[dict[str, Any]]:

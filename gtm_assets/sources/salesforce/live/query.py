@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import requests
 
 from gtm_assets.partitions import Window
@@ -97,14 +98,26 @@ class Description:
         return description
 
     @property
+    def own_cursor(self) -> str:
+        """The catalogue's field that orders versions."""
+        return next(c.api_name for c in self.table.columns if c.name == self.table.cursor)
+
+    @property
     def cursor(self) -> str | None:
         """The field that orders versions: the catalogue's, else the best that is there."""
-        own = next(c.api_name for c in self.table.columns if c.name == self.table.cursor)
-        return next((name for name in (own, *CURSORS) if name in self.types), None)
+        return next((name for name in (self.own_cursor, *CURSORS) if name in self.types), None)
+
+    @property
+    def stand_in(self) -> str | None:
+        """The field that stands for the catalogue's cursor, and fills its column; None where that one is shown."""
+        return None if self.cursor == self.own_cursor else self.cursor
 
     @property
     def fields(self) -> dict[str, str]:
-        """Field to the catalogue's column: what is selected, in the catalogue's order."""
+        """Field to the catalogue's column: what is selected, in the catalogue's order.
+
+        A cursor that stands in for another and has a column of its own is here once: see :meth:`filled`.
+        """
         wanted = {
             column.api_name: column.name
             for column in self.table.columns
@@ -113,17 +126,32 @@ class Description:
         assert self.cursor is not None
         return wanted if self.cursor in wanted else wanted | {self.cursor: self.table.cursor}
 
+    def filled(self, page: pl.DataFrame) -> pl.DataFrame:
+        """A page of fields as one of columns; what stands for the cursor is in the cursor's column too."""
+        page = page.rename(self.fields)
+        if self.table.cursor in page.columns:
+            return page
+        assert self.cursor is not None
+        return page.with_columns(pl.col(self.fields[self.cursor]).alias(self.table.cursor))
+
     @property
     def hidden(self) -> list[str]:
-        """Fields of the catalogue that the organisation does not have, or hides from our user."""
-        return [c.api_name for c in self.table.columns if c.api_name and c.api_name not in self.types]
+        """Fields of the catalogue that the organisation does not have, or hides from our user.
+
+        A cursor that another one stands for is not among them: see :attr:`stand_in`.
+        """
+        return [
+            column.api_name
+            for column in self.table.columns
+            if column.api_name and column.api_name not in self.types and column.name != self.table.cursor
+        ]
 
     def against_catalogue(self, before: Sequence[Mapping[str, str]]) -> Described:
         """What differs from the catalogue; ``before`` are earlier descriptions (field to type), oldest first."""
         columns = {column.api_name: column for column in self.table.columns if column.api_name}
         not_landed = sorted(set(self.types) - set(columns))
         once = {name for types in before for name in types}
-        absent = {name: column.name for name, column in columns.items() if name not in self.types}
+        absent = {name: columns[name].name for name in self.hidden}
         return Described(
             not_landed=tuple(not_landed),
             new=tuple(name for name in not_landed if before and name not in before[-1]),
@@ -133,6 +161,7 @@ class Description:
                 for name, column in absent.items()
                 if name in once or not (name.endswith(_CUSTOM) or name in _OPTIONAL)
             ),
+            stand_ins={self.table.cursor: self.stand_in} if self.stand_in else {},
             retyped={
                 column.name: f"{self.table.api_name}.{name} is of type {self.types[name]}"
                 for name, column in columns.items()
