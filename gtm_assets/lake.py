@@ -76,6 +76,7 @@ _OWED = "owed"
 MISSING_ALWAYS_ALLOWED = 10
 """So many records may be missing from a snapshot whatever their share: a small table has few of them."""
 _CHUNK_ROWS = 50_000
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 _NEWEST = "max({'c': cursor, 'p': partition, 'd': deleted, 'h': hash})"
 """SQL: of versions the newest, ties as in base: the partition that it first came in, the delete mark, the hash."""
 _COMPARED = ("_version_hash", "newest_hash", "newest_cursor")
@@ -626,6 +627,8 @@ class _Landing:
         self.unknown: set[str] = set()
         self.missing: set[str] | None = None
         self.repaired: Counter[str] = Counter()
+        self.deleted_misfits: dict[str, datetime] = {}
+        """Ids of records that are deleted and did not fit, each with when."""
         self._seen: dict[str, pl.Series] = {}
         self._own = _Hashes()
         # The time of loading tells versions apart only where the catalogue lists it, as its cursor.
@@ -645,6 +648,7 @@ class _Landing:
                     typed = fit(self.table, page)
                     self._note(typed)
                     misfits.append(self._misfits(page, typed))
+                    self._note_deleted(typed)
                     spool.write(self._stamped(self._unseen(self._versions(typed), typed)))
             with self._explaining():
                 for versions in self._missing_records():
@@ -762,6 +766,14 @@ class _Landing:
             schema=_QUARANTINE_SCHEMA,
         )
 
+    def _note_deleted(self, typed: TypedPage) -> None:
+        if not typed.misfits:
+            return
+        is_deleted = pl.col(self.table.deletes.value).fill_null(False) & pl.col(self.table.id_column).is_not_null()
+        deleted = typed.frame.filter(~typed.fits).filter(is_deleted)
+        for id_, at in deleted.select(self.table.id_column, self.table.cursor).iter_rows():
+            self.deleted_misfits[id_] = max(at or self.window.end, self.deleted_misfits.get(id_, _EARLIEST))
+
     def _versions(self, typed: TypedPage) -> pl.DataFrame:
         """The records that fit, each with its version hash, each version once."""
         frame = typed.frame.filter(typed.fits) if typed.misfits else typed.frame
@@ -777,8 +789,15 @@ class _Landing:
         return self._own.absent_of(_without(frame, landed))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
-        """Versions that say that records are gone, once all pages are there."""
-        yield from ()
+        """Versions that say that records are gone, once all pages are there.
+
+        A version that did not fit and says so waits in quarantine: its record's last good content is deleted.
+        """
+        if self.deleted_misfits:
+            other = _DeletionsLanding(self.lake, self.table, self.window, self.known_at, self.deleted_misfits)
+            with other.db:
+                other._find_newest()
+                yield from other._told_deletions()
 
     def _stamped(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The versions with the loader's columns, and counted."""
@@ -992,6 +1011,10 @@ class _DeletionsLanding(_ComparedLanding):
         self.deletions = deletions
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
+        yield from super()._missing_records()
+        yield from self._told_deletions()
+
+    def _told_deletions(self) -> Iterator[pl.DataFrame]:
         told = pl.DataFrame(
             {"id": list(self.deletions), "gone_at": list(self.deletions.values())},
             schema={"id": pl.String(), "gone_at": pl.Datetime("us", "UTC")},
@@ -1081,6 +1104,7 @@ class _SnapshotLanding(_ComparedLanding):
         return self._hashed(frame.drop(_COMPARED, strict=False).with_columns(end))
 
     def _missing_records(self) -> Iterator[pl.DataFrame]:
+        yield from super()._missing_records()
         if self.table.is_append_only:
             return
         alive = "not deleted and cursor < $end"

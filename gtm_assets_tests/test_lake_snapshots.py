@@ -170,6 +170,36 @@ def test_a_new_column_makes_versions_where_it_holds_something(lake):
     assert newest(lake)[deal(1)["id"]]["tier_c"] == "gold"
 
 
+@pytest.mark.parametrize("extraction", [land, snapshot], ids=["daily", "full"])
+def test_a_version_in_quarantine_does_not_hold_back_its_records_deletion(lake, extraction):
+    land(lake, page(deal(1), deal(2), deal(3), deal(4, is_deleted="true")))
+    found = page(
+        deal(1, NEXT, is_deleted="true", lines="none"),
+        deal(2, NEXT, lines="none"),
+        deal(3, NEXT, is_deleted="true", system_modstamp=None),
+        deal(4, NEXT, is_deleted="true", lines="none"),
+        deal(5, NEXT, is_deleted="true", lines="none"),
+    )
+
+    landing = extraction(lake, found, partition=NEXT)
+    again = extraction(lake, found, partition=NEXT)
+
+    versions = newest(lake)
+    deleted = {id_: version for id_, version in versions.items() if version["is_deleted"]}
+    assert set(deleted) == {deal(number)["id"] for number in (1, 3, 4)}
+    assert (landing.added, landing.quarantined, landing.hard_deleted) == (2, 5, 0)
+    assert (again.added, again.quarantined) == (0, 0)
+    # The last good content, as of the deletion; where that has no time, of its detection.
+    gone, timeless = deleted[deal(1)["id"]], deleted[deal(3)["id"]]
+    assert (gone["name"], gone["lines"]) == ("Deal 1", 3)
+    assert gone["system_modstamp"] == CALENDAR.window(NEXT).end - timedelta(hours=1)
+    assert timeless["system_modstamp"] == CALENDAR.window(NEXT).end
+    # Given back, it is alive.
+    back = deal(1, "2026-01-07")
+    land(lake, page(back), partition="2026-01-07")
+    assert not newest(lake)[back["id"]]["is_deleted"]
+
+
 def test_a_record_in_quarantine_is_not_gone(lake):
     land(lake, page(deal(1), deal(2)))
 
