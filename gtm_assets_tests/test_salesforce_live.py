@@ -41,7 +41,7 @@ from gtm_assets.sources.salesforce.assets import (
     totals_checks,
 )
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
-from gtm_assets.sources.salesforce.live import extraction, org, texts
+from gtm_assets.sources.salesforce.live import deletions, extraction, org, texts
 from gtm_assets.sources.salesforce.live.examination import examine
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
@@ -694,6 +694,59 @@ def test_a_cursor_that_is_hidden_after_the_description_is_replaced_too(server, t
     assert described.stand_ins == {"system_modstamp": "LastModifiedDate"}
 
 
+def test_what_bulk_and_rest_refuse_for_good_is_not_tried_again_and_the_others_go_on(server, tmp_path):
+    contact, user, lake = TABLES["contact"], TABLES["user"], Lake(tmp_path / "lake")
+    said = "entity type Contact does not support query"
+    server.faults.add(
+        Fault.REFUSED, match="POST.*jobs.* FROM Contact", code="INVALIDENTITY", message=said, times=None
+    )
+    refused = {"code": "INVALID_TYPE_FOR_OPERATION", "message": said}
+    server.faults.add(Fault.REFUSED, match="GET.*q=SELECT Id.* FROM Contact", **refused, times=None)
+    assets = [raw_asset(t, {"id"}, Rules(YOUNG, Limits(0.2, 0.5), retry_seconds=0)) for t in (contact, user)]
+
+    with live(server, tmp_path, bulk_rows=BULK) as source:
+        ran = dg.materialize(
+            assets,
+            resources={"org": source, "lake": lake},
+            partition_key=FIRST,
+            selection=dg.AssetSelection.assets(*(asset.key for asset in assets)),
+        )
+
+    found = {(e.asset_key.path[-1], e.check_name): e for e in ran.get_asset_check_evaluations()}
+    told = found["contact", READABLE_CHECK]
+    assert ran.success
+    assert not told.passed and f"INVALID_TYPE_FOR_OPERATION: {said}" in told.description
+    assert (
+        "take the table out of the catalogue" in told.description and "Give the platform" not in told.description
+    )
+    assert found["user", READABLE_CHECK].passed
+    assert len(asked(server, "job_create", "Contact")) == 1
+    assert len([e for e in asked(server, "query", "Contact") if "SELECT Id" in e.soql]) == 1
+    assert lake.owed(contact) == [FIRST] and lake.read(user).collect().height == 17
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "UNKNOWN_EXCEPTION"),
+        (400, "UNABLE_TO_LOCK_ROW"),
+        (403, "TXN_SECURITY_METERING_ERROR"),
+        (404, "OTHER"),
+    ],
+)
+def test_a_refusal_that_may_pass_or_that_nobody_knows_makes_no_table_empty(server, tmp_path, status, code):
+    contact, lake = TABLES["contact"], Lake(tmp_path / "lake")
+    server.faults.add(Fault.REFUSED, match="COUNT", status=status, code=code, message="no", times=None)
+
+    with (
+        live(server, tmp_path) as source,
+        pytest.raises(SourceUnavailable, match=f"Salesforce answers {code}: no"),
+    ):
+        land(lake, source, FIRST, tables=[contact])
+
+    assert lake.batches() == []
+
+
 def test_a_change_of_the_organisations_fields_is_told_once(server, tmp_path):
     contact, told = TABLES["contact"], []
     for _ in range(2):
@@ -1042,6 +1095,34 @@ def test_more_deletions_than_one_answer_holds_are_asked_for_in_parts(tmp_path):
 
     assert set(found) == set(ids[:4])
     assert len(spans) > 4
+
+
+def test_the_list_of_deletions_is_asked_for_so_often_and_then_left_to_the_full_extraction(tmp_path):
+    answer, told = protocol.SalesforceServer._on_deleted, []
+    user, window = TABLES["user"], YOUNG.window(SECOND)
+
+    def limited(self, call):
+        start, end = (datetime.fromisoformat(call.request.params[name]) for name in ("start", "end"))
+        if end - start > timedelta(minutes=10):
+            raise ApiError(400, "EXCEEDED_ID_LIMIT", "too many ids")
+        return answer(self, call)
+
+    with SalesforceServer(SYNTHETIC, window.start) as server:
+        early, late = next(iter(SYNTHETIC.snapshot(user, YOUNG.window(FIRST))))["id"][:2]
+        for id_, ago in ((early, timedelta(hours=20)), (late, timedelta(minutes=1))):
+            server.now = window.end - ago
+            server.purge("User", id_)
+        server.now = window.end
+        with live(server, tmp_path, warn=told.append) as source, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol.SalesforceServer, "_on_deleted", limited)
+            found = source.deletions(user, window)
+
+        assert len(asked(server, "deleted")) == deletions.REQUESTS
+    # The newest first: of the others the full extraction is the nearer.
+    assert set(found) == {late}
+    assert len(told) == 1
+    assert "salesforce.user: not all deletions can be listed (Salesforce lists too many for" in told[0]
+    assert told[0].endswith("the next full extraction finds the others")
 
 
 def test_what_is_purged_between_extraction_and_count_raises_no_alarm(tmp_path):

@@ -20,7 +20,11 @@ class BudgetReached(RuntimeError):
 class NotReadable(RuntimeError):
     """The source doesn't let us read one table. The others are not concerned."""
 
-    def __init__(self, table: RawTable, reason: str, is_gone: bool = False) -> None:
-        """``reason`` is the source's own, in one sentence; ``is_gone``: it does not know the table at all."""
+    def __init__(self, table: RawTable, reason: str, is_gone: bool = False, is_of_the_query: bool = False) -> None:
+        """``reason`` is the source's own, in one sentence.
+
+        ``is_gone``: it does not know the table at all; ``is_of_the_query``: it knows it and can't be asked so,
+        which no right mends.
+        """
         super().__init__(f"{table.qualified_name} can't be read: {reason}")
-        self.table, self.reason, self.is_gone = table, reason, is_gone
+        self.table, self.reason, self.is_gone, self.is_of_the_query = table, reason, is_gone, is_of_the_query

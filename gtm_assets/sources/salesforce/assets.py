@@ -140,24 +140,24 @@ def landed_asset(table: SalesforceObject) -> dg.AssetSpec:
 
 def readable(table: RawTable, refusal: NotReadable | None) -> Finding:
     """Whether we may read a table. The figure ``reason`` is the source's own, empty where we may."""
-    reason = refusal.reason if refusal else ""
-    if refusal and refusal.is_gone:
-        return Finding(
-            passed=False,
-            sentence=(
-                f"{table.qualified_name} is gone: {reason.rstrip('.')}. What was last known stays. Give the "
-                f"platform's user the right to read {table.api_name}, or take the table out of the catalogue."
-            ),
-            figures={"reason": reason},
+    if refusal is None:
+        return Finding(True, "The source lets us read it.", figures={"reason": ""})
+    name, reason = table.qualified_name, refusal.reason.rstrip(".")
+    if refusal.is_gone:
+        sentence = (
+            f"{name} is gone: {reason}. What was last known stays. Give the platform's user the right to read "
+            f"{table.api_name}, or take the table out of the catalogue."
         )
-    return Finding(
-        passed=not reason,
-        sentence=(
-            f"{table.qualified_name} can't be read: {reason.rstrip('.')}. It landed empty. Give the platform's "
-            f"user the right to read {table.api_name} and its fields; the partitions that landed empty are then "
-            "landed again by themselves, or at once by: gtm run"
-            if reason
-            else "The source lets us read it."
-        ),
-        figures={"reason": reason},
-    )
+    elif refusal.is_of_the_query:
+        sentence = (
+            f"{name} can't be read: {reason}. It landed empty, and what was last known stays. It is not a "
+            f"matter of rights: ask who administers Salesforce what has become of {table.api_name}, or take the "
+            f"table out of the catalogue."
+        )
+    else:
+        sentence = (
+            f"{name} can't be read: {reason}. It landed empty. Give the platform's user the right to read "
+            f"{table.api_name} and its fields; the partitions that landed empty are then landed again by "
+            f"themselves, or at once by: gtm run"
+        )
+    return Finding(False, sentence, figures={"reason": refusal.reason})

@@ -16,6 +16,8 @@ from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettl
 HORIZON = timedelta(days=15)
 SHORTEST = timedelta(minutes=1)
 """Spans are in whole minutes, of more than one."""
+REQUESTS = 32
+"""So often is asked for one table and day: an object that loses more is left to the next full extraction."""
 _MARGIN = timedelta(minutes=5)
 """The horizon moves while we ask."""
 _TOO_MANY = "EXCEEDED_ID_LIMIT"
@@ -32,34 +34,45 @@ def listed_deletions(
     """
     if not description.tells_deletions:
         return {}
-    table = description.table
     earliest = (session.org_time or clock.now()) - HORIZON + _MARGIN
     since = max(start, earliest)
     if since > start:
         note(_not_listed(description, "Salesforce lists those of 15 days"))
     if end - since <= SHORTEST:
         return {}
-    path = f"sobjects/{table.api_name}/deleted/"
-    try:
-        answer = session.call("GET", path, _read, params={"start": instant(since), "end": instant(end)})
-    except Refused as error:
-        if error.code == _TOO_MANY and end - since > 4 * SHORTEST:
-            middle = since + (end - since) / 2
-            halves = ((since, middle), (middle, end))
-            return {
-                id_: at
-                for low, high in halves
-                for id_, at in listed_deletions(session, description, low, high, note).items()
-            }
-        reason = "its log does not reach so far" if error.code == _NOT_KEPT else f"Salesforce answers {error}"
-        note(_not_listed(description, reason))
-        return {}
-    deleted, available, covered = answer
-    if available is not None and available > since:
+    found: dict[str, datetime] = {}
+    waiting = [(since, end)]
+    for _ in range(REQUESTS):
+        low, high = waiting.pop()
+        try:
+            found |= _listed(session, description, low, high, note)
+        except Refused as error:
+            if error.code != _TOO_MANY or high - low <= 4 * SHORTEST:
+                reason = (
+                    "its log does not reach so far" if error.code == _NOT_KEPT else f"Salesforce answers {error}"
+                )
+                note(_not_listed(description, reason))
+            else:
+                middle = low + (high - low) / 2
+                # The newest come first: they are the ones that somebody looks for.
+                waiting += [(low, middle), (middle, high)]
+        if not waiting:
+            return found
+    note(_not_listed(description, f"Salesforce lists too many for {REQUESTS} requests"))
+    return found
+
+
+def _listed(
+    session: Session, description: Description, start: datetime, end: datetime, note: Callable[[str], None]
+) -> dict[str, datetime]:
+    path = f"sobjects/{description.table.api_name}/deleted/"
+    params = {"start": instant(start), "end": instant(end)}
+    deleted, available, covered = session.call("GET", path, _read, params=params)
+    if available is not None and available > start:
         note(_not_listed(description, f"Salesforce lists those since {available:%Y-%m-%d %H:%M} UTC"))
     if covered is not None and covered < end - timedelta(days=1):
         note(_not_listed(description, f"Salesforce lists those until {covered:%Y-%m-%d %H:%M} UTC"))
-    return {id_: at for id_, at in deleted if since <= at < end}
+    return {id_: at for id_, at in deleted if start <= at < end}
 
 
 def _read(answer) -> tuple[list[tuple[str, datetime]], datetime | None, datetime | None]:

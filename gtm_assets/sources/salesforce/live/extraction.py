@@ -41,6 +41,19 @@ _UNREADABLE = {
     "FUNCTIONALITY_NOT_ENABLED",
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
 }
+_PASSING = {
+    _TIMED_OUT,
+    "API_ERROR",
+    "EXCEEDED_QUOTA",
+    "INTERNAL_ERROR",
+    "OPERATION_TOO_LARGE",
+    "REQUEST_RUNNING_TOO_LONG",
+    "SERVER_UNAVAILABLE",
+    "UNABLE_TO_LOCK_ROW",
+    "UNKNOWN_EXCEPTION",
+    *_LOST_PLACE,
+}
+"""Of an answer with status 400: another time it may be another one. All other codes judge the query itself."""
 _HIDDEN_FIELD = "INVALID_FIELD"
 
 
@@ -110,6 +123,9 @@ class Extraction:
                     self.dropped.append(field)
                     self.description = rest
                     return
+        if error.status == 400 and error.code not in {*_UNREADABLE, *_PASSING, _HIDDEN_FIELD}:
+            # Bulk was asked before, where it could be: the same query is refused tomorrow too.
+            raise NotReadable(self.table, f"Salesforce answers {error}", is_of_the_query=True) from None
         raise not_readable(self.table, error) from None
 
     def _in_halves(self, span: Span) -> None:
