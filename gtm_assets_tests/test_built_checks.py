@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+import random
+from datetime import date, timedelta
 from decimal import Decimal
 
 import dagster as dg
@@ -12,7 +13,18 @@ import pytest
 from gtm_assets.checks import reconciliation, scd
 from gtm_assets.checks.built import _checks
 from gtm_assets.settings import load_settings
-from gtm_assets_tests.dbt_harness import TABLES, Home, at, empty_tables, opportunity, partition
+from gtm_assets.sources.raw_table import ColumnType, RawTable
+from gtm_assets_tests.dbt_harness import (
+    CREATED,
+    PIPEDRIVE,
+    TABLES,
+    Home,
+    at,
+    empty_tables,
+    opportunity,
+    partition,
+    with_ancestors,
+)
 
 TIMEZONE = "America/Los_Angeles"
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -196,6 +208,70 @@ def test_an_owner_who_is_missing_from_the_report_is_found(warehouse):
     warehouse.execute("delete from gtm_mart.rep_owner_performance")
 
     assert not reconciliation.reconcile_with_core(warehouse, OWNERS, 0.0).passed
+
+
+VALUES = {
+    ColumnType.STRING: lambda chance: chance.choice(["a", "b", "1", "8"]),
+    ColumnType.BOOLEAN: lambda chance: chance.random() < 0.5,
+    ColumnType.INTEGER: lambda chance: chance.randrange(1, 100),
+    ColumnType.DOUBLE: lambda chance: chance.randrange(1, 400) / 4,
+    ColumnType.CURRENCY: lambda chance: Decimal(chance.randrange(1, 10_000)) / 100,
+    ColumnType.DATE: lambda chance: CREATED.date() + timedelta(days=chance.randrange(90)),
+    ColumnType.TIMESTAMP: lambda chance: CREATED + timedelta(minutes=chance.randrange(90 * 24 * 60)),
+}
+
+
+def with_gaps(table: RawTable, chance: random.Random, count: int = 40) -> list[dict]:
+    """Records of a table in which any column may be empty, but the id and the cursor."""
+    return [
+        {name: VALUES[type_](chance) if chance.random() < 0.6 else None for name, type_ in table.types.items()}
+        | {table.id_column: f"{table.name} {number}", table.cursor: at(2), table.deletes.value: number % 9 == 0}
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def gappy(tmp_path_factory) -> Home:
+    """All of core that ties to a source, from records of every table in which any column may be empty."""
+    home = Home(tmp_path_factory.mktemp("gappy") / "gtm").seed()
+    chance = random.Random(0)
+    for table in (*TABLES.values(), *PIPEDRIVE.values()):
+        home.land(table, partition(2), *with_gaps(table, chance))
+    home.build(*with_ancestors(*{tie.core for tie in reconciliation.SOURCE_TIES}))
+    return home
+
+
+@pytest.mark.slow
+def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
+    """A measure that core fills in where the source has none is filled in by the same rule."""
+    raw = {table.qualified_name: table for table in (*TABLES.values(), *PIPEDRIVE.values())}
+    with duckdb.connect(str(gappy.path / "warehouse.duckdb")) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+
+        def found(tie):
+            table = raw[f"{tie.source}.{tie.raw}"]
+            return reconciliation.reconcile_with_source(
+                connection, tie, table, reconciliation.newest_in_lake, TIMEZONE, 0.0
+            )
+
+        passed = [found(tie) for tie in reconciliation.SOURCE_TIES]
+        assert [finding.sentence for finding in passed if not finding.passed] == []
+        assert min(finding.figures["records"] for finding in passed) > 0
+
+        for tie in reconciliation.SOURCE_TIES:
+            for measure in (name for name in tie.measures if name != "is_completed"):
+                connection.execute(
+                    f"begin; update gtm_core.{tie.core} set {measure} = {measure} + 1 where {tie.rows}"
+                )
+                assert found(tie).figures[f"{measure}_expected"] < found(tie).figures[measure]
+                connection.execute("rollback")
+        # Those that core filled in too.
+        filled = """
+            select id from gtm_staging.base_salesforce__event
+            where duration_in_minutes is null and start_date_time is not null and end_date_time is not null
+        """
+        connection.execute(f"update gtm_core.fct_event set duration_minutes = null where event_id in ({filled})")
+        assert found(next(tie for tie in reconciliation.SOURCE_TIES if tie.core == "fct_event")).passed is False
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ class SourceTie:
     core: str
     raw: str
     measures: Mapping[str, str] = field(default_factory=dict)
-    """Core column to raw column."""
+    """Core column to the raw column, or to what core makes where that is empty: the same rule, said once more."""
     day: tuple[str, str] | None = ("created_date", "created_date")
     """Core's day and the raw instant that it is the day of; None: the whole table is compared."""
     source: str = "salesforce"
@@ -85,7 +85,15 @@ SOURCE_TIES = (
         day=None,
     ),
     SourceTie("fct_task", "task", {"call_duration_in_seconds": "call_duration_in_seconds"}),
-    SourceTie("fct_event", "event", {"duration_minutes": "duration_in_minutes"}),
+    SourceTie(
+        "fct_event",
+        "event",
+        {
+            "duration_minutes": (
+                "coalesce(duration_in_minutes, date_diff('minute', start_date_time, end_date_time))"
+            ),
+        },
+    ),
     SourceTie(
         "fct_email_message",
         "email_message",

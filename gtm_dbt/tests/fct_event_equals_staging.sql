@@ -21,4 +21,4 @@ where
     or staged.event_id is null
     or events.owner_user_id is distinct from staged.owner_user_id
     or events.started_at is distinct from staged.started_at
-    or events.duration_minutes is distinct from coalesce(staged.duration_in_minutes, events.duration_minutes)
+    or events.duration_minutes is distinct from {{ event_minutes('staged') }}

@@ -42,3 +42,9 @@
         else {{ surrogate_key(["'salesforce'", id]) }}
     end
 {%- endmacro %}
+
+
+{#- Minutes that an event takes: as the source says, else from its start to its end. -#}
+{% macro event_minutes(events) -%}
+    coalesce({{ events }}.duration_in_minutes, {{ dbt.datediff(events ~ '.started_at', events ~ '.ended_at', 'minute') }})
+{%- endmacro %}

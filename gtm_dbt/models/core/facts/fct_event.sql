@@ -88,10 +88,7 @@ final as (
         activities.event_subtype,
         coalesce(activities.is_all_day_event, false) as is_all_day_event,
         -- measures
-        coalesce(
-            activities.duration_in_minutes,
-            {{ dbt.datediff('activities.started_at', 'activities.ended_at', 'minute') }}
-        ) as duration_minutes,
+        {{ event_minutes('activities') }} as duration_minutes,
         -- dates
         activities.started_at,
         activities.ended_at,
