@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from gtm_assets.checks.dbt_tests import meaning
 from gtm_assets.dbt_runner import build_arguments, manifest_path, run_dbt
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day, partition_of
@@ -91,7 +92,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
             # What is compiled as of that day is not to be taken for what a build of the warehouse has compiled.
             arguments, compiled = build_arguments(as_of=instant), workshop / "dbt"
             for message in run_dbt(arguments, settings, warehouse.path, folder=compiled):
-                _tell(message, checks, say)
+                _tell(message, manifest, checks, say)
             publication = Publication(
                 run_id=f"as of {day}",
                 published_at=datetime.now(UTC),
@@ -107,9 +108,13 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     return AsOfBuild(target, instant, rows, checks)
 
 
-def _tell(message: Mapping[str, Any], checks: Counter, say: Callable[[str], None]) -> None:
+def _tell(
+    message: Mapping[str, Any], manifest: Mapping[str, Any], checks: Counter, say: Callable[[str], None]
+) -> None:
     node, status = message["data"]["node_info"], message["data"]["node_info"]["node_status"]
     if node["resource_type"] == "test":
         checks["passed" if status == "pass" else "warned"] += 1
+        if status not in ("pass", "warn"):
+            say(f"failed  {node['node_name']}. {meaning(manifest['nodes'][node['unique_id']])}")
     elif status == "success":
         say(f"built   {node['node_relation']['schema']}.{node['node_name']}")

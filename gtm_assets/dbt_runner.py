@@ -226,10 +226,55 @@ def raise_on_failure(outcome: Any, operation: Sequence[str] = ()) -> None:
         raise TransformError(_of_exception(outcome.exception)) from outcome.exception
     if operation:
         raise TransformError(_of_exception(operation[0]))
-    failed = [r for r in outcome.result.results if r.status in ("error", "fail", "runtime error")]
-    lines = [f"{r.node.resource_type} {r.node.name}: {(r.message or str(r.status)).strip()}" for r in failed]
+    results = outcome.result.results
+    failed = [r for r in results if r.status in ("error", "fail", "runtime error")]
+    lines = [_failed(r) for r in failed]
     more = [f"and {len(lines) - NAMED_FAILURES:,} more"] if len(lines) > NAMED_FAILURES else []
-    raise TransformError("dbt build failed:\n" + "\n".join([*lines[:NAMED_FAILURES], *more]))
+    raise TransformError(
+        "\n".join(["dbt build failed:", *lines[:NAMED_FAILURES], *more, *_not_built(results, failed)])
+    )
+
+
+def _failed(result: Any) -> str:
+    name = f"{result.node.resource_type} {result.node.name}"
+    if result.status == "fail":
+        # What it found is told where its check is.
+        return f"{name} failed"
+    return f"{name}: {(result.message or str(result.status)).strip()}"
+
+
+def _not_built(results: Sequence[Any], failed: Sequence[Any]) -> list[str]:
+    """A sentence for each cause, or causes, for which models were left out: which ones, and because of what.
+
+    dbt leaves out what is built from a model that failed, and what is built from all that a failed test looks at.
+    """
+    parents = {
+        r.node.unique_id: list(r.node.depends_on_nodes) for r in results if r.node.resource_type != "operation"
+    }
+    waiting: dict[str, list[str]] = {}
+    for result in results:
+        if result.status != "skipped" or result.node.resource_type not in ("model", "seed"):
+            continue
+        above = _ancestors(result.node.unique_id, parents)
+        causes = [
+            f"{f.node.resource_type} {f.node.name}"
+            for f in failed
+            if f.node.unique_id in above
+            or (f.node.resource_type == "test" and above.issuperset(f.node.depends_on_nodes))
+        ]
+        waiting.setdefault(" and ".join(causes) or "what it is built from", []).append(result.node.name)
+    return [f"Not built because of {cause}: {', '.join(sorted(names))}." for cause, names in waiting.items()]
+
+
+def _ancestors(node: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        for parent in parents.get(waiting.pop(), ()):
+            if parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return found
 
 
 _REFUSAL = re.compile(

@@ -10,7 +10,7 @@ from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.automation.retries import retried
-from gtm_assets.checks.dbt_tests import meaning
+from gtm_assets.checks.dbt_tests import failure, meaning
 from gtm_assets.checks.finding import Finding
 from gtm_assets.dbt_process import LandingListed, NodeEnded, build_beside
 from gtm_assets.dbt_runner import build_arguments
@@ -170,7 +170,7 @@ def _completed(result: Any, told: NodeEnded, manifest: Mapping[str, Any]) -> Any
         found = Finding(False, "", sql=told.failing_sql, sample=told.failing_rows).metadata()
         return result._replace(
             metadata={**result.metadata, **found},
-            description=f"Rows against it: {count.value:,}. {meaning(node)}",
+            description=failure(node, count.value, told.failing_rows),
         )
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import timedelta
 
 import duckdb
@@ -56,3 +57,13 @@ def test_a_build_waits_for_another_of_its_day_and_leaves_what_that_one_has_open(
 
     assert len(compiled) == 2 and not workshop.exists()
     assert not {settings.dbt_target_dir} & {folder for made in compiled for folder in (made, *made.parents)}
+
+
+def test_a_check_that_fails_says_what_would_hold():
+    said, checks = [], Counter()
+    manifest = {"nodes": {"test.a": {"name": "a", "raw_code": "-- Days have no gap.\nselect 1"}}}
+    for status in ("pass", "warn", "fail"):
+        node = {"resource_type": "test", "unique_id": "test.a", "node_name": "a", "node_status": status}
+        as_of._tell({"data": {"node_info": node}}, manifest, checks, said.append)
+
+    assert said == ["failed  a. Days have no gap."]

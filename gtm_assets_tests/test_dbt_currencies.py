@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 
 import duckdb
 import pytest
 from dbt.artifacts.resources.types import NodeType
 
-from gtm_assets_tests.dbt_harness import Home, at, opportunity, partition
+from gtm_assets.checks.dbt_tests import failure as describe_failure
+from gtm_assets.checks.sample import rows_of
+from gtm_assets.dbt_runner import TransformError, raise_on_failure
+from gtm_assets_tests.dbt_harness import CREATED, Home, at, opportunity, parsed, partition, with_ancestors
 
 TO_USD = {"reporting_currency": "USD"}
 
@@ -39,8 +43,8 @@ def give_rates(home: Home, *rates: tuple[str, str, str]) -> None:
 
 
 def refused(home: Home, **variables: str) -> list[tuple]:
-    """The rows with which the test on deals fails: currencies and counts. None where it passes."""
-    select = ["--select", "fct_opportunity,test_name:one_currency", "--indirect-selection", "cautious"]
+    """The rows with which the one test on currencies fails: currency and amounts. None where it passes."""
+    select = ["--select", "test_name:one_currency"]
     result = home.dbt("test", *select, "--store-failures", variables=variables)
     (test,) = (ran.node for ran in result.result.results if ran.node.resource_type == NodeType.Test)
     rows = home.rows(f"select * from {test.schema}.{test.alias}")
@@ -48,11 +52,68 @@ def refused(home: Home, **variables: str) -> list[tuple]:
     return sorted(rows)
 
 
+AMOUNTS = "int_amount_currencies"
+
+
 def test_several_currencies_are_refused_without_a_reporting_currency(two_currencies):
     give_rates(two_currencies, ("EUR", "2026-01-01", "1.1"))
-    two_currencies.build("+fct_opportunity")
+    two_currencies.build(f"+{AMOUNTS}")
 
-    assert refused(two_currencies) == [("EUR", 3), ("USD", 1)]
+    assert refused(two_currencies) == [("EUR", "deals 3, days of deals 1"), ("USD", "deals 1")]
+
+
+def test_several_currencies_are_told_once_with_what_mends_it_and_nothing_adds_them(tmp_path):
+    home = Home(tmp_path / "gtm")
+    won = {"is_closed": True, "is_won": True, "close_date": date(2026, 1, 2)}
+    home.land(
+        "opportunity",
+        partition(2),
+        opportunity(1, at(2), currency_iso_code="EUR", **won),
+        opportunity(2, at(2), currency_iso_code="USD", **won),
+    )
+    for table, record in {
+        "campaign": {"id": "701000000000000001", "actual_cost": 5, "budgeted_cost": 6, "created_date": CREATED},
+        "forecasting_quota": {"id": "0F1000000000000001", "quota_amount": 100},
+        "forecasting_item": {"id": "0F0000000000000009", "forecast_amount": 100},
+    }.items():
+        home.land(table, partition(2), record | {"currency_iso_code": "EUR", "system_modstamp": at(2)})
+    result = home.dbt("build", "--exclude-resource-type", "unit_test")
+
+    with pytest.raises(TransformError) as refusal:
+        raise_on_failure(result)
+
+    _, failed, *rest = str(refusal.value).splitlines()
+    assert failed == "test one_currency_int_amount_currencies_ failed"
+    (left_out,) = rest
+    cause, names = left_out.removesuffix(".").split(": ")
+    assert cause == "Not built because of test one_currency_int_amount_currencies_"
+    # What counts deals and adds no amount is built.
+    assert {"rep_owner_performance", "rep_pipeline_health", "fct_pipeline_snapshot"} <= set(names.split(", "))
+    assert not {"fct_opportunity", "fct_activity", "rep_daily_activity"} & set(names.split(", "))
+    (test,) = (ran for ran in result.result.results if ran.status == "fail")
+    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as connection:
+        rows = rows_of(connection, test.node.compiled_code)
+    assert describe_failure(test.node.to_dict(), test.failures, rows) == (
+        "EUR: campaign budgets 1, campaign costs 1, deals 1, quotas 1; USD: deals 1. The amounts that "
+        "reports add are of one currency. Where they are of several: set the var reporting_currency in "
+        "gtm_dbt/dbt_project.yml, give each other currency its rates in the seed currency_rates "
+        "(gtm_dbt/seeds/currency_rates.csv), and run: gtm run."
+    )
+
+
+def test_whatever_adds_converted_amounts_is_built_after_their_currencies_are_known():
+    models = {n.unique_id: n for n in parsed().nodes.values() if n.resource_type == NodeType.Model}
+    amounts = f"model.gtm_dbt.{AMOUNTS}"
+    makes_them = {name.removeprefix("model.gtm_dbt.") for name in models[amounts].depends_on.nodes}
+    adds = [
+        node.name
+        for node in models.values()
+        if re.search(r"(amount|cost)_converted\b|converted\(", node.raw_code)
+        and node.name not in {*makes_them, AMOUNTS}
+    ]
+
+    assert len(adds) >= 10
+    assert [name for name in adds if AMOUNTS not in with_ancestors(name)] == []
 
 
 def test_reports_add_what_was_converted_by_the_rate_of_the_close_date(two_currencies):
@@ -71,9 +132,9 @@ def test_reports_add_what_was_converted_by_the_rate_of_the_close_date(two_curren
 
 def test_an_amount_without_a_rate_is_told_with_its_currency(two_currencies):
     give_rates(two_currencies, ("EUR", "2026-01-02", "1.25"), ("GBP", "2026-01-01", "1.3"))
-    two_currencies.build("+fct_opportunity", variables=TO_USD)
+    two_currencies.build(f"+{AMOUNTS}", variables=TO_USD)
 
-    assert refused(two_currencies, **TO_USD) == [("EUR", 1)]
+    assert refused(two_currencies, **TO_USD) == [("EUR", "deals 1")]
 
 
 def test_a_forecast_without_a_rate_is_told_though_it_is_gone_by_now(two_currencies):
@@ -90,12 +151,9 @@ def test_a_forecast_without_a_rate_is_told_though_it_is_gone_by_now(two_currenci
         item | {"currency_iso_code": "GBP", "system_modstamp": at(3), "_fivetran_deleted": True},
     )
     give_rates(home, ("EUR", "2026-01-01", "1.1"))
-    home.build("+rep_forecast_accuracy", variables=TO_USD)
+    home.build(f"+{AMOUNTS}", variables=TO_USD)
 
-    def passes() -> bool:
-        return home.dbt("test", "--select", "forecasts_have_a_rate", variables=TO_USD).success
-
-    assert not passes()
+    assert refused(home, **TO_USD) == [("GBP", "past forecasts 1")]
     give_rates(home, ("EUR", "2026-01-01", "1.1"), ("GBP", "2026-01-01", "1.3"))
-    home.build("int_currency_rates", variables=TO_USD)
-    assert passes()
+    home.build("int_currency_rates", AMOUNTS, variables=TO_USD)
+    assert refused(home, **TO_USD) == []

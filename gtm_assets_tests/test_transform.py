@@ -62,18 +62,52 @@ def test_a_layer_is_the_first_folder(kind, fqn, layer):
     assert layer_of({"resource_type": kind, "fqn": fqn}) == layer
 
 
-def node_result(name: str, status: str, message: str | None):
-    return SimpleNamespace(node=SimpleNamespace(name=name, resource_type="model"), status=status, message=message)
+def node_result(name: str, status: str, message: str | None = None, kind: str = "model", on: tuple = ()):
+    node = SimpleNamespace(
+        name=name, resource_type=kind, unique_id=name, depends_on_nodes=[getattr(n, "name", n) for n in on]
+    )
+    return SimpleNamespace(node=node, status=status, message=message)
+
+
+def failure(*results) -> str:
+    """What a build with these results says."""
+    with pytest.raises(TransformError) as failed:
+        raise_on_failure(
+            SimpleNamespace(success=False, exception=None, result=SimpleNamespace(results=list(results)))
+        )
+    return str(failed.value)
 
 
 def test_a_failed_build_names_each_failed_node_and_what_dbt_said():
-    results = [node_result("dim_user", "error", "Binder Error"), node_result("dim_date", "success", "OK")]
-    outcome = SimpleNamespace(success=False, exception=None, result=SimpleNamespace(results=results))
+    said = failure(node_result("dim_user", "error", "Binder Error"), node_result("dim_date", "success", "OK"))
 
-    with pytest.raises(TransformError) as failed:
-        raise_on_failure(outcome)
+    assert said == "dbt build failed:\nmodel dim_user: Binder Error"
 
-    assert str(failed.value) == "dbt build failed:\nmodel dim_user: Binder Error"
+
+def test_what_was_not_built_is_named_with_its_cause_and_what_was_skipped_is_no_failure():
+    said = failure(
+        node_result("dim_user", "error", "Binder Error"),
+        node_result("fct_task", "skipped", on=("dim_user",)),
+        node_result("fct_task_is_unique", "skipped", kind="test", on=("fct_task",)),
+        node_result("rep_tasks", "skipped", on=("fct_task",)),
+        node_result("dim_date", "success", "OK"),
+        node_result("fct_deal", "success", "OK"),
+        node_result("deals_have_dates", "fail", "Got 2 results", kind="test", on=("dim_date", "fct_deal")),
+        # Built from one of the two alone: not held back.
+        node_result("rep_days", "success", on=("dim_date",)),
+        node_result("rep_deals", "skipped", on=("dim_date", "fct_deal")),
+        node_result("rep_all", "skipped", on=("rep_deals", "rep_tasks")),
+        node_result("dashboard", "skipped", kind="exposure", on=("rep_all",)),
+    )
+
+    assert said.splitlines() == [
+        "dbt build failed:",
+        "model dim_user: Binder Error",
+        "test deals_have_dates failed",
+        "Not built because of model dim_user: fct_task, rep_tasks.",
+        "Not built because of test deals_have_dates: rep_deals.",
+        "Not built because of model dim_user and test deals_have_dates: rep_all.",
+    ]
 
 
 def test_a_break_before_building_is_told_with_its_cause():

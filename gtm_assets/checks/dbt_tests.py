@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from gtm_assets.checks.sample import SAMPLE_ROWS
 from gtm_assets.dbt_runner import TransformError
 
 _KINDS = {
@@ -19,7 +20,9 @@ _KINDS = {
     "relationships": "Each {column} is a {field} of {to}.",
     "accepted_values": "{column} is one of: {values}.",
     "has_unknown_member": "The unknown member is there, once, for facts whose {column} resolves to nothing.",
-    "one_currency": "{column} adds up in one currency: {amount} has one, or a rate in the seed currency_rates.",
+    "one_currency": "The amounts that reports add are of one currency. Where they are of several: set the var "
+    "reporting_currency in gtm_dbt/dbt_project.yml, give each other currency its rates in the seed currency_rates "
+    "(gtm_dbt/seeds/currency_rates.csv), and run: gtm run.",
     "one_history_per_record": "The versions of each {column} follow on each other, and one is current. "
     "Where they do not, build the history afresh: gtm run --full-refresh.",
 }
@@ -52,8 +55,28 @@ def meaning(node: Mapping[str, Any]) -> str:
         values=", ".join(map(str, arguments.pop("values", []))),
         to=_table(arguments.pop("to", "")),
         keys=", ".join(f"{column} ({_table(key['to'])}.{key['field']})" for column, key in keys.items()),
-        **{name: arguments.get(name, "") for name in ("field", "amount")},
+        field=arguments.get("field", ""),
     )
+
+
+def failure(node: Mapping[str, Any], count: int, rows: Sequence[Mapping[str, Any]]) -> str:
+    """How much is against a test, and what would hold: the description of a check that failed.
+
+    ``count`` is dbt's; ``rows`` are the first of what the test's query found.
+    """
+    kind = (node.get("test_metadata") or {}).get("name")
+    if kind == "accepted_values":
+        others = ", ".join(f"{row['other_value']} ({row['row_count']:,})" for row in rows)
+        against = f"Rows against it: {count:,}. Their values: {others}{' …' if len(rows) == SAMPLE_ROWS else ''}."
+    elif kind == "one_currency":
+        against = "; ".join(f"{row['currency_iso_code']}: {row['amounts']}" for row in rows) + "."
+    else:
+        against = f"{_AGAINST.get(kind, 'Rows')} against it: {count:,}."
+    return f"{against} {meaning(node)}"
+
+
+_AGAINST = {"primary_key": "Keys", "unique": "Values"}
+"""What a kind of test counts, where it is not rows."""
 
 
 def _table(to: str) -> str:

@@ -22,3 +22,11 @@
     and {{ day }} >= {{ rates }}.valid_from
     and ({{ rates }}.valid_to is null or {{ day }} < {{ rates }}.valid_to)
 {%- endmacro %}
+
+
+{#- In a model that adds amounts: it is built once they are known to be of one currency. -#}
+{% macro amounts_add_up() -%}
+    {%- if not execute -%}
+        {%- do ref('int_amount_currencies') -%}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,3 +1,5 @@
+{{ amounts_add_up() }}
+
 with
 
 quotas as (

@@ -6,6 +6,8 @@
     'call_count', 'email_count', 'meeting_count',
 ] -%}
 
+{{ amounts_add_up() }}
+
 with
 
 deals as (

@@ -1,5 +1,7 @@
 {%- set idle_after_days = var('idle_after_days') | int -%}
 
+{{ amounts_add_up() }}
+
 with
 
 deals_by_day as (
