@@ -90,7 +90,8 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
         try:
             lake.verify_all()
             # What is compiled as of that day is not to be taken for what a build of the warehouse has compiled.
-            arguments, compiled = build_arguments(as_of=instant), workshop / "dbt"
+            arguments = build_arguments(as_of=instant, of_synthetic_org=settings.is_synthetic)
+            compiled = workshop / "dbt"
             for message in run_dbt(arguments, settings, warehouse.path, folder=compiled):
                 _tell(message, manifest, checks, say)
             publication = Publication(

@@ -45,7 +45,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         *([salesforce.landed_asset(table) for table in OBJECTS] if settings.is_landed else ()),
         *_extracted(settings, manifest),
     ]
-    built = transform_assets(manifest)
+    built = transform_assets(manifest, settings.is_synthetic)
     proof = built_checks(settings)
     checks = {
         spec.key: spec.blocking

@@ -293,11 +293,16 @@ class Settings(BaseSettings):
         return self.salesforce_source == "landed"
 
     @property
+    def is_synthetic(self) -> bool:
+        """Whether the records are those of the synthetic organisation."""
+        return self.salesforce_source == "synthetic"
+
+    @property
     def pipedrive_source(self) -> Literal["export", "synthetic"] | None:
         """Where Pipedrive's records come from. Made-up ones never go beside those of a real organisation."""
         if self.pipedrive_dir is not None:
             return "export"
-        return "synthetic" if self.salesforce_source == "synthetic" else None
+        return "synthetic" if self.is_synthetic else None
 
     @property
     def last_partition(self) -> date | None:

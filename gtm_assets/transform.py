@@ -13,7 +13,7 @@ from gtm_assets.automation.retries import retried
 from gtm_assets.checks.dbt_tests import failure, meaning
 from gtm_assets.checks.finding import Finding
 from gtm_assets.dbt_process import LandingListed, NodeEnded, build_beside
-from gtm_assets.dbt_runner import build_arguments
+from gtm_assets.dbt_runner import SYNTHETIC_TAG, build_arguments
 from gtm_assets.lake import Lake
 from gtm_assets.landing import LandedTable, check_landing
 from gtm_assets.settings import Settings
@@ -30,6 +30,11 @@ BUILD_OP = "build_models"
 
 class Translator(DagsterDbtTranslator):
     """How a dbt node looks in Dagster. One method per attribute; keys are schema and name, dbt's default."""
+
+    def __init__(self, of_synthetic_org: bool = True) -> None:
+        """Tests that hold of the synthetic organisation alone are no checks of another one."""
+        super().__init__()
+        self._of_synthetic_org = of_synthetic_org
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The layer: the first folder below ``models``, or ``seeds``."""
@@ -53,6 +58,8 @@ class Translator(DagsterDbtTranslator):
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetCheckSpec | None:
         """dbt's test as a check that says what holds where it passes."""
+        if not self._of_synthetic_org and SYNTHETIC_TAG in manifest["nodes"][unique_id]["tags"]:
+            return None
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         return spec and spec._replace(description=meaning(manifest["nodes"][unique_id]))
 
@@ -98,7 +105,9 @@ class DbtBuild:
             dagster_dbt_translator=translator,
             current_dbt_indirect_selection_env=None,
         )
-        arguments = build_arguments(selection, indirect, full_refresh)
+        arguments = build_arguments(
+            selection, indirect, full_refresh, of_synthetic_org=self._settings.is_synthetic
+        )
         with (
             retried(context, self._settings.retry_seconds),
             self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info),
@@ -182,11 +191,11 @@ class TransformConfig(dg.Config):
     """Rebuild incremental models from the whole lake."""
 
 
-def transform_assets(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+def transform_assets(manifest: Mapping[str, Any], of_synthetic_org: bool = True) -> dg.AssetsDefinition:
     """All models, seeds and tests of the dbt project, built by one op."""
 
     # One for all events: it remembers the specs that it has made.
-    translator = Translator()
+    translator = Translator(of_synthetic_org)
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name=BUILD_OP)
     def transform(

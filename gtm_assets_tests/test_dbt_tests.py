@@ -6,7 +6,8 @@ import shutil
 import duckdb
 import pytest
 
-from gtm_assets.checks.dbt_tests import meaning
+from gtm_assets.checks.dbt_tests import failure, meaning
+from gtm_assets.checks.sample import rows_of
 from gtm_assets.dbt_runner import TransformError, manifest_path
 from gtm_assets.definitions import defs
 from gtm_assets_tests.change_logs import id_of
@@ -82,6 +83,29 @@ def test_a_singular_test_says_it_in_its_first_comment():
 def test_a_kind_of_test_that_nobody_explained_is_refused():
     with pytest.raises(TransformError, match=r"odd_days: say in .* what is_odd means"):
         meaning({"name": "odd_days", "test_metadata": {"name": "is_odd", "kwargs": {}}})
+
+
+def test_values_that_are_not_accepted_are_counted_by_rows_and_named(tmp_path):
+    home = Home(tmp_path / "gtm")
+    divisions = ["North", "Nowhere", "Nowhere", "It's elsewhere", None, "South", "Nowhere"]
+    home.land("user", partition(2), *(user(n, at(2), division=value) for n, value in enumerate(divisions)))
+    home.build("+stg_salesforce__user")
+
+    result = home.dbt("test", "--select", "stg_salesforce__user,test_name:accepted_values")
+
+    (found,) = (ran for ran in result.result.results if ran.failures)
+    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as connection:
+        rows = rows_of(connection, found.node.compiled_code)
+    assert found.status == "warn"
+    assert failure(found.node.to_dict(), found.failures, rows).startswith(
+        "Rows against it: 4. Their values: Nowhere (3), It's elsewhere (1). division is one of: North, South,"
+    )
+
+
+def test_what_is_against_a_key_is_counted_in_keys():
+    node = {"name": "a", "test_metadata": {"name": "primary_key", "kwargs": {"column_name": "id"}}}
+
+    assert failure(node, 2, []) == "Keys against it: 2. id is unique and never null."
 
 
 @pytest.fixture(scope="module")

@@ -245,7 +245,7 @@ def test_a_failing_check_keeps_what_was_published(home):
     failed = home.run()
 
     assert failed.code == 1
-    assert "primary_key_base_salesforce__user_id. Rows against it: 1. id is unique" in failed.output
+    assert "primary_key_base_salesforce__user_id. Keys against it: 1. id is unique" in failed.output
     assert home.published.read_bytes() == published
     assert "nothing new" in failed.output
 

@@ -1,11 +1,12 @@
 """dbt in Dagster: the small rules around a build."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
-from gtm_assets.dbt_runner import TransformError, build_arguments, project_state, raise_on_failure
-from gtm_assets.transform import layer_of
+from gtm_assets.dbt_runner import TransformError, build_arguments, manifest_path, project_state, raise_on_failure
+from gtm_assets.transform import layer_of, transform_assets
 
 
 def test_the_project_is_parsed_again_when_a_file_changes_comes_or_goes(tmp_path):
@@ -41,6 +42,36 @@ def test_unit_tests_are_left_to_the_test_suite():
     arguments = build_arguments(["--select", "fqn:*"], None, full_refresh=False)
 
     assert arguments == ["build", "--select", "fqn:*", "--exclude-resource-type", "unit_test"]
+
+
+def test_lists_of_the_synthetic_organisation_are_asked_of_no_other_source():
+    arguments = build_arguments(["--select", "fqn:*", "--exclude", "tag:x"], of_synthetic_org=False)
+
+    assert arguments[-2:] == ["--exclude", "tag:synthetic_org"]
+    manifest = json.loads(manifest_path().read_text())
+    lists = {
+        node["name"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test" and "synthetic_org" in node["tags"]
+    }
+    asked, asked_of_others = (
+        {spec.name for spec in transform_assets(manifest, is_synthetic).check_specs}
+        for is_synthetic in (True, False)
+    )
+    assert asked - asked_of_others == lists
+    assert asked_of_others < asked and len(lists) > 10
+
+
+def test_every_list_of_values_is_salesforces_or_the_synthetic_organisations():
+    """Whoever adds a list to staging says whose it is."""
+    of_salesforce = {"message_status", "forecast_category", "period_type", "task_subtype"}
+    found = {
+        node["column_name"]: "synthetic_org" in node["tags"]
+        for node in json.loads(manifest_path().read_text())["nodes"].values()
+        if node["name"].startswith("accepted_values_stg_salesforce__")
+    }
+
+    assert {column for column, is_synthetic in found.items() if not is_synthetic} == of_salesforce
 
 
 def test_a_subset_keeps_its_indirect_selection_and_a_full_refresh_its_flag():

@@ -300,7 +300,10 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _ref("ForecastingTypeId", "Forecast type (what is summed and by which date)."),
             _ref("ParentForecastingItemId", "Item of the owner's manager that this one rolls up into."),
             _text("ForecastCategoryName", "Pipeline, Best Case, Commit, Closed (or a custom name)."),
-            _text("ForecastingItemCategory", "API category: PipelineOnly, BestCaseOnly, CommitOnly, ClosedOnly."),
+            _text(
+                "ForecastingItemCategory",
+                "API category: PipelineOnly, BestCaseOnly, MostLikelyOnly, CommitOnly, ClosedOnly.",
+            ),
             _money("ForecastAmount", "Forecast amount with adjustments."),
             _money("AmountWithoutAdjustments", "Forecast amount before adjustments."),
             _money("OwnerOnlyAmount", "Amount of the owner's own opportunities."),
@@ -373,7 +376,10 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _text("LeadSource", "Where the deal came from."),
             _text("StageName", "Current stage."),
             _number("Probability", "Probability of winning, per cent."),
-            _text("ForecastCategory", "API forecast category: Pipeline, BestCase, Forecast, Closed, Omitted."),
+            _text(
+                "ForecastCategory",
+                "API forecast category: Pipeline, BestCase, MostLikely, Forecast, Closed, Omitted.",
+            ),
             _text(
                 "ForecastCategoryName",
                 "Displayed forecast category: Pipeline, Best Case, Commit, Closed, Omitted.",
@@ -542,7 +548,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _ref("OwnerId", "User who has the task."),
             _text("Subject", "Subject.", Pii.INTERNAL),
             _text("Type", "Call, Email, Meeting or Other."),
-            _text("TaskSubtype", "Task, Email, Call, Cadence or LinkedIn."),
+            _text("TaskSubtype", "Task, Email, ListEmail, Call, Cadence or LinkedIn."),
             _text("Status", "Not Started, In Progress, Completed, Waiting on someone else, Deferred."),
             _text("Priority", "High, Normal or Low."),
             _date("ActivityDate", "Due date."),
