@@ -23,6 +23,7 @@ from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day, partition_of
 from gtm_assets.publish import Publication, descriptions, publish
 from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets.warehouse import Warehouse
 
 
@@ -70,7 +71,9 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
             "(GTM_SALESFORCE_SOURCE=landed): build what it holds now with gtm run"
         )
     lake = Lake(settings.lake_dir)
-    landed = sorted({batch.partition for batch in lake.batches()})
+    landed = sorted(
+        {key for table in raw_tables(settings) for key in lake.partitions(table) if lake.has_landed(table, key)}
+    )
     instant = instant_of(day, Calendar.of(settings), landed)
     known_since = lake.known_since()
     if known_since is not None and instant < known_since:

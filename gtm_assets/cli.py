@@ -89,19 +89,30 @@ def main() -> None:
     is_flag=True,
     help="Take all records of every table: finds hard deletes and changed formula fields. Rebuilds every model.",
 )
+@click.option(
+    "--now", "up_to_now", is_flag=True, help="Land the partition that is still open too, up to this minute."
+)
 @click.option("--as-of", metavar="DAY", help="Build everything as it was known at the end of that day.")
 @explained
-def run(first: str | None, last: str | None, full_refresh: bool, full_extraction: bool, as_of: str | None) -> None:
+def run(
+    first: str | None,
+    last: str | None,
+    full_refresh: bool,
+    full_extraction: bool,
+    up_to_now: bool,
+    as_of: str | None,
+) -> None:
     """Land records, build the warehouse, prove it and publish it.
 
-    Without --from and --to, the partitions that are over and have not landed yet are landed.
+    Without --from and --to, the partitions that are over and have not landed yet are landed. With --now the one
+    that is still open comes too; it is landed again when it is over.
 
     With --as-of nothing is landed or published: the build goes into a file of its own.
     """
     started = time.monotonic()
     settings = load_settings()
     if as_of:
-        if first or last or full_refresh or full_extraction:
+        if first or last or full_refresh or full_extraction or up_to_now:
             raise click.UsageError("--as-of builds from the lake alone: leave the other options out.")
         from gtm_assets.as_of import build_as_of
 
@@ -114,13 +125,17 @@ def run(first: str | None, last: str | None, full_refresh: bool, full_extraction
         raise click.UsageError(
             "--full-extraction is of the last partition that is over: leave --from and --to out."
         )
+    if up_to_now and last:
+        raise click.UsageError("--now goes on to this minute: leave --to out.")
+    if up_to_now and full_extraction:
+        raise click.UsageError("--full-extraction is of the last partition that is over: leave --now out.")
     if settings.executor == "in_process":
         from gtm_assets import dbt_process
 
         dbt_process.warm_up()
     from gtm_assets.refresh import refresh
 
-    outcome = refresh(settings, console, first, last, full_refresh, full_extraction)
+    outcome = refresh(settings, console, first, last, full_refresh, full_extraction, up_to_now)
     if outcome.errors and disk_is_full(settings.home, *outcome.errors):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)
@@ -209,7 +224,7 @@ def retry(table: str) -> None:
         console.print(f"No record of {table} waits in quarantine.")
         return
     prepare_home(settings)
-    known_at = calendar.window(lake.partitions(raw)[-1]).end
+    known_at = lake.read_until(raw)
     landings = lake.retry(raw, calendar.window, known_at)
     with dg.DagsterInstance.get() as instance:
         for landing in landings:

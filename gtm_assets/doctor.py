@@ -225,6 +225,7 @@ def _published(settings: Settings) -> Iterator[Finding]:
         return
     try:
         with duckdb.connect(str(settings.published_path), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
             published_at, last, as_of = connection.execute(
                 "select published_at, last_partition, as_of from gtm_meta.publication"
             ).fetchone()
@@ -233,5 +234,6 @@ def _published(settings: Settings) -> Iterator[Finding]:
             False, f"{settings.published_path} can't be read ({error}). Close it where it is open for writing."
         )
         return
-    reach = f"up to partition {last}" if last else f"of a landing as of {as_of:%Y-%m-%d %H:%M} UTC"
+    of = f"up to partition {last}," if last else "of a landing"
+    reach = f"{of} as of {as_of:%Y-%m-%d %H:%M} UTC"
     yield Finding(True, f"Published {published_at:%Y-%m-%d %H:%M} UTC, {reach}.")

@@ -11,6 +11,9 @@ and names them in ``<the same>.batches.json`` beside it: one JSON object with ``
 line, so that batches without rows stay known. The list is there before the file. Whatever else holds a batch that
 a merged file lists, a file of its own or a merged file of a smaller number, counts no more and may be removed.
 
+A partition that is still open may be landed early. An empty file ``until=<minute>Z`` beside its batches says up to
+when, until it has landed to its end.
+
 Records that do not fit wait in ``lake/quarantine/<source>/<table>/partition=<day>``, whole and as text, with the
 reason. Only a retry takes them out.
 """
@@ -38,7 +41,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from gtm_assets.fit import SYNCED, TypedPage, as_text, fit
-from gtm_assets.partitions import Window, partition_of
+from gtm_assets.partitions import Window, end_of, partition_of
 from gtm_assets.settings import HARD_DELETE_LIMIT, KEPT_DAYS
 from gtm_assets.sources.raw_table import ColumnType, RawTable
 
@@ -73,6 +76,8 @@ It holds the greatest cursor of these, is written before their batch and is neve
 """
 _OWED = "owed"
 """Beside a partition's batches: the source didn't let us read it. Holds the reason."""
+_UNTIL, _UNTIL_ANY = "until=%Y-%m-%dT%H%MZ", "until=*"
+"""Name of a file beside a partition's batches: the partition was landed early, up to this minute."""
 MISSING_ALWAYS_ALLOWED = 10
 """So many records may be missing from a snapshot whatever their share: a small table has few of them."""
 _CHUNK_ROWS = 50_000
@@ -119,6 +124,10 @@ class Landing:
     missing_columns: tuple[str, ...]
     columns: dict[str, str] = field(repr=False)
     """Column name to SQL type, as landed."""
+    until: datetime
+    """Up to when the partition was read: its end, or the minute where it is still open."""
+    is_open: bool
+    """Whether the partition was still open."""
     hard_deleted: int = 0
     """Records that a snapshot no longer holds: of the versions added, those that say so."""
     repaired: Mapping[str, int] = field(default_factory=dict)
@@ -197,15 +206,13 @@ class Lake:
             LakeError: the disk is full, the folder can't be written, or the source returned a column that only
                 the lake writes. Nothing was landed.
         """
-        with self._alone(table):
+        with self._landing(table, window):
             made = (
                 _DeletionsLanding(self, table, window, known_at, deletions)
                 if deletions
                 else _Landing(self, table, window, known_at)
             )
-            landing = made.run(pages)
-            self._settle(table, window.key)
-            return landing
+            return made.run(pages)
 
     def land_snapshot(
         self,
@@ -233,10 +240,8 @@ class Lake:
         Raises:
             LakeError: as in :meth:`land`, or more records are missing than ``limit`` allows. Nothing was landed.
         """
-        with self._alone(table):
-            landing = _SnapshotLanding(self, table, window, known_at, limit).run(pages)
-            self._settle(table, window.key)
-            return landing
+        with self._landing(table, window):
+            return _SnapshotLanding(self, table, window, known_at, limit).run(pages)
 
     def land_export(
         self,
@@ -261,10 +266,8 @@ class Lake:
         Raises:
             LakeError: as in :meth:`land_snapshot`. Nothing was landed.
         """
-        with self._alone(table):
-            landing = _ExportLanding(self, table, window, known_at, limit, exported_at, is_snapshot).run(pages)
-            self._settle(table, window.key)
-            return landing
+        with self._landing(table, window):
+            return _ExportLanding(self, table, window, known_at, limit, exported_at, is_snapshot).run(pages)
 
     def land_unreadable(self, table: RawTable, window: Window, reason: str, known_at: datetime) -> Landing:
         """Land an empty batch where there is none, for a partition that the source doesn't let us read now.
@@ -274,16 +277,42 @@ class Lake:
         Raises:
             LakeError: as in :meth:`land`.
         """
-        with self._alone(table):
-            with _explaining(table, window.key):
-                folder = self.partition_dir(table, window.key)
-                folder.mkdir(parents=True, exist_ok=True)
-                # Before the batch: a partition with a batch and no mark would count as read.
-                (folder / _OWED).write_text(reason)
+        with self._landing(table, window, reason):
             return _Landing(self, table, window, known_at).run(())
 
-    def _settle(self, table: RawTable, partition: str) -> None:
-        (self.partition_dir(table, partition) / _OWED).unlink(missing_ok=True)
+    @contextmanager
+    def _landing(self, table: RawTable, window: Window, owed_for: str | None = None) -> Iterator[None]:
+        """One landing of a partition, and the marks that say how far it has landed.
+
+        ``owed_for`` is why the source did not let us read it.
+        """
+        folder = self.partition_dir(table, window.key)
+        with self._alone(table):
+            with _explaining(table, window.key):
+                folder.mkdir(parents=True, exist_ok=True)
+                # Before the batch: a partition with a batch and no mark would count as read, and as over.
+                if owed_for is not None:
+                    (folder / _OWED).write_text(owed_for)
+                marks = self._marks(folder)
+                until = None
+                # One that has landed to its end meanwhile is not open any more.
+                if window.is_open and (marks or not self.has_landed(table, window.key)):
+                    until = max([*marks, f"{window.end:{_UNTIL}}"])
+                    if not marks:
+                        (folder / until).touch()
+            yield
+            with _explaining(table, window.key):
+                if owed_for is None:
+                    (folder / _OWED).unlink(missing_ok=True)
+                if until is not None:
+                    (folder / until).touch()
+                for name in marks:
+                    if name != until:
+                        (folder / name).unlink()
+
+    def _marks(self, folder: Path) -> list[str]:
+        """Names of the files in a partition's folder that say up to when it was landed early."""
+        return [path.name for path in folder.glob(_UNTIL_ANY)]
 
     def retry(self, table: RawTable, window_of_partition, known_at: datetime) -> list[Landing]:
         """Land the records in quarantine that fit by now, each in the partition that it came in.
@@ -347,12 +376,26 @@ class Lake:
         return [batches[key] for key in sorted(batches)]
 
     def partitions(self, table: RawTable) -> list[str]:
-        """Keys of the partitions of a table that have landed, oldest first."""
+        """Keys of the partitions of a table that have landed, be it early, oldest first."""
         return sorted({batch.partition for batch in self.batches(table)})
 
+    def landed_early(self, table: RawTable) -> dict[str, datetime]:
+        """Partitions of a table that have landed early and not yet to their end, each with up to when, UTC."""
+        marks = (self.root / table.source / table.name).glob(f"{_PARTITION_DIR.format('*')}/{_UNTIL_ANY}")
+        found: dict[str, datetime] = {}
+        for path in sorted(marks):
+            found[_partition_in(path)] = datetime.strptime(path.name, _UNTIL).replace(tzinfo=UTC)
+        return found
+
     def has_landed(self, table: RawTable, partition: str) -> bool:
-        """Whether a partition of a table has landed."""
-        return bool(self._batches_of(table, partition))
+        """Whether a partition of a table has landed to its end."""
+        early = self._marks(self.partition_dir(table, partition))
+        return not early and bool(self._batches_of(table, partition))
+
+    def read_until(self, table: RawTable) -> datetime | None:
+        """Up to when the newest partition of a table was read, UTC; None where nothing has landed."""
+        partitions = self.partitions(table)
+        return self.landed_early(table).get(partitions[-1], end_of(partitions[-1])) if partitions else None
 
     def owed(self, table: RawTable) -> list[str]:
         """Keys of the partitions that landed empty because the table could not be read, oldest first."""
@@ -679,6 +722,8 @@ class _Landing:
                 **dict.fromkeys(sorted(self.unknown), ColumnType.STRING.sql),
                 **{name: type_.sql for name, type_ in LOADER_COLUMNS.items()},
             },
+            until=self.window.end,
+            is_open=self.window.is_open,
             hard_deleted=self.hard_deleted,
             repaired=dict(self.repaired),
         )

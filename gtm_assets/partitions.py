@@ -1,7 +1,8 @@
 """Daily partitions and the extraction windows that they stand for.
 
 Key D covers D 21:49 → D+1 21:49 America/Los_Angeles: the day ends when its daily run begins, in summer and in
-winter time. The first partition also holds all history before its end.
+winter time. The first partition also holds all history before its end. A partition that is still open may be
+landed early, up to the last whole minute, and is landed again when it is over.
 """
 
 from __future__ import annotations
@@ -33,11 +34,23 @@ class Window:
     key: str
     start: datetime | None
     end: datetime
+    is_open: bool = False
+    """Whether the partition goes on after ``end``: it is landed early."""
 
 
 def boundary(day: date) -> datetime:
     """The instant, in UTC, at which partition ``day`` begins and the one before it ends."""
     return datetime.combine(day, BOUNDARY, ZoneInfo(TIMEZONE)).astimezone(UTC)
+
+
+def end_of(key: str) -> datetime:
+    """The instant, in UTC, at which a partition is over."""
+    return boundary(date.fromisoformat(key) + timedelta(days=1))
+
+
+def minute_of(now: datetime) -> datetime:
+    """The last whole minute: up to it a partition that is still open is landed."""
+    return now.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Calendar:
         return cls(settings.start_date, settings.last_partition)
 
     def definition(self) -> dg.DailyPartitionsDefinition:
-        """The calendar as Dagster's partitions."""
+        """The calendar as Dagster's partitions: those that are over, and the one that is still open."""
         # Dagster keeps the partitions that end by this midnight: two days on, since the last ends at 21:49.
         end = None if self.last is None else (self.last + timedelta(days=2)).isoformat()
         return dg.DailyPartitionsDefinition(
@@ -62,17 +75,39 @@ class Calendar:
             timezone=TIMEZONE,
             hour_offset=BOUNDARY.hour,
             minute_offset=BOUNDARY.minute,
+            end_offset=1,
         )
 
-    def window(self, key: str) -> Window:
-        """The extraction window of a partition.
+    def window(self, key: str, until: datetime | None = None) -> Window:
+        """The extraction window of a partition; with ``until``, no more of it than its whole minutes by then.
 
         Raises:
-            PartitionError: ``key`` is not a day of the calendar.
+            PartitionError: ``key`` is not a day of the calendar, no minute of it has passed by ``until``, or it is
+                the first and not over by then.
         """
         day = self._day(key)
-        start = None if day == self.first else boundary(day)
-        return Window(key, start, boundary(day + timedelta(days=1)))
+        start, end = None if day == self.first else boundary(day), end_of(key)
+        if until is None or end <= until:
+            return Window(key, start, end)
+        if start is None:
+            raise PartitionError(self._none_is_over())
+        minute = minute_of(until)
+        if minute <= start:
+            raise PartitionError(
+                f"partition {key} has not begun, or just now: it goes from {start:%Y-%m-%d %H:%M} UTC to "
+                f"{end:%Y-%m-%d %H:%M} UTC. The last that is over is {(self.closed(until) or ['none'])[-1]}"
+            )
+        return Window(key, start, minute, is_open=True)
+
+    def open_at(self, now: datetime) -> str | None:
+        """Key of the partition that can be landed early at ``now``.
+
+        None where the calendar has ended, no partition is over yet, or the last has just ended.
+        """
+        key = partition_of(now)
+        day = date.fromisoformat(key)
+        is_ours = self.first < day and (self.last is None or day <= self.last)
+        return key if is_ours and boundary(day) < minute_of(now) else None
 
     def between(self, first: str, last: str) -> list[str]:
         """Keys from ``first`` to ``last``, both included.
@@ -96,10 +131,7 @@ class Calendar:
         """
         keys = self.closed(now)
         if not keys:
-            ready = boundary(self.first + timedelta(days=1))
-            raise PartitionError(
-                f"no partition is over yet: the first, {self.first}, ends {ready:%Y-%m-%d %H:%M} UTC"
-            )
+            raise PartitionError(self._none_is_over())
         from_day = self._day(first) if first else self.first
         to_day = self._day(last) if last else date.fromisoformat(keys[-1])
         latest = max(from_day, to_day)
@@ -114,6 +146,10 @@ class Calendar:
                 f"the range from {from_day} to {to_day} is empty: its first day is after its last"
             )
         return [key for key in keys if from_day.isoformat() <= key <= to_day.isoformat()]
+
+    def _none_is_over(self) -> str:
+        ready = end_of(self.first.isoformat())
+        return f"no partition is over yet: the first, {self.first}, ends {ready:%Y-%m-%d %H:%M} UTC"
 
     def _days(self) -> Iterator[date]:
         day = self.first

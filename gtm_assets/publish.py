@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ from gtm_assets import clock, exposures
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding
 from gtm_assets.landing import landed_tables
-from gtm_assets.partitions import boundary, partition_of
+from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
 from gtm_assets.transform import PUBLISHED_LAYERS
@@ -31,7 +31,7 @@ from gtm_assets.warehouse import Warehouse
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
 BATCHES = "batches"
-"""Metadata of the published file: the digest of all batches that it was built from."""
+"""Metadata of the published file: the digest of the batches that it was built from, the open partition's aside."""
 STORAGE_VERSION = "v1.2.0"
 """Of the published file: DuckDB 1.2 and later open it, and so do the BI tools that carry one of them. Without it
 DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
@@ -191,9 +191,9 @@ def _copy(
             rows = dict(sorted(zip(map(".".join, tables), threads.map(copied, tables), strict=True)))
         source.execute(
             "create table published.gtm_meta.published_partitions as"
-            " select source_name, table_name, partition_key, batch_id"
-            f" from {warehouse}.gtm_meta.lake_batches where partition_key < ? order by all",
-            [partition_of(publication.as_of)],
+            " select source_name, table_name, partition_key, batch_id, read_until"
+            f" from {warehouse}.gtm_meta.lake_batches where read_until <= ? order by all",
+            [publication.as_of],
         )
         source.execute(
             "create table published.gtm_meta.landed_tables as"
@@ -213,6 +213,7 @@ def _copy(
             " ?::bigint as checks_passed,"
             " ?::bigint as checks_warned,"
             " min(partition_key) as first_partition, max(partition_key) as last_partition,"
+            " max(partition_key) filter (partition_key = ? and read_until = ?) as open_partition,"
             " count(distinct partition_key) as partition_count, count(*) as batch_count"
             " from published.gtm_meta.published_partitions",
             [
@@ -221,6 +222,8 @@ def _copy(
                 publication.as_of,
                 publication.checks_passed,
                 publication.checks_warned,
+                partition_of(publication.as_of),
+                publication.as_of,
             ],
         )
     finally:
@@ -278,12 +281,11 @@ def unreadable_tables(
 
 
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
-    """The models' now, UTC: the end of the last partition that they were built from, or a landing's last load."""
+    """The models' now, UTC: up to when the lake that they were built from was read, or a landing's last load."""
     landed = landed_tables(warehouse)
     if landed:
         return max(table.newest_synced_at for table in landed if table.newest_synced_at)
-    (last,) = warehouse.execute("select max(partition_key) from gtm_meta.lake_batches").fetchone()
-    return boundary(date.fromisoformat(last) + timedelta(days=1))
+    return warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchone()[0]
 
 
 def descriptions(manifest: Mapping) -> dict[str, Table]:
@@ -338,8 +340,10 @@ def published_asset(
                 context.instance.report_runless_asset_event(standing[check]().evaluation(check))
             refuse(found := verdicts(context.instance, checks) if missing else found)
             listed = connection.execute(
-                "select source_name || '.' || table_name, batch_id from gtm_meta.lake_batches"
+                "select source_name || '.' || table_name, batch_id, partition_key, read_until"
+                " from gtm_meta.lake_batches"
             ).fetchall()
+            over = [(table, batch) for table, batch, key, until in listed if until == end_of(key)]
             publication = Publication(
                 run_id=context.run_id,
                 published_at=clock.now(),
@@ -357,7 +361,7 @@ def published_asset(
                 "bytes": published_path.stat().st_size,
                 "checks_passed": publication.checks_passed,
                 "checks_warned": publication.checks_warned,
-                BATCHES: batches_digest(listed),
+                BATCHES: batches_digest(over),
             }
         )
 

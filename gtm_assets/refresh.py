@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster import DagsterEventType as Event
@@ -21,13 +21,13 @@ from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
 from gtm_assets.landing import check_landing
-from gtm_assets.partitions import Calendar, PartitionError
+from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
 from gtm_assets.settings import Settings
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.export import ExportFolder, check_origin
-from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.raw_asset import UNTIL_TAG, asset_key
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets.transform import LAYERS
@@ -45,6 +45,8 @@ class Outcome:
     """Checks that warned or failed, a sentence each."""
     missing: list[str] = field(default_factory=list)
     """Raw tables that the landing lacks."""
+    reach: str = ""
+    """Up to when Salesforce was read, in a sentence. Empty where nothing of it has landed."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
 
@@ -75,6 +77,8 @@ class Outcome:
         console.print(f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed")
         for trouble in self.troubles:
             console.print(f"           {escape(trouble)}")
+        if self.reach:
+            console.print(f"source     salesforce, {settings.salesforce_source}: {self.reach}")
         if settings.is_landed:
             console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
             if self.missing:
@@ -106,10 +110,12 @@ def refresh(
     last: str | None,
     full_refresh: bool = False,
     full_extraction: bool = False,
+    up_to_now: bool = False,
 ) -> Outcome:
     """Land what is wanted, build, prove and publish.
 
     From ``first`` on partitions are landed (again), without it those not landed yet; ``last`` is the last one.
+    ``up_to_now`` lands the partition that is still open too, up to the last whole minute.
     ``full_refresh`` rebuilds every model; ``full_extraction`` does so too, and takes all records of every table
     for the last partition.
 
@@ -119,14 +125,24 @@ def refresh(
         TransformError: dbt can't parse the project.
     """
     lake, tables = Lake(settings.lake_dir), raw_tables(settings)
+    now = clock.now()
     if settings.is_landed:
+        if up_to_now:
+            raise PartitionError(
+                "--now lands the partition that is still open: with GTM_SALESFORCE_SOURCE=landed another loader "
+                "lands the records, and each run reads all that it has loaded. Leave --now out"
+            )
         if (first or last or full_extraction) and not tables:
             raise PartitionError(
                 "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=landed another "
                 "loader does that"
             )
         check_landing(settings)
-    keys = Calendar.of(settings).range(first, last, clock.now()) if tables else []
+    calendar = Calendar.of(settings)
+    keys = calendar.range(first, last, now) if tables else []
+    early = calendar.open_at(now) if up_to_now else None
+    if up_to_now and early is None:
+        console.print(_nothing_is_open(calendar, keys[-1]))
     if settings.pipedrive_source:
         check_origin(lake, settings.pipedrive_source)
     prepare_home(settings)
@@ -134,6 +150,8 @@ def refresh(
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
         wanted = dict.fromkeys(tables, keys) if first else _wanted(settings, lake, tables, keys)
+        if early is not None:
+            wanted = {table: [*wanted[table], early] for table in tables}
         if settings.is_landed:
             console.print(f"Reading the landing {settings.landing_database}.")
         if tables and not any(wanted.values()):
@@ -142,11 +160,13 @@ def refresh(
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
-        refresh = _Refresh(instance, defs, console, tables)
+        refresh = _Refresh(instance, defs, console, tables, minute_of(now) if early else None)
         if full_extraction:
             before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
             plan = [*extractions(before), Extraction(tables, (keys[-1],))]
-            return refresh.run(plan, jobs.FULL_REFRESH, jobs.extract_all(tables) | jobs.REBUILD)
+            outcome = refresh.run(plan, jobs.FULL_REFRESH, jobs.extract_all(tables) | jobs.REBUILD)
+            outcome.reach = _reach(lake, tables)
+            return outcome
         outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
         released = {} if first or outcome.errors else _released(lake, wanted, missing(lake, tables, keys))
         if released:
@@ -156,7 +176,35 @@ def refresh(
             outcome.checks.clear()
             outcome.troubles.clear()
             refresh.run(extractions(released), jobs.REFRESH, {})
+        outcome.reach = _reach(lake, tables)
         return outcome
+
+
+def _nothing_is_open(calendar: Calendar, last: str) -> str:
+    """Why there is no partition for ``--now`` to land early."""
+    if calendar.last is not None and last == calendar.last.isoformat():
+        why = f"The calendar has ended with partition {last} (GTM_END_DATE; `open` lets it go on)"
+    else:
+        why = f"Partition {last} has ended this minute"
+    return f"{why}: no partition is open, and --now lands nothing more than gtm run does."
+
+
+def _reach(lake: Lake, tables: Sequence[RawTable]) -> str:
+    """Up to when Salesforce's tables were read, and which of them less far."""
+    read = {table: lake.read_until(table) for table in tables if table.source == "salesforce"}
+    known = [until for until in read.values() if until is not None]
+    if not known:
+        return ""
+    newest = max(known)
+    key, said = partition_of(newest), f"read up to {newest:%Y-%m-%d %H:%M} UTC"
+    if newest == boundary(date.fromisoformat(key)):
+        said += ", the last partition boundary. Up to this minute: gtm run --now"
+    else:
+        said += (
+            f". Partition {key} is not whole: it ends {end_of(key):%Y-%m-%d %H:%M} UTC, and is then landed again"
+        )
+    behind = [table.name for table, until in read.items() if until != newest]
+    return said + (f". Less far: {', '.join(behind)}" if behind else "")
 
 
 def _wanted(
@@ -189,8 +237,11 @@ class _Refresh:
         defs: dg.Definitions,
         console: Console,
         tables: Sequence[RawTable],
+        until: datetime | None,
     ) -> None:
         self.instance, self.console, self.tables = instance, console, tables
+        # One minute for all tables, however long each takes.
+        self.tags = {UNTIL_TAG: until.isoformat()} if until else {}
         graph = defs.resolve_asset_graph()
         layers = {key: graph.get(key).tags.get("layer") for key in graph.toposorted_asset_keys}
         self.layers = {key: layer for key, layer in layers.items() if layer in ("raw", *LAYERS)}
@@ -230,7 +281,7 @@ class _Refresh:
 
     def _follow(self, job_name: str, **kwargs) -> None:
         landed: Counter = Counter()
-        for event in execute(self.instance, job_name, **kwargs):
+        for event in execute(self.instance, job_name, tags=self.tags, **kwargs):
             match event.event_type:
                 case Event.ASSET_MATERIALIZATION:
                     self._materialized(event, landed)

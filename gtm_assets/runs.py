@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from types import MappingProxyType
 
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
@@ -59,14 +60,15 @@ def _without_gaps(keys: Sequence[str]) -> list[list[str]]:
 
 
 def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict[RawTable, list[str]]:
-    """The partitions among ``keys`` that each table has not landed, or landed empty as it could not be read.
+    """The partitions among ``keys`` that each table has not landed to their end, or could not read.
 
     Of a table that could not be read at its newest partition that one alone is asked for, which shows whether that
     still holds: else a table that an org does not have would be asked for all its days each day.
     """
     wanted = {}
     for table in tables:
-        landed, owed = lake.partitions(table), set(lake.owed(table))
+        early, owed = lake.landed_early(table), set(lake.owed(table))
+        landed = [key for key in lake.partitions(table) if key not in early]
         there = set(landed)
         absent = [key for key in keys if key not in there]
         due = [key for key in keys if key in owed & there]
@@ -90,6 +92,7 @@ def execute(
     partitions: Sequence[str] = (),
     assets: Sequence[dg.AssetKey] | None = None,
     run_config: Mapping | None = None,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[dg.DagsterEvent]:
     """Run a job of the code location in this process and yield its events as they happen.
 
@@ -100,7 +103,7 @@ def execute(
     if assets is not None:
         job = job.get_subset(asset_selection=frozenset(assets))
     definition = job.get_definition()
-    tags = {PROCESS_TAG: process_tag(), **range_tags(partitions)}
+    tags = {PROCESS_TAG: process_tag(), **range_tags(partitions), **tags}
     run = instance.create_run_for_job(
         job_def=definition,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **(run_config or {})},

@@ -247,9 +247,16 @@ class ChangeLog:
             before.append(self._next(table).record(table, day, before))
         return before[len(before) - count :]
 
-    def land(self, table: str, day: int, records: Sequence[Record], known_at: datetime | None = None) -> Landing:
-        """Land records in a day's partition."""
-        landing = self.home.land(table, partition(day), *records, known_at=known_at)
+    def land(
+        self,
+        table: str,
+        day: int,
+        records: Sequence[Record],
+        known_at: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Landing:
+        """Land records in a day's partition; with ``until`` early, those that there were by then."""
+        landing = self.home.land(table, partition(day), *records, known_at=known_at, until=until)
         for record in records:
             said = ", ".join(f"{k}={_short(v)}" for k, v in record.items() if k != "id")
             self.told.append((str(record["id"]), f"landed {partition(day)} as {landing.batch_id}: {said}"))

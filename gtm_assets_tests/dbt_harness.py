@@ -78,13 +78,17 @@ class Home:
         partition: str,
         *records: Mapping[str, object],
         known_at: datetime | None = None,
+        until: datetime | None = None,
     ) -> Landing:
         """Land the records as what an extraction of the partition found, seen at its end.
 
+        With ``until`` the partition is still open then: of the records those that were there by then land early.
         A table may be named: Salesforce's as ``account``, Pipedrive's as ``pipedrive.activity``.
         """
         raw_table = (TABLES | PIPEDRIVE)[table] if isinstance(table, str) else table
-        window = CALENDAR.window(partition)
+        window = CALENDAR.window(partition, until)
+        if until is not None:
+            records = tuple(record for record in records if record[raw_table.cursor] < window.end)
         return self.lake.land(raw_table, window, [as_page(records)], known_at or window.end)
 
     def dbt(self, *arguments: str, variables: Mapping[str, object] | None = None) -> dbtRunnerResult:

@@ -59,6 +59,8 @@ class Day:
 
     landings: list[tuple[str, int, int]]
     build: list[str]
+    early: float | None
+    """So many hours after the day's beginning its first table is landed, while it is open, and one model built."""
 
 
 def days() -> st.SearchStrategy[Day]:
@@ -70,7 +72,8 @@ def days() -> st.SearchStrategy[Day]:
         st.integers(0, 8),
     )
     models = st.lists(st.sampled_from([*incremental_models(), *children * 2]), min_size=2, max_size=5, unique=True)
-    return st.builds(Day, st.lists(landing, min_size=4, max_size=10), models)
+    early = st.sampled_from([None, None, 2, 4, 9])
+    return st.builds(Day, st.lists(landing, min_size=4, max_size=10), models, early)
 
 
 late = st.tuples(st.integers(FIRST_DAY, LAST_DAY), st.integers(1, 6))
@@ -101,7 +104,11 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
         for number, (table, days_late, count) in enumerate(plan.landings):
             # Each day lands its own partition of some table, which makes it the last day.
             landed = day - (days_late if number else 0)
-            log.land(table, landed, log.draw(table, landed, count), known_at)
+            records = log.draw(table, landed, count)
+            if plan.early and not number:
+                log.land(table, landed, records, at(day, plan.early), until=at(day, plan.early))
+                log.build(plan.build[0], note=f"{plan.build[0]} early")
+            log.land(table, landed, records, known_at)
         # And two tables by turns, so that none is left out.
         for _ in range(2):
             table = next(turns)
@@ -149,7 +156,7 @@ def merge_the_month(home: Home) -> None:
     assert home.dbt("run-operation", "follow_compaction").success
 
 
-def test_shuffled_and_repeated_partitions_give_equal_tables_in_every_incremental_model(tmp_path):
+def test_partitions_shuffled_repeated_and_landed_early_give_equal_tables_in_every_incremental_model(tmp_path):
     chance = random.Random(0)
     models = incremental_models()
     in_order, shuffled = (ChangeLog(Home(tmp_path / name).seed(), "order") for name in ("in-order", "shuffled"))
@@ -158,6 +165,11 @@ def test_shuffled_and_repeated_partitions_give_equal_tables_in_every_incremental
         in_order.land(*landing)
     in_order.build(*with_ancestors(*models))
 
+    early = chance.sample(landings, len(landings) // 2)
+    for table, day, records in early:
+        # Once or twice, while the partition is open.
+        for hours in chance.choice([(2,), (4,), (2, 4)]):
+            shuffled.land(table, day, records, until=at(day, hours))
     landings += chance.sample(landings, len(landings) // 3)
     chance.shuffle(landings)
     third = len(landings) // 3

@@ -146,7 +146,8 @@ def warehouse(tmp_path) -> Warehouse:
     connection.execute("create view gtm_mart.rep as select count(*) as users from gtm_core.dim_user")
     connection.execute(
         "create table gtm_meta.lake_batches as select 'salesforce' as source_name, 'user' as table_name,"
-        " '2026-09-0' || i as partition_key, 'user-' || i as batch_id from range(1, 4) r(i)"
+        " '2026-09-0' || i as partition_key, 'user-' || i as batch_id,"
+        " timestamptz '2026-09-02 04:49:00+00' + to_days(i::integer) as read_until from range(1, 4) r(i)"
     )
     connection.execute("create table gtm_meta.landed_tables (table_name varchar)")
     connection.close()

@@ -49,7 +49,7 @@ from gtm_assets.sources.salesforce.live.resource import wanted_by
 from gtm_assets.sources.salesforce.live.session import Budget, Login, Session
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.org import LATEST_DAYS
-from gtm_assets_tests.gtm_process import GtmHome
+from gtm_assets_tests.gtm_process import SMALL, GtmHome
 from gtm_assets_tests.lake_builders import content, leftovers
 from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer
 from gtm_assets_tests.salesforce_server import server as protocol
@@ -1675,3 +1675,79 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
     everything = ran.output.encode() + b"".join(p.read_bytes() for p in home.path.rglob("*") if p.is_file())
     for secret in (server.app.consumer_secret, *tokens):
         assert secret.encode() not in everything
+
+
+@pytest.mark.slow
+def test_gtm_run_now_shows_what_changed_this_morning_and_the_evening_adds_only_what_came_since(tmp_path):
+    day, (first, second) = Calendar(date(2026, 9, 9), None), ("2026-09-09", "2026-09-10")
+    morning = day.window(second).start + timedelta(hours=14, seconds=31)
+    noon, evening = morning + timedelta(hours=3), day.window(second).end + timedelta(minutes=5)
+    minute, account = noon.replace(second=0), TABLES["account"]
+    with SalesforceServer(SYNTHETIC, morning) as server:
+        home = GtmHome(
+            tmp_path / "gtm",
+            (
+                *{**SMALL, "GTM_START_DATE": first, "GTM_END_DATE": "open"}.items(),
+                ("GTM_SALESFORCE_SOURCE", "live"),
+                ("GTM_SALESFORCE_INSTANCE_URL", server.url),
+                ("GTM_SALESFORCE_CLIENT_ID", server.app.consumer_key),
+                ("GTM_SALESFORCE_CLIENT_SECRET", server.app.consumer_secret),
+            ),
+        )
+        ran = home.run(now=morning).check()
+        lake = Lake(home.path / "lake")
+        one, other, gone = lake.read(account).filter(~pl.col("is_deleted")).collect()["id"].unique().sort()[:3]
+        user = lake.read(TABLES["user"]).collect()["id"].sort()[-1]
+        assert publication(home) == (day.window(first).end, first, None)
+
+        server.now = noon - timedelta(minutes=10)
+        server.edit("Account", one, Name="Changed before noon")
+        server.delete("Account", gone)
+        server.purge("User", user)
+        server.now = noon
+        server.edit("Account", other, Name="Changed in this minute")
+        early = home.run("--now", now=noon).check()
+        assert publication(home) == (minute, second, second)
+        seen = names(home, "account", one, other, gone)
+        assert seen.keys() == {one, other} and seen[one] == "Changed before noon"
+        assert seen[other] != "Changed in this minute" and names(home, "user", user) == {}
+        batches = {batch.batch_id for batch in lake.batches(account)}
+        too_early = home.command("run", "--as-of", "2026-09-11", now=noon)
+
+        server.now = evening - timedelta(hours=1)
+        server.edit("Account", one, Name="Changed in the evening")
+        server.now = evening
+        late = home.run(now=evening).check()
+
+    assert (
+        "read up to 2026-09-11 04:49 UTC, the last partition boundary. Up to this minute: gtm run --now"
+        in ran.output
+    )
+    assert f"read up to {minute:%Y-%m-%d %H:%M} UTC. Partition {second} is not whole: it ends" in early.output
+    assert too_early.code == 1
+    assert "the lake ends at the boundary of 2026-09-10: what is known as of 2026-09-11" in too_early.output
+    assert publication(home) == (day.window(second).end, second, None)
+    assert "read up to 2026-09-12 04:49 UTC, the last partition boundary." in late.output
+    assert names(home, "account", one, other, gone) == {
+        one: "Changed in the evening",
+        other: "Changed in this minute",
+    }
+    versions = lake.read(account).filter(~pl.col("_batch_id").is_in(sorted(batches))).collect()
+    assert {one, other} <= set(versions["id"]) and gone not in set(versions["id"])
+    assert (versions["system_modstamp"] >= minute).all()
+
+
+def names(home: GtmHome, entity: str, *ids: str) -> dict[str, str]:
+    """The names that the published file has for records."""
+    with duckdb.connect(str(home.published), read_only=True) as connection:
+        query = f"select {entity}_id, {entity}_name from gtm_core.dim_{entity} where list_contains(?, {entity}_id)"
+        return dict(connection.execute(query, [list(ids)]).fetchall())
+
+
+def publication(home: GtmHome) -> tuple:
+    """The models' now, and the last and the open partition, of the published file."""
+    with duckdb.connect(str(home.published), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(
+            "select as_of, last_partition, open_partition from gtm_meta.publication"
+        ).fetchone()

@@ -91,6 +91,8 @@ def publishing_deadline(settings: Settings) -> Deadline:
 
 
 def _records(lake: Lake, table: RawTable, partition: str) -> int | None:
+    if partition in lake.landed_early(table):
+        return None
     files = list(lake.partition_dir(table, partition).glob("*.parquet"))
     return sum(pq.read_metadata(file).num_rows for file in files) if files else None
 

@@ -41,7 +41,7 @@ def automation(
         return dg.Definitions(
             asset_checks=[source_freshness_checks(settings, manifest)],
             jobs=[jobs.transform, *([jobs.refresh, jobs.full_refresh, jobs.extract] if tables else [])],
-            schedules=schedules.of_a_landing(jobs, lands=bool(tables)),
+            schedules=schedules.of_a_landing(settings, jobs, lands=bool(tables)),
         )
     jobs = Jobs.of(tables)
     freshness = Freshness(settings, lake, tables)

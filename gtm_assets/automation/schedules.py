@@ -8,9 +8,10 @@ import dagster as dg
 
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
-from gtm_assets.partitions import TIMEZONE, Calendar
+from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
 from gtm_assets.settings import Settings
 
+NONE_IS_OVER = "No partition is over yet."
 TRANSFORMED = "59 21 * * *"
 MEASURED = "30 23 * * *"
 """After the day's last deadline."""
@@ -34,31 +35,41 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
     """The schedules."""
     status = dg.DefaultScheduleStatus.RUNNING if on_by_default(settings) else dg.DefaultScheduleStatus.STOPPED
     return [
-        _extraction(jobs, status),
+        _extraction(Calendar.of(settings), status, jobs),
         _weekly(Calendar.of(settings), status, jobs),
         _daily(MEASURED, jobs.measure, status),
         _by_clock("compact_monthly", MONTHLY, jobs.compact, status),
     ]
 
 
-def of_a_landing(jobs: Jobs, lands: bool) -> Sequence:
+def of_a_landing(settings: Settings, jobs: Jobs, lands: bool) -> Sequence:
     """The schedules of a landing that another loader fills. Off: only its owner knows when it is filled.
 
     ``lands`` says whether another source is extracted beside it.
     """
     off = dg.DefaultScheduleStatus.STOPPED
-    return [_daily(TRANSFORMED, jobs.transform, off), *([_extraction(jobs, off)] if lands else [])]
+    extraction = [_extraction(Calendar.of(settings), off, jobs)] if lands else []
+    return [_daily(TRANSFORMED, jobs.transform, off), *extraction]
 
 
-def _extraction(jobs: Jobs, status: dg.DefaultScheduleStatus):
-    # The partitions' own boundary is its time: at the tick, in summer and winter, the newest one is over.
-    return dg.build_schedule_from_partitioned_job(
-        jobs.extract,
+def _extraction(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs) -> dg.ScheduleDefinition:
+    # The partitions' own boundary is its time: at the tick, in summer and winter, the newest one is over. The
+    # schedule that Dagster builds from a partitioned job would take the one that is still open.
+    @dg.schedule(
         name="extract_daily",
-        description="Land the partition that ends at this moment.",
+        cron_schedule=f"{BOUNDARY.minute} {BOUNDARY.hour} * * *",
+        execution_timezone=TIMEZONE,
+        job=jobs.extract,
         default_status=status,
-        tags=REPEATED_WHEN_KILLED,
+        description="Land the partition that ends at this moment.",
     )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        over = calendar.closed(context.scheduled_execution_time)
+        if not over:
+            return dg.SkipReason(NONE_IS_OVER)
+        return dg.RunRequest(run_key=over[-1], partition_key=over[-1], tags=REPEATED_WHEN_KILLED)
+
+    return schedule
 
 
 def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
@@ -89,7 +100,7 @@ def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs) ->
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         over = calendar.closed(context.scheduled_execution_time)
         if not over:
-            return dg.SkipReason("No partition is over yet.")
+            return dg.SkipReason(NONE_IS_OVER)
         return dg.RunRequest(
             partition_key=over[-1],
             run_config=jobs.full_config,

@@ -126,7 +126,9 @@ def transformation(
     if failed:
         names = [f"{check.asset_key.to_user_string()} {check.name}" for check in failed]
         return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {_first(names)}.")
-    digest = batches_digest((batch.table, batch.batch_id) for table in tables for batch in lake.batches(table))
+    # What of the open day has landed early is built with it, or by who landed it: never half a day by itself.
+    over_batches = (batch for table in tables for batch in lake.batches(table) if batch.partition <= day)
+    digest = batches_digest((batch.table, batch.batch_id) for batch in over_batches)
     if digest == _published_digest(instance):
         return dg.SkipReason(f"All that has landed up to {day} is published.")
     content = f"{day} {digest}"
@@ -211,7 +213,7 @@ def missed(
     for run in _unfinished(instance):
         for table in _tables_of(run, tables):
             wanted[table] = [key for key in wanted[table] if not _lands(run, key)]
-    kept = {table for table, keys in wanted.items() if keys and keys == lake.owed(table)[-1:]}
+    kept = {table for table, keys in wanted.items() if keys and keys == _owed_whole(lake, table)[-1:]}
     plan = {_name(extraction, kept): extraction for extraction in extractions(wanted)}
     before = {name: attempts for name, attempts in _attempts(cursor).items() if name in plan}
     due = [name for name in plan if name not in before or before[name].next() <= now][:AT_ONCE]
@@ -227,6 +229,11 @@ def missed(
         skip_reason=reason,
         cursor=json.dumps({name: [a.count, a.last.isoformat()] for name, a in attempts.items()}),
     )
+
+
+def _owed_whole(lake: Lake, table: RawTable) -> list[str]:
+    early = lake.landed_early(table)
+    return [key for key in lake.owed(table) if key not in early]
 
 
 def _attempts(cursor: str | None) -> dict[str, _Attempts]:

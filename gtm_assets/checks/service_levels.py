@@ -130,7 +130,8 @@ def service_levels_asset(
     def service_levels(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         now, instance = clock.now(), context.instance
         keys = [key for key in calendar.closed(now) if now - calendar.window(key).end <= timedelta(DAYS)]
-        landed_at = {name: _first_landings(instance, key, keys) for key, name in raw.items()}
+        ends = {key: calendar.window(key).end for key in keys}
+        landed_at = {name: _first_landings(instance, key, ends) for key, name in raw.items()}
         days = days_on_time(calendar, now, landed_at, _publications(instance, published, now), landing, publishing)
         ended = _ended_runs(instance, jobs, now)
         succeeded = sum(status == DagsterRunStatus.SUCCESS for status in ended)
@@ -140,17 +141,20 @@ def service_levels_asset(
     return service_levels
 
 
-def _first_landings(instance: dg.DagsterInstance, key: dg.AssetKey, keys: Sequence[str]) -> dict[str, datetime]:
-    """When each partition of a raw asset was first materialized."""
+def _first_landings(
+    instance: dg.DagsterInstance, key: dg.AssetKey, ends: Mapping[str, datetime]
+) -> dict[str, datetime]:
+    """When each partition of a raw asset was first materialized after its end: ``ends``, by key."""
     first: dict[str, datetime] = {}
-    if not keys:
+    if not ends:
         return first
-    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(keys))
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(ends))
     cursor, more = None, True
     while more:
         page = instance.fetch_materializations(wanted, limit=1_000, cursor=cursor, ascending=True)
         for record in page.records:
-            first.setdefault(record.partition_key, _instant(record.timestamp))
+            if _instant(record.timestamp) >= ends[record.partition_key]:
+                first.setdefault(record.partition_key, _instant(record.timestamp))
         cursor, more = page.cursor, page.has_more
     return first
 

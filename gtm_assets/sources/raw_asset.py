@@ -6,20 +6,24 @@ A source's own module says how a partition is landed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import dagster as dg
 
+from gtm_assets import clock
 from gtm_assets.automation.retries import TRIES, retried
 from gtm_assets.checks import raw as raw_checks
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.partitions import BATCH_SIZE, Calendar
+from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
 from gtm_assets.sources.raw_table import Described, RawTable
 
 OWNER = "team:revops"
+UNTIL_TAG = "gtm/until"
+"""Of a run that lands the partition that is still open: up to when, the same for all tables."""
 
 
 class ExtractConfig(dg.Config):
@@ -45,6 +49,11 @@ class Rules:
 def asset_key(table: RawTable) -> dg.AssetKey:
     """The key of a raw table: its source, then its name. The dbt sources join on it."""
     return dg.AssetKey([table.source, table.name])
+
+
+def until(tags: Mapping[str, str]) -> datetime | None:
+    """Up to when a run lands the partition that is still open, by its tags; None where they don't say."""
+    return datetime.fromisoformat(tags[UNTIL_TAG]) if UNTIL_TAG in tags else None
 
 
 def group(table: RawTable) -> str:
@@ -88,18 +97,21 @@ def land_partitions(
     table: RawTable,
     read: Collection[str],
     rules: Rules,
-    landed: Callable[[str], Landing],
+    landed: Callable[[Window], Landing],
     described: Callable[[], Described | None] = lambda: None,
 ) -> Iterator[tuple[str, Finding]]:
-    """Land the run's partitions by ``landed``, given each one's key; then the findings of all raw tables' checks.
+    """Land the run's partitions by ``landed``, given each one's window; then the findings of all tables' checks.
+
+    The window of a partition that is still open ends with the minute that the run's tags name, else with the last.
 
     ``read`` are the columns that models read; ``described`` gives what the source says of the table.
     """
     landings: list[Landing] = []
+    now = until(context.run.tags) or clock.now()
     try:
         with retried(context, rules.retry_seconds):
             for partition in context.partition_keys:
-                landing = landed(partition)
+                landing = landed(rules.calendar.window(partition, now))
                 landings.append(landing)
                 is_last = partition == context.partition_keys[-1]
                 context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
@@ -137,6 +149,7 @@ def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.Met
         "rows_received": dg.MetadataValue.int(landing.received),
         "quarantined": dg.MetadataValue.int(landing.quarantined),
         "bytes": dg.MetadataValue.int(landing.bytes),
+        "read_until": dg.MetadataValue.timestamp(landing.until),
         "batch_id": dg.MetadataValue.text(landing.batch_id or "none: all versions were landed before"),
     }
     if landing.hard_deleted:

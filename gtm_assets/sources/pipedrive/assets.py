@@ -8,6 +8,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from gtm_assets.lake import Lake, Landing
+from gtm_assets.partitions import Window
 from gtm_assets.sources.pipedrive.export import Export, claim_origin, extracted
 from gtm_assets.sources.raw_asset import ExtractConfig, Rules, as_raw_asset, land_partitions, result_of
 from gtm_assets.sources.raw_table import RawTable
@@ -26,9 +27,8 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
         claim_origin(lake, pipedrive.origin)
         landed_last: str | None = None
 
-        def landed(partition: str) -> Landing:
+        def landed(window: Window) -> Landing:
             nonlocal landed_last
-            window = rules.calendar.window(partition)
             found = pipedrive.extract(table, window)
             if found.fingerprint == landed_last:
                 # The partition before holds what was new in it.

@@ -11,7 +11,7 @@ from gtm_assets.checks import totals as totals_check
 from gtm_assets.checks.drift import tables_in_scope
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake, Landing
-from gtm_assets.partitions import Calendar
+from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import (
     OWNER,
@@ -49,9 +49,8 @@ def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> d
     ) -> dg.MaterializeResult:
         refusal: NotReadable | None = None
 
-        def landed(partition: str) -> Landing:
+        def landed(window: Window) -> Landing:
             nonlocal refusal
-            window = rules.calendar.window(partition)
             known_at = org.known_at(window)
             try:
                 # A refusal is of the table: the partitions that follow are not asked for.
@@ -116,7 +115,7 @@ def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: C
     partitions = lake.partitions(table)
     if not partitions or partitions[-1] in lake.owed(table):
         return totals_check.not_compared(table, "the newest partition has not landed", is_known=True)
-    window = calendar.window(partitions[-1])
+    window = calendar.window(partitions[-1], lake.read_until(table))
     try:
         return totals_check.equals_source(lake, table, org.totals(table, window), window.end)
     except NotReadable as error:

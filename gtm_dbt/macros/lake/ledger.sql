@@ -3,7 +3,8 @@
     has consumed of each parent. A model's entries are written in the transaction that writes its rows.
 
     What there is to consume of a table of the lake is listed once, before the first model, in
-    gtm_meta.lake_batches; of a model, what that model has consumed itself.
+    gtm_meta.lake_batches; of a model, what that model has consumed itself. Each batch is listed with up to when its
+    partition was read: to its end, or to the minute up to which it has landed early.
 -#}
 
 {% macro meta_table(name) %}
@@ -41,17 +42,37 @@
         union all
         select *, file_path as precedence
         from ({{ merged_batches(lake) }}) as merged
+    ),
+    batches as (
+        select source_name, table_name, partition_key, batch_id, max_by(file_path, precedence) as file_path
+        from listed
+        where true
+        {%- if is_landed() %}
+            and source_name <> 'salesforce'
+        {%- endif %}
+        {%- for source_name in sources_off() %}
+            and source_name <> '{{ source_name }}'
+        {%- endfor %}
+        group by all
+    ),
+    -- Partitions that have landed early: a file beside their batches names the minute.
+    landed_early as (
+        select
+            split_part(file, '/', -4) as source_name,
+            split_part(file, '/', -3) as table_name,
+            replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
+            max(timezone('UTC', strptime(split_part(file, '/', -1), 'until=%Y-%m-%dT%H%MZ'))) as read_until
+        from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/until=*')
+        group by all
     )
-    select source_name, table_name, partition_key, batch_id, max_by(file_path, precedence) as file_path
-    from listed
-    where true
-    {%- if is_landed() %}
-        and source_name <> 'salesforce'
-    {%- endif %}
-    {%- for source_name in sources_off() %}
-        and source_name <> '{{ source_name }}'
-    {%- endfor %}
-    group by all
+    select
+        batches.*,
+        coalesce(
+            landed_early.read_until,
+            {{ partition_boundary('cast(batches.partition_key as date) + 1') }}
+        ) as read_until
+    from batches
+    left join landed_early using (source_name, table_name, partition_key)
     order by all;
 
     create table if not exists {{ meta_table('consumed_batches') }} (

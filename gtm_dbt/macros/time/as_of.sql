@@ -1,14 +1,14 @@
 {#-
-    "Now" for all models: the var `as_of` (an instant, or a date: that day's partition boundary), else the end
-    of the last partition that has landed; in landing mode the last time at which a record was loaded. No model
-    reads the clock.
+    "Now" for all models: the var `as_of` (an instant, or a date: that day's partition boundary), else up to when
+    the lake was read: the end of the last partition that has landed, or the minute up to which it has landed early;
+    in landing mode the last time at which a record was loaded. No model reads the clock.
 -#}
 {% macro as_of() -%}
     {%- set given = var('as_of', none) -%}
     {%- if given is none and execute and is_landed() -%}
         (select max(landed_tables.newest_synced_at) from {{ meta_table('landed_tables') }} as landed_tables)
     {%- elif given is none -%}
-        {{ partition_boundary("(select cast(max(lake_batches.partition_key) as date) + 1 from " ~ meta_table('lake_batches') ~ " as lake_batches)") }}
+        (select max(lake_batches.read_until) from {{ meta_table('lake_batches') }} as lake_batches)
     {%- elif (given | string | length) == 10 -%}
         {{ partition_boundary("cast('" ~ given ~ "' as date)") }}
     {%- else -%}

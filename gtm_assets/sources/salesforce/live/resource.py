@@ -11,9 +11,10 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from gtm_assets.partitions import Calendar
+from gtm_assets import clock
+from gtm_assets.partitions import Calendar, end_of
 from gtm_assets.settings import Settings
-from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.raw_asset import asset_key, until
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 
@@ -47,10 +48,15 @@ def wanted_by(run: dg.DagsterRun, calendar: Calendar) -> list[Wanted]:
     selected = [
         table for table in OBJECTS if run.asset_selection is None or asset_key(table) in run.asset_selection
     ]
+    now = until(run.tags)
+    keys = calendar.between(first, last)
+    if now is None:
+        # Each step says for itself up to when it lands the partition that is still open.
+        keys = [key for key in keys if end_of(key) <= clock.now()]
     return [
-        Wanted(table, calendar.window(key), bool(_config(ops, table.name).get("full")))
+        Wanted(table, calendar.window(key, now), bool(_config(ops, table.name).get("full")))
         for table in selected
-        for key in calendar.between(first, last)
+        for key in keys
     ]
 
 

@@ -1,0 +1,267 @@
+"""A partition that is still open is landed early, up to a minute: it is not done, "now" is that minute, and its
+end adds only what came since. No table shows afterwards that it was landed early.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import duckdb
+import pytest
+
+from gtm_assets import lake as lake_module
+from gtm_assets.as_of import instant_of
+from gtm_assets.automation.freshness import Freshness
+from gtm_assets.automation.jobs import Jobs
+from gtm_assets.automation.schedules import all_schedules
+from gtm_assets.automation.sensors import missed, transformation
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar, PartitionError, boundary
+from gtm_assets.publish import batches_digest, known_as_of
+from gtm_assets.runs import missing
+from gtm_assets.settings import load_settings
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets_tests.change_logs import ChangeLog, assert_equal
+from gtm_assets_tests.dbt_harness import Home, account, as_page, at, partition, user, with_ancestors
+from gtm_assets_tests.lake_builders import content
+
+OPEN = Calendar(date(2026, 1, 1), None)
+ACCOUNT = next(table for table in OBJECTS if table.name == "account")
+DAY = partition(5)
+NOON = at(5, 14) + timedelta(seconds=31)
+"""While partition 5 is open."""
+MINUTE = at(5, 14)
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def land(lake: Lake, *records, day: str = DAY, now: datetime | None = None):
+    window = OPEN.window(day, now)
+    found = [r for r in records if r["system_modstamp"] < window.end]
+    return lake.land(ACCOUNT, window, [as_page(found)], window.end)
+
+
+# -- the calendar ----------------------------------------------------------------------------------------------
+
+
+def test_an_open_partition_ends_with_the_last_whole_minute_and_one_that_is_over_at_its_end():
+    early, over = OPEN.window(DAY, NOON), OPEN.window(partition(4), NOON)
+
+    assert (early.start, early.end, early.is_open) == (at(5, 0), MINUTE, True)
+    assert over == OPEN.window(partition(4)) and not over.is_open
+    assert OPEN.window(DAY, OPEN.window(DAY).end) == OPEN.window(DAY)
+
+
+@pytest.mark.parametrize(
+    ("key", "now", "said"),
+    [
+        (partition(6), NOON, "partition 2026-01-06 has not begun, or just now: it goes from 2026-01-07 05:49 UTC"),
+        (DAY, at(5, 0) + timedelta(seconds=59), "The last that is over is 2026-01-04"),
+        (partition(1), at(1, 3), "no partition is over yet: the first, 2026-01-01, ends 2026-01-03 05:49 UTC"),
+    ],
+)
+def test_what_has_not_begun_and_the_first_partition_are_not_landed_early(key, now, said):
+    with pytest.raises(PartitionError, match=said):
+        OPEN.window(key, now)
+
+
+def test_which_partition_is_open():
+    closed = Calendar(OPEN.first, date(2026, 1, 5))
+
+    assert OPEN.open_at(NOON) == closed.open_at(NOON) == DAY
+    assert OPEN.open_at(at(5, 0) + timedelta(seconds=59)) is None
+    assert OPEN.open_at(at(5, 0) + timedelta(seconds=60)) == DAY
+    assert OPEN.open_at(at(1, 3)) is closed.open_at(at(6, 3)) is None
+
+
+# -- the lake --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_landed_early_is_not_landed_and_its_end_adds_only_what_came_since(lake):
+    records = account(1, at(5, 2)), account(2, at(5, 15)), account(3, at(5, 20))
+
+    early = land(lake, *records, now=NOON)
+    assert (early.added, early.until, early.is_open) == (1, MINUTE, True)
+    assert lake.landed_early(ACCOUNT) == {DAY: MINUTE} and lake.read_until(ACCOUNT) == MINUTE
+    assert lake.partitions(ACCOUNT) == [DAY] and not lake.has_landed(ACCOUNT, DAY)
+
+    later = land(lake, *records, now=at(5, 16))
+    again = land(lake, *records, now=NOON)
+    assert (later.added, again.added, lake.landed_early(ACCOUNT)) == (1, 0, {DAY: at(5, 16)})
+
+    end = land(lake, *records)
+    assert (end.added, end.batch_id, end.is_open) == (1, f"account-{DAY}-0002", False)
+    assert lake.landed_early(ACCOUNT) == {} and lake.has_landed(ACCOUNT, DAY)
+    assert lake.read_until(ACCOUNT) == OPEN.window(DAY).end
+    assert [path.name for path in lake.partition_dir(ACCOUNT, DAY).glob("until*")] == []
+
+
+def test_an_end_at_which_nothing_came_since_is_an_end(lake):
+    land(lake, account(1, at(5, 2)), now=NOON)
+    end = land(lake, account(1, at(5, 2)))
+
+    assert (end.added, end.batch_id) == (0, None)
+    assert lake.has_landed(ACCOUNT, DAY)
+
+
+def test_an_early_landing_that_comes_behind_the_end_changes_nothing(lake):
+    land(lake, account(1, at(5, 2)))
+    late = land(lake, account(1, at(5, 2)), now=NOON)
+
+    assert late.added == 0
+    assert lake.has_landed(ACCOUNT, DAY) and lake.landed_early(ACCOUNT) == {}
+
+
+def test_killed_at_any_moment_an_early_landing_never_looks_like_the_end(lake, monkeypatch):
+    """The mark is there before the batch, and goes after that of the end."""
+    seen, into_place = [], lake_module._into_place
+
+    def watched(temporary, final):
+        seen.append(lake.landed_early(ACCOUNT))
+        into_place(temporary, final)
+        seen.append(lake.landed_early(ACCOUNT))
+
+    monkeypatch.setattr(lake_module, "_into_place", watched)
+    land(lake, account(1, at(5, 2)), now=NOON)
+    land(lake, account(1, at(5, 2)), account(2, at(5, 20)))
+
+    assert seen == [{DAY: MINUTE}] * 4
+
+
+def test_what_could_not_be_read_early_is_owed_and_not_over(lake):
+    lake.land_unreadable(ACCOUNT, OPEN.window(DAY, NOON), "hidden", MINUTE)
+
+    assert lake.owed(ACCOUNT) == [DAY] and lake.landed_early(ACCOUNT) == {DAY: MINUTE}
+    land(lake, now=at(5, 16))
+    assert lake.owed(ACCOUNT) == [] and not lake.has_landed(ACCOUNT, DAY)
+
+
+@pytest.mark.parametrize("name", ["opportunity", "task", "user", "forecasting_item", "opportunity_field_history"])
+def test_the_synthetic_organisation_has_only_what_there_was_by_the_minute(tmp_path, name):
+    org, table = SyntheticOrg(1, 0.001), next(t for t in OBJECTS if t.name == name)
+    calendar, chance = Calendar(date(2026, 9, 8), None), random.Random(name)
+    early, plain = Lake(tmp_path / "early"), Lake(tmp_path / "plain")
+    for day in ("2026-09-08", "2026-09-09", "2026-09-10"):
+        over = calendar.window(day)
+        if over.start:
+            for minutes in sorted(chance.sample(range(1, 24 * 60), 2)):
+                window = calendar.window(day, over.start + timedelta(minutes=minutes))
+                pages = list(org.changes(table, window))
+                assert all((page[table.cursor] < window.end).all() for page in pages)
+                early.land(table, window, pages, org.known_at(window))
+        for lake in (early, plain):
+            lake.land(table, over, org.changes(table, over), over.end)
+    # A record that changed twice has one version more where it was seen in between.
+    assert content(early, table) >= content(plain, table)
+
+
+# -- what has landed -------------------------------------------------------------------------------------------
+
+
+def test_a_day_that_has_landed_early_is_still_to_be_landed(lake, tmp_path):
+    land(lake, account(1, at(3)), day=partition(4))
+    land(lake, account(1, at(5, 2)), now=NOON)
+    over = OPEN.window(DAY).end
+    settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_START_DATE": partition(4), "GTM_END_DATE": "open"})
+    freshness = Freshness(settings, lake, [ACCOUNT])
+    (key, *_) = freshness.tables
+
+    assert missing(lake, [ACCOUNT], [partition(4)]) == {ACCOUNT: []}
+    assert missing(lake, [ACCOUNT], [partition(4), DAY]) == {ACCOUNT: [DAY]}
+    late = freshness.finding(key, over + timedelta(hours=20))
+    assert "has not landed partition 2026-01-05" in late.sentence
+    calendar = Calendar.of(settings)
+    with dg.instance_for_test() as instance:
+        waits = transformation(instance, calendar, lake, [ACCOUNT], {}, over + timedelta(minutes=20))
+        found = missed(instance, calendar, lake, [ACCOUNT], over + timedelta(hours=2), None)
+    assert waits.skip_message == "Partition 2026-01-05 waits for 1 of 1 tables: account."
+    assert [
+        run.partition_key or run.tags["dagster/asset_partition_range_start"] for run in found.run_requests
+    ] == [DAY]
+
+    land(lake, account(1, at(5, 2)))
+    assert missing(lake, [ACCOUNT], [partition(4), DAY]) == {ACCOUNT: []}
+    assert freshness.finding(key, over + timedelta(hours=20)).passed
+
+
+def test_what_has_landed_early_starts_no_build_by_itself(lake):
+    land(lake, account(1, at(3)), day=partition(4))
+    published = batches_digest((batch.table, batch.batch_id) for batch in lake.batches())
+    land(lake, account(1, at(5, 2)), now=NOON)
+    with dg.instance_for_test() as instance:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(["published", "gtm"], metadata={"batches": published})
+        )
+        calendar = Calendar(date(2026, 1, 3), None)
+        waits = transformation(instance, calendar, lake, [ACCOUNT], {}, NOON)
+
+    assert waits.skip_message == "All that has landed up to 2026-01-04 is published."
+
+
+def test_a_boundary_that_is_still_to_come_has_nothing_known_of_it(lake):
+    land(lake, account(1, at(3)), day=partition(4))
+    land(lake, account(1, at(5, 2)), now=NOON)
+    landed = [key for key in lake.partitions(ACCOUNT) if lake.has_landed(ACCOUNT, key)]
+
+    assert instant_of("2026-01-05", OPEN, landed) == boundary(date(2026, 1, 5))
+    with pytest.raises(PartitionError, match="the lake ends at the boundary of 2026-01-05: what is known as of"):
+        instant_of("2026-01-06", OPEN, landed)
+
+
+def test_the_schedule_takes_the_partition_that_ends_and_the_ui_offers_the_open_one(tmp_path):
+    settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_START_DATE": "2026-01-01", "GTM_END_DATE": "open"})
+    daily = next(s for s in all_schedules(settings, Jobs.of(OBJECTS)) if s.name == "extract_daily")
+    tick = OPEN.window(DAY).end
+    assert daily(dg.build_schedule_context(scheduled_execution_time=tick)).partition_key == DAY
+    assert OPEN.definition().get_partition_keys(current_time=NOON)[-2:] == [partition(4), DAY]
+
+
+# -- the models ------------------------------------------------------------------------------------------------
+
+
+def test_now_is_the_minute_and_each_batch_says_up_to_when_it_was_read(tmp_path):
+    home = Home(tmp_path / "gtm")
+    home.land("user", partition(3), user(1, at(3)))
+    home.land("user", partition(4), user(1, at(4)), user(2, at(4, 20)), until=at(4, 14))
+    home.build("base_salesforce__user")
+    listed = "select batch_id, read_until from gtm_meta.lake_batches order by 1"
+    assert home.rows(listed) == [("user-2026-01-03-0000", at(4, 0)), ("user-2026-01-04-0000", at(4, 14))]
+    assert now(home) == at(4, 14)
+
+    home.land("user", partition(4), user(1, at(4)), user(2, at(4, 20)))
+    home.build("base_salesforce__user")
+    assert {until for _, until in home.rows(listed)} == {at(4, 0), at(5, 0)}
+    assert now(home) == at(5, 0)
+    # Behind no batch that was consumed, so that nothing was read again.
+    assert home.rows("select count(*) from gtm_staging.base_salesforce__user") == [(2,)]
+
+
+def now(home: Home) -> datetime:
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+        connection.execute("create table if not exists gtm_meta.landed_tables (newest_synced_at timestamptz)")
+        return known_as_of(connection).astimezone(UTC)
+
+
+def test_days_of_deals_are_as_if_no_day_had_been_landed_early(tmp_path):
+    """Days are landed while they are open, and built; at their end the tables are those of a lake that waited."""
+    models = with_ancestors("fct_opportunity_history")
+    early, plain = (ChangeLog(Home(tmp_path / name), "early") for name in ("early", "plain"))
+    for day, minutes in ((2, ()), (3, (2, 9)), (4, (4,))):
+        drawn = [
+            (table, day, plain.draw(table, day, count)) for table, count in (("opportunity", 12), ("user", 2))
+        ]
+        for hours in minutes:
+            for table, _, records in drawn:
+                early.land(table, day, records, until=at(day, hours))
+            early.build(*models)
+        for log in (early, plain):
+            for landing in drawn:
+                log.land(*landing)
+            log.build(*models)
+        assert_equal(early, early.home, plain.home.tables("int_opportunity_versions", "fct_opportunity_history"))
