@@ -48,6 +48,10 @@ def test_each_wanted_partition_is_landed_once_and_no_other(wanted):
     ("landed", "owed", "wanted"),
     [
         ([1, 2], [], [3]),
+        # Landed early, while it was open; and kept from us then too.
+        ([1, 2, "3 early"], [], [3]),
+        ([1, 2, "3 early"], [2, 3], [3]),
+        ([1, 2, 3, "4 early"], [3, 4], [3]),
         ([1, 2, 3], [], []),
         # Read again at its newest: all that is owed.
         ([1, 2, 3], [1, 2], [1, 2]),
@@ -65,7 +69,10 @@ def test_each_wanted_partition_is_landed_once_and_no_other(wanted):
 def test_missing_asks_for_what_a_table_has_not_landed_and_for_what_it_is_owed(landed, owed, wanted):
     class Lake:
         def partitions(self, table):
-            return [f"2026-01-0{day}" for day in landed]
+            return [f"2026-01-0{str(day)[0]}" for day in landed]
+
+        def landed_early(self, table):
+            return {f"2026-01-0{day[0]}": None for day in landed if isinstance(day, str)}
 
         def owed(self, table):
             return [f"2026-01-0{day}" for day in owed]

@@ -41,8 +41,7 @@ def ticks(schedule: dg.ScheduleDefinition, first: date, last: date) -> list[date
 
 
 def request(schedule: dg.ScheduleDefinition, tick: datetime) -> dg.RunRequest:
-    (found,) = schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=tick)).run_requests
-    return found
+    return schedule(dg.build_schedule_context(scheduled_execution_time=tick))
 
 
 @pytest.mark.parametrize(
