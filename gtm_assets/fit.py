@@ -1,8 +1,9 @@
 """Fitting records to the catalogue's types without loss.
 
-A value either fits its column's type exactly or is reported; nothing is rounded, cut off or guessed. Sources hand
-over text (CSV), JSON scalars or typed columns; all end in the catalogue's types. NUL bytes, which few engines can
-hold in a text, are left out, and counted like the characters that were none where they came from (U+FFFD).
+A value either fits its column's type exactly or is reported; nothing is guessed. An amount with more than six
+decimals is rounded to six and reported as that: it takes no record out of the reports. Sources hand over text
+(CSV), JSON scalars or typed columns; all end in the catalogue's types. NUL bytes, which few engines can hold in a
+text, are left out, and counted like the characters that were none where they came from (U+FFFD).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 import polars as pl
 import pyarrow as pa
@@ -24,7 +25,7 @@ _WHAT = {
     ColumnType.BOOLEAN: "true or false",
     ColumnType.INTEGER: "a whole number",
     ColumnType.DOUBLE: "a number",
-    ColumnType.CURRENCY: "an amount with at most 16 digits and two decimals",
+    ColumnType.CURRENCY: "an amount of at most 18 digits before the decimal point",
     ColumnType.DATE: "a date",
     ColumnType.TIMESTAMP: "a timestamp",
 }
@@ -34,7 +35,10 @@ SYNCED = "_fivetran_synced"
 _EXACT_IN_DOUBLE = 2**53
 _CENTS_IN_DOUBLE = 2**46
 """Below it neighbouring doubles are less than a cent apart, so that a double stands for one amount."""
-_CURRENCY_LIMIT = 10**16
+_CURRENCY_LIMIT = 10**18
+_MICRO = Decimal("0.000001")
+_MANY_DIGITS = Context(prec=400)
+_ROUNDED = "has more than six decimals"
 _PLAIN_NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]*)?$"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -62,6 +66,8 @@ class TypedPage:
 
     frame: pl.DataFrame
     misfits: tuple[Misfit, ...]
+    rounded: tuple[Misfit, ...]
+    """Amounts with more than six decimals, which ``frame`` holds rounded. Their records fit."""
     unknown_columns: tuple[str, ...]
     missing_columns: tuple[str, ...]
     repaired: Mapping[str, int]
@@ -70,10 +76,7 @@ class TypedPage:
     @property
     def fits(self) -> pl.Series:
         """Boolean, one per record: true where the record fits whole."""
-        bad = pl.Series([False]).new_from_index(0, self.frame.height)
-        for misfit in self.misfits:
-            bad = bad | misfit.rows
-        return ~bad
+        return ~_any([misfit.rows for misfit in self.misfits], self.frame.height)
 
 
 def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
@@ -85,6 +88,7 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
     columns: list[pl.Series] = []
     misfits: list[Misfit] = []
     repaired = _repaired(page)
+    rounded: list[Misfit] = []
     page = page.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
     types = table.types | ({SYNCED: ColumnType.TIMESTAMP} if SYNCED in page.columns else {})
     for name, type_ in types.items():
@@ -93,10 +97,16 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
             continue
         given = page[name]
         values = _cast(given, type_)
-        columns.append(values.alias(name))
         lost = given.is_not_null() & values.is_null()
         if type_ is not ColumnType.STRING and given.dtype == pl.String:
             lost &= given.str.strip_chars() != ""
+        if type_ is ColumnType.CURRENCY and lost.any():
+            values = _with_rounded(values, given, lost)
+            cut = lost & values.is_not_null()
+            lost &= values.is_null()
+            if cut.any():
+                rounded.append(Misfit(name, _ROUNDED, cut, as_text(given)))
+        columns.append(values.alias(name))
         if lost.any():
             misfits.append(Misfit(name, f"is not {_WHAT[type_]}", lost, as_text(given)))
     typed = {column.name: column for column in columns}
@@ -107,11 +117,14 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
         if absent.any():
             given = page[name] if name in page.columns else values
             misfits.append(Misfit(name, "is missing", absent, as_text(given)))
+    bad = _any([misfit.rows for misfit in misfits], page.height)
+    rounded = [replace(cut, rows=cut.rows & ~bad) for cut in rounded if (cut.rows & ~bad).any()]
     unknown = sorted(set(page.columns) - set(types))
     columns += [as_text(page[name]) for name in unknown]
     return TypedPage(
         frame=pl.DataFrame(columns),
         misfits=tuple(misfits),
+        rounded=tuple(rounded),
         unknown_columns=tuple(unknown),
         missing_columns=tuple(name for name in table.types if name not in page.columns),
         repaired=repaired,
@@ -223,17 +236,39 @@ def _to_integer(values: pl.Series) -> pl.Series:
 def _to_currency(values: pl.Series) -> pl.Series:
     target = ColumnType.CURRENCY.polars
     if values.dtype == pl.String:
-        amount = _plain(values).str.replace(r"\.0*$", "").str.replace(r"(\.[0-9]{1,2})0*$", "${1}")
-        return amount.str.extract(r"^\+?(-?0*[0-9]{1,16}(?:\.[0-9]{1,2})?)$", 1).cast(target, strict=False)
+        amount = _plain(values).str.replace(r"(\.[0-9]{1,6})0*$", "${1}").str.replace(r"\.$", "")
+        return amount.str.extract(r"^\+?(-?0*[0-9]{1,18}(?:\.[0-9]{1,6})?)$", 1).cast(target, strict=False)
     if values.dtype.is_integer():
         return values.set(values.cast(pl.Int128).abs() >= _CURRENCY_LIMIT, None).cast(target, strict=False)
-    if values.dtype.is_decimal():
+    if isinstance(values.dtype, pl.Decimal):
+        precision, scale = values.dtype.precision or 38, values.dtype.scale
+        if scale <= target.scale and precision - scale <= target.precision - target.scale:
+            return values.cast(target)
         return _to_currency(values.cast(pl.String))
     if values.dtype.is_float():
-        number = values.cast(pl.Float64)
-        # A double is read by its shortest text: 0.1 is ten cents.
-        return _to_currency(number.set(number.abs() >= _CENTS_IN_DOUBLE, None).cast(pl.String))
+        # A floating point number is read by its shortest text: 0.1 is ten cents.
+        return _to_currency(values.set(values.abs() >= _CENTS_IN_DOUBLE, None).cast(pl.String))
     return _nothing(values, ColumnType.CURRENCY)
+
+
+def _with_rounded(amounts: pl.Series, given: pl.Series, lost: pl.Series) -> pl.Series:
+    """The amounts with those filled in, of ``lost``, that are amounts once they are rounded to six decimals."""
+    if given.dtype.is_float():
+        given = given.set(given.abs() >= _CENTS_IN_DOUBLE, None)
+    texts = as_text(given).str.strip_chars()
+    found = [_rounded(text) if is_lost else None for text, is_lost in zip(texts, lost, strict=True)]
+    return amounts.zip_with(~lost, pl.Series(found, dtype=amounts.dtype))
+
+
+def _rounded(text: str | None) -> Decimal | None:
+    """A number to six decimals, half of one away from zero as databases do; None where it is no amount."""
+    if text is None or not _NUMBER.fullmatch(text):
+        return None
+    amount = Decimal(text)
+    if abs(amount) >= _CURRENCY_LIMIT:
+        return None
+    amount = amount.quantize(_MICRO, ROUND_HALF_UP, _MANY_DIGITS)
+    return amount if abs(amount) < _CURRENCY_LIMIT else None
 
 
 def _plain(texts: pl.Series) -> pl.Series:

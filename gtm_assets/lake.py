@@ -40,7 +40,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from gtm_assets.fit import SYNCED, TypedPage, as_text, fit
+from gtm_assets.fit import SYNCED, Misfit, TypedPage, as_text, fit
 from gtm_assets.partitions import Window, end_of, partition_of
 from gtm_assets.settings import HARD_DELETE_LIMIT, KEPT_DAYS
 from gtm_assets.sources.raw_table import ColumnType, RawTable
@@ -94,7 +94,7 @@ class LakeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Why records of one landing went to quarantine: one column, one reason."""
+    """What ails values of one landing, so that their records went to quarantine or were rounded: one column."""
 
     column: str
     problem: str
@@ -120,6 +120,8 @@ class Landing:
     bytes: int
     newest_cursor: datetime | None
     problems: tuple[Problem, ...]
+    rounded: tuple[Problem, ...]
+    """Amounts that landed with fewer decimals than the source gave them."""
     unknown_columns: tuple[str, ...]
     missing_columns: tuple[str, ...]
     columns: dict[str, str] = field(repr=False)
@@ -138,21 +140,25 @@ class Landing:
         return ", ".join(f"{name} in {count:,}" for name, count in sorted(self.repaired.items()))
 
     def describe_problems(self) -> str:
-        """What is in quarantine, why and what to do, in sentences. Empty where nothing is."""
-        if not self.problems:
-            return ""
+        """What was rounded; what is in quarantine, why and what to do, in sentences. Empty where nothing is."""
         name = self.table.qualified_name
-        lines = [
-            f"{name} {self.partition}: {p.column} {p.problem} in {p.records:,} of {self.received:,} records"
-            f" (first: {p.example_id or 'no id'} {p.example_value!r})."
-            for p in self.problems
-        ]
+        lines = [f"{self._sentence(p)} They are rounded to six." for p in self.rounded]
+        if not self.problems:
+            return "\n".join(lines)
+        lines += [self._sentence(p) for p in self.problems]
         folder = f"lake/quarantine/{self.table.source}/{self.table.name}/{_PARTITION_DIR.format(self.partition)}"
         lines.append(
             f"They are in quarantine ({folder}). Repaired at the source, they come back by themselves; "
             f"if our type is wrong, mend the catalogue and run: gtm quarantine retry {name}"
         )
         return "\n".join(lines)
+
+    def _sentence(self, problem: Problem) -> str:
+        example = f"{problem.example_id or 'no id'} {problem.example_value!r}"
+        return (
+            f"{self.table.qualified_name} {self.partition}: {problem.column} {problem.problem} in "
+            f"{problem.records:,} of {self.received:,} records (first: {example})."
+        )
 
 
 @dataclass(frozen=True)
@@ -667,6 +673,7 @@ class _Landing:
         self.received = self.added = self.quarantined = self.hard_deleted = 0
         self.newest: datetime | None = None
         self.problems: dict[tuple[str, str], Problem] = {}
+        self.rounded: dict[tuple[str, str], Problem] = {}
         self.unknown: set[str] = set()
         self.missing: set[str] | None = None
         self.repaired: Counter[str] = Counter()
@@ -715,6 +722,7 @@ class _Landing:
             bytes=size,
             newest_cursor=self.newest,
             problems=tuple(self.problems.values()),
+            rounded=tuple(self.rounded.values()),
             unknown_columns=tuple(sorted(self.unknown)),
             missing_columns=tuple(sorted(self.missing or ())),
             columns={
@@ -779,23 +787,19 @@ class _Landing:
         self.missing = missing if self.missing is None else self.missing & missing
 
     def _misfits(self, page: pl.DataFrame, typed: TypedPage) -> pl.DataFrame:
-        """The page's records for quarantine."""
+        """The page's records for quarantine. What was rounded is counted too."""
+        ids = None
+        if (typed.misfits or typed.rounded) and self.table.id_column in page.columns:
+            ids = as_text(page[self.table.id_column])
+        for misfit in typed.rounded:
+            self._count(self.rounded, misfit, ids)
         if not typed.misfits:
             return pl.DataFrame(schema=_QUARANTINE_SCHEMA)
-        ids = as_text(page[self.table.id_column]) if self.table.id_column in page.columns else None
         reasons: dict[int, list[str]] = {}
         for misfit in typed.misfits:
-            rows = misfit.rows.arg_true().to_list()
-            for row in rows:
+            for row in misfit.rows.arg_true():
                 reasons.setdefault(row, []).append(f"{misfit.column} {misfit.problem}: {misfit.values[row]!r}")
-            key = (misfit.column, misfit.problem)
-            before = self.problems.get(key)
-            self.problems[key] = Problem(
-                *key,
-                records=len(rows) + (before.records if before else 0),
-                example_id=before.example_id if before else (ids[rows[0]] if ids is not None else None),
-                example_value=before.example_value if before else misfit.values[rows[0]],
-            )
+            self._count(self.problems, misfit, ids)
         rows = sorted(reasons)
         records = _to_json(page[rows])
         told_apart_by = _to_json(page[rows].drop(self._not_of_the_record, strict=False))
@@ -818,6 +822,18 @@ class _Landing:
         deleted = typed.frame.filter(~typed.fits).filter(is_deleted)
         for id_, at in deleted.select(self.table.id_column, self.table.cursor).iter_rows():
             self.deleted_misfits[id_] = max(at or self.window.end, self.deleted_misfits.get(id_, _EARLIEST))
+
+    @staticmethod
+    def _count(problems: dict[tuple[str, str], Problem], misfit: Misfit, ids: pl.Series | None) -> None:
+        """Add what ails a column of a page to that of the pages before."""
+        key, first = (misfit.column, misfit.problem), int(misfit.rows.arg_true()[0])
+        before = problems.get(key)
+        problems[key] = Problem(
+            *key,
+            records=int(misfit.rows.sum()) + (before.records if before else 0),
+            example_id=before.example_id if before else (ids[first] if ids is not None else None),
+            example_value=before.example_value if before else misfit.values[first],
+        )
 
     def _versions(self, typed: TypedPage) -> pl.DataFrame:
         """The records that fit, each with its version hash, each version once."""
@@ -1339,13 +1355,16 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
     """One md5 per record over all its columns by name; a null counts like an absent column.
 
     So neither the order of columns nor a new, still empty one makes a new version. Timestamps count as
-    microseconds since 1970.
+    microseconds since 1970, amounts without the zeros that their type adds but for those of two decimals (100.00):
+    so what an older release landed with two decimals keeps its hash.
     """
     pieces = []
     for name in sorted(frame.columns):
         column = pl.col(name)
         is_time = isinstance(frame.schema[name], pl.Datetime)
         text = (column.dt.epoch("us") if is_time else column).cast(pl.String)
+        if isinstance(frame.schema[name], pl.Decimal):
+            text = text.str.replace(r"(\.[0-9]{2}[0-9]*?)0+$", "${1}")
         # With its length, so that no text can pass for two columns.
         pieces.append(pl.concat_str(pl.lit(f"{name}="), text.str.len_bytes(), pl.lit(":"), text))
     return _md5(frame.select(pl.concat_str(pieces, ignore_nulls=True)).to_series())

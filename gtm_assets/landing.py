@@ -13,6 +13,7 @@ import duckdb
 
 from gtm_assets.dbt_runner import operated
 from gtm_assets.settings import Settings
+from gtm_assets.sources.raw_table import ColumnType
 
 SCHEMA = "gtm_raw"
 
@@ -75,9 +76,11 @@ def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
     for source, name, column, type_, count, record, value in warehouse.execute(
         "select * from gtm_meta.landed_misfits order by all"
     ).fetchall():
+        what = f"are more than a {type_} and are cut to one"
+        if type_ == ColumnType.CURRENCY.sql:
+            what = "have more than six decimals and are rounded to six"
         misfits.setdefault((source, name), []).append(
-            f"{source}.{name}.{column}: {count:,} values are more than a {type_} and are cut to one, "
-            f"such as {value} of {record}"
+            f"{source}.{name}.{column}: {count:,} values {what}, such as {value} of {record}"
         )
     rows = warehouse.execute(
         "select source_name, table_name, landed_name, has_history, row_count, newest_synced_at,"

@@ -151,7 +151,7 @@ def test_files_whose_columns_have_other_types_are_merged_apart(tmp_path):
     amounts = {
         path.name: pq.read_schema(path).field("amount").type for path in lake.root.rglob("month=*/*.parquet")
     }
-    assert sorted(map(str, amounts.values())) == ["decimal128(18, 2)", "string"]
+    assert sorted(map(str, amounts.values())) == ["decimal128(24, 6)", "string"]
 
 
 def test_batches_of_two_sources_tables_of_one_name_are_told_apart(tmp_path):

@@ -313,7 +313,7 @@ def test_active_rows_alone_count_where_their_time_is_not_landed(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "type_"),
     [
-        ("annual_revenue", "'a lot'", "decimal(18,2)"),
+        ("annual_revenue", "'a lot'", "decimal(24,6)"),
         ("number_of_employees", "'1e400'", "bigint"),
         ("last_activity_date", "'soon'", "date"),
         ("created_date", "'2026-13-01'", "timestamp with time zone"),
@@ -359,7 +359,7 @@ def test_values_that_are_cut_to_their_type_are_counted_and_named(tmp_path):
         tmp_path / "landing.duckdb",
         "create table gtm_raw.account as"
         " select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
-        " ('001a', 10.5::double, 12.345::double, timestamp '2026-01-02 15:00:00'),"
+        " ('001a', 10.5::double, 12.3456789::double, timestamp '2026-01-02 15:00:00'),"
         " ('001b', 11::double, 12.34::double, timestamp '2026-01-03 00:00:00')"
         ") as accounts (id, number_of_employees, annual_revenue, last_activity_date)",
     )
@@ -370,13 +370,13 @@ def test_values_that_are_cut_to_their_type_are_counted_and_named(tmp_path):
     assert home.rows(
         "select column_name, record_count, example_id, example_value from gtm_meta.landed_misfits order by all"
     ) == [
-        ("annual_revenue", 1, "001a", "12.345"),
+        ("annual_revenue", 1, "001a", "12.3456789"),
         ("last_activity_date", 1, "001a", "2026-01-02 15:00:00"),
         ("number_of_employees", 1, "001a", "10.5"),
     ]
     assert [str(v) for v in home.rows(
         "select last_activity_date, annual_revenue from gtm_staging.base_salesforce__account where id = '001a'"
-    )[0]] == ["2026-01-02", "12.35"]  # fmt: skip
+    )[0]] == ["2026-01-02", "12.345679"]  # fmt: skip
 
 
 def accounts(home: Home) -> set[str]:

@@ -1,7 +1,7 @@
 """Fit: a value has its column's type exactly, or it is reported with its row."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 import polars as pl
 import pytest
@@ -18,7 +18,9 @@ VALUES = {
     ColumnType.BOOLEAN: st.booleans(),
     ColumnType.INTEGER: st.integers(-(2**63), 2**63 - 1),
     ColumnType.DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
-    ColumnType.CURRENCY: st.decimals(Decimal("-9999999999999999.99"), Decimal("9999999999999999.99"), places=2),
+    ColumnType.CURRENCY: st.decimals(
+        Decimal("-999999999999999999.999999"), Decimal("999999999999999999.999999"), places=6
+    ),
     ColumnType.DATE: st.dates(date(1, 1, 1), date(9999, 12, 31)),
     ColumnType.TIMESTAMP: st.datetimes(timezones=st.just(UTC)),
 }
@@ -34,14 +36,23 @@ COLUMN_OF = {
 
 
 def fitted(type_: ColumnType, values: list | pl.Series, dtype: pl.DataType | None = None) -> list:
-    """Each value as its column holds it after typing; the word "misfit" where it was reported."""
+    """Each value as its column holds it after typing; the word "misfit" where it was reported.
+
+    A value that was rounded and reported as that is a pair of the word "rounded" and what it became.
+    """
     column = COLUMN_OF[type_]
     given_values = pl.Series(column, values, dtype=dtype)
     frame = page(*(deal(n) for n in range(len(given_values)))).with_columns(given_values)
     typed = fit(DEALS, frame)
     misfit = next((m.rows for m in typed.misfits if m.column == column and "missing" not in m.problem), None)
+    cut = next((m.rows for m in typed.rounded if m.column == column), None)
     return [
-        "misfit" if misfit is not None and misfit[row] else value for row, value in enumerate(typed.frame[column])
+        "misfit"
+        if misfit is not None and misfit[row]
+        else ("rounded", value)
+        if cut is not None and cut[row]
+        else value
+        for row, value in enumerate(typed.frame[column])
     ]
 
 
@@ -66,20 +77,39 @@ def test_a_value_of_the_columns_type_stays_as_it_is(type_, data):
     assert fitted(type_, typed) == typed.to_list()
 
 
-AMOUNTS = st.decimals(-(10**20), 10**20, allow_nan=False, allow_infinity=False) | st.decimals(
-    -(10**17), 10**17, places=2
+AMOUNTS = (
+    st.decimals(-(10**20), 10**20, allow_nan=False, allow_infinity=False)
+    | st.decimals(-(10**19), 10**19, places=6)
+    | st.decimals(-1000, 1000, places=8)
 )
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(AMOUNTS, min_size=1, max_size=20), st.sampled_from(["f", "E"]))
-def test_an_amount_is_taken_exactly_or_not_at_all(amounts, notation):
+def test_an_amount_keeps_six_decimals_and_one_with_more_is_told(amounts, notation):
     values = fitted(ColumnType.CURRENCY, [f"{amount:{notation}}" for amount in amounts])
 
-    def fits(amount: Decimal) -> bool:
-        return amount == amount.quantize(Decimal("0.01")) and abs(amount) < 10**16
+    def expected(amount: Decimal) -> object:
+        with localcontext(prec=100):
+            kept = amount.quantize(Decimal("0.000001"), ROUND_HALF_UP)
+        if max(abs(amount), abs(kept)) >= 10**18:
+            return "misfit"
+        return kept if kept == amount else ("rounded", kept)
 
-    assert values == [amount if fits(amount) else "misfit" for amount in amounts]
+    assert values == [expected(amount) for amount in amounts]
+
+
+def test_an_amount_that_was_rounded_is_reported_with_its_row_and_its_value():
+    frame = page(deal(1), deal(2, amount="0.1234567"), deal(3, amount="0.1234567", lines="x"))
+
+    typed = fit(DEALS, frame)
+
+    (cut,) = typed.rounded
+    assert (cut.column, cut.problem) == ("amount", "has more than six decimals")
+    # The third record waits in quarantine as it came.
+    assert cut.rows.to_list() == [False, True, False]
+    assert cut.values[1] == "0.1234567"
+    assert typed.fits.to_list() == [True, True, False]
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.0", "{}.000", "{:+}", "{}E0", " {} "])
@@ -136,12 +166,18 @@ def test_a_record_with_two_misfits_is_reported_for_both():
         (ColumnType.INTEGER, "1_000", "misfit"),
         (ColumnType.INTEGER, "true", "misfit"),
         (ColumnType.CURRENCY, "1.6147805824397E13", Decimal("16147805824397.00")),
-        (ColumnType.CURRENCY, "4.005", "misfit"),
-        (ColumnType.CURRENCY, "4.0050000000000001", "misfit"),
+        (ColumnType.CURRENCY, "4.005", Decimal("4.005")),
+        (ColumnType.CURRENCY, "254.9745", Decimal("254.9745")),
+        (ColumnType.CURRENCY, "4.500000E-2", Decimal("0.045")),
+        (ColumnType.CURRENCY, "4.0050000000000001", ("rounded", Decimal("4.005"))),
+        (ColumnType.CURRENCY, "-0.0000005", ("rounded", Decimal("-0.000001"))),
         (ColumnType.CURRENCY, "4.50000", Decimal("4.50")),
-        (ColumnType.CURRENCY, "0.30000000000000004", "misfit"),
+        (ColumnType.CURRENCY, "0.30000000000000004", ("rounded", Decimal("0.3"))),
         (ColumnType.CURRENCY, "9999999999999999.99", Decimal("9999999999999999.99")),
-        (ColumnType.CURRENCY, "10000000000000000", "misfit"),
+        (ColumnType.CURRENCY, "10000000000000000", Decimal(10**16)),
+        (ColumnType.CURRENCY, "999999999999999999.999999", Decimal("999999999999999999.999999")),
+        (ColumnType.CURRENCY, "999999999999999999.9999999", "misfit"),
+        (ColumnType.CURRENCY, "1000000000000000000", "misfit"),
         (ColumnType.CURRENCY, "120000000000000000000", "misfit"),
         (ColumnType.CURRENCY, "1,000.00", "misfit"),
         (ColumnType.CURRENCY, "€5", "misfit"),
@@ -233,15 +269,18 @@ def test_an_empty_text_is_null_where_the_column_is_no_text(type_, nothing):
         (ColumnType.DOUBLE, pl.Float64(), float("nan"), "misfit"),
         (ColumnType.DOUBLE, pl.Float64(), float("inf"), "misfit"),
         (ColumnType.CURRENCY, pl.Int64(), 7, Decimal("7.00")),
-        (ColumnType.CURRENCY, pl.Int64(), 10**16, "misfit"),
+        (ColumnType.CURRENCY, pl.Int64(), 10**16, Decimal(10**16)),
+        (ColumnType.CURRENCY, pl.Int64(), 10**18, "misfit"),
+        (ColumnType.CURRENCY, pl.Float32(), 0.045, Decimal("0.045")),
         (ColumnType.CURRENCY, pl.Float64(), 0.1, Decimal("0.10")),
-        (ColumnType.CURRENCY, pl.Float64(), 4.005, "misfit"),
-        (ColumnType.CURRENCY, pl.Float64(), 0.1 + 0.2, "misfit"),
+        (ColumnType.CURRENCY, pl.Float64(), 4.005, Decimal("4.005")),
+        (ColumnType.CURRENCY, pl.Float64(), 0.1 + 0.2, ("rounded", Decimal("0.3"))),
         # A cent further on, the double would be the same.
         (ColumnType.CURRENCY, pl.Float64(), 80000000000000.01, "misfit"),
         (ColumnType.CURRENCY, pl.Float64(), 90071992547409.91, "misfit"),
         (ColumnType.CURRENCY, pl.Float64(), float("nan"), "misfit"),
-        (ColumnType.CURRENCY, pl.Decimal(10, 4), Decimal("4.0050"), "misfit"),
+        (ColumnType.CURRENCY, pl.Decimal(10, 4), Decimal("4.0050"), Decimal("4.005")),
+        (ColumnType.CURRENCY, pl.Decimal(10, 7), Decimal("4.0000005"), ("rounded", Decimal("4.000001"))),
         (ColumnType.CURRENCY, pl.Decimal(10, 4), Decimal("4.0500"), Decimal("4.05")),
         (ColumnType.CURRENCY, pl.Decimal(38, 0), Decimal(10**30), "misfit"),
         (ColumnType.DATE, pl.Datetime("us"), datetime(2026, 1, 5), date(2026, 1, 5)),

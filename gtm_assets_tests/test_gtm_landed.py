@@ -110,7 +110,7 @@ def test_a_value_that_can_not_be_read_is_named_and_what_was_published_stays(tmp_
 
     assert failed.code == 1
     assert (
-        "salesforce.opportunity.amount: 1 values are not a decimal(18,2), such as plenty of 006a" in failed.output
+        "salesforce.opportunity.amount: 1 values are not a decimal(24,6), such as plenty of 006a" in failed.output
     )
     assert not home.published.exists()
 

@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import dagster as dg
 import duckdb
 import polars as pl
 import pyarrow as pa
@@ -22,6 +24,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gtm_assets import lake as lake_module
+from gtm_assets.checks.drift import schema_drift
 from gtm_assets.lake import LOADER_COLUMNS, Lake, LakeError, version_hash
 from gtm_assets.sources.raw_table import Column, ColumnType
 from gtm_assets_tests.lake_builders import (
@@ -67,7 +70,7 @@ def test_a_landing_says_what_it_did(lake):
     assert landed.newest_cursor == CALENDAR.window(DAY).end - timedelta(hours=1)
     assert landed.bytes == lake.batches(DEALS)[0].path.stat().st_size
     assert (landed.unknown_columns, landed.missing_columns) == ((), ())
-    assert landed.columns["amount"] == "decimal(18,2)"
+    assert landed.columns["amount"] == "decimal(24,6)"
 
 
 def test_a_record_lies_in_the_lake_in_the_catalogues_types_with_when_it_was_known(lake):
@@ -190,6 +193,77 @@ def test_hashes_stay_as_they_are_from_release_to_release():
 
     written_out = "amount=3:1.5" + "at=16:1767571200000000" + "id=3:006"
     assert version_hash(record).to_list() == [hashlib.md5(written_out.encode()).hexdigest()]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("100", "100.00"), ("-0.5", "-0.50"), ("0", "0.00"), ("0.045", "0.045"), ("1.000001", "1.000001")],
+)
+def test_an_amount_has_one_hash_in_every_type_that_holds_it(amount, text):
+    scales = [scale for scale in (2, 3, 6) if round(Decimal(amount), scale) == Decimal(amount)]
+    hashes = {
+        version_hash(pl.DataFrame({"amount": pl.Series([Decimal(amount)], dtype=pl.Decimal(24, scale))}))[0]
+        for scale in scales
+    }
+
+    assert hashes == {hashlib.md5(f"amount={len(text)}:{text}".encode()).hexdigest()}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_an_older_release_landed_with_two_decimals_is_not_landed_again(lake, whole):
+    land(lake, page(deal(1), deal(2)))
+    (batch,) = lake.batches(DEALS)
+    # As its type was then, under the hash that it had then.
+    old = pl.read_parquet(batch.path).with_columns(pl.col("amount").cast(pl.Decimal(18, 2)))
+    own = old.select(list(DEALS.types))
+    pieces = [
+        "".join(
+            f"{name}={len(text.encode())}:{text}"
+            for name in sorted(own.columns)
+            for text in [_text_of_release_one(row[name])]
+        )
+        for row in own.iter_rows(named=True)
+    ]
+    hashes = [hashlib.md5(piece.encode()).hexdigest() for piece in pieces]
+    old.with_columns(pl.Series("_version_hash", hashes)).write_parquet(batch.path)
+
+    if whole:
+        pages = [page(deal(1), deal(2, amount="2.2500"), deal(3, amount="0.045"))]
+        again = lake.land_snapshot(DEALS, CALENDAR.window(NEXT), pages, CALENDAR.window(NEXT).end)
+    else:
+        again = land(lake, page(deal(1), deal(2, amount="2.2500"), deal(3, amount="0.045")))
+
+    assert again.added == 1
+    amounts = lake.versions(lake.batches(DEALS), ["amount"])["amount"]
+    assert sorted(amounts) == [Decimal("0.045"), Decimal("1.25"), Decimal("2.25")]
+    assert sorted(lake.read(DEALS).collect()["amount"]) == sorted(amounts)
+
+
+def _text_of_release_one(value: object) -> str:
+    if isinstance(value, datetime):
+        return str(int(value.timestamp() * 1_000_000))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_an_amount_with_more_than_six_decimals_lands_rounded_and_is_told(lake):
+    landed = land(lake, page(deal(1), deal(2, amount="0.1234567")), page(deal(3, amount="9.87654321")))
+
+    assert (landed.added, landed.quarantined, len(landed.rounded)) == (3, 0, 1)
+    assert landed.describe_problems() == (
+        "salesforce.deal 2026-01-05: amount has more than six decimals in 2 of 3 records "
+        "(first: 006000000000000002 '0.1234567'). They are rounded to six."
+    )
+    assert sorted(lake.read(DEALS).collect()["amount"]) == [
+        Decimal("0.123457"),
+        Decimal("1.25"),
+        Decimal("9.876543"),
+    ]
+    finding = schema_drift([landed], (), ())
+    assert (finding.passed, finding.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert finding.sentence.startswith(
+        "salesforce.deal has amounts with more than six decimals, which are rounded to six: amount, in 2 values "
+        "(first: amount '0.1234567' of 006000000000000002)."
+    )
 
 
 @settings(max_examples=15, deadline=None, phases=UNSHRUNK)
@@ -343,7 +417,7 @@ def test_duckdb_reads_all_batches_by_name_in_the_catalogues_types(lake):
 
     expected = {name: type_.sql.upper() for name, type_ in (DEALS.types | LOADER_COLUMNS).items()}
     assert types == expected | {"new_c": "VARCHAR"}
-    assert rows == [(deal(1)["id"], None, None), (deal(2)["id"], "2.25", "x")]
+    assert rows == [(deal(1)["id"], None, None), (deal(2)["id"], "2.250000", "x")]
 
 
 def test_an_unknown_column_of_a_later_page_leaves_the_rows_before_it(lake):

@@ -65,7 +65,7 @@ def test_a_record_that_is_gone_is_marked_with_the_time_of_detection_and_kept(lak
     gone = newest(lake)[deal(2)["id"]]
     end = CALENDAR.window(NEXT).end
     assert (gone["is_deleted"], gone["system_modstamp"], gone["_known_at"]) == (True, end, end)
-    assert (gone["name"], str(gone["amount"]), gone["_batch_id"]) == ("Deal 2", "2.25", f"deal-{NEXT}-0000")
+    assert (gone["name"], str(gone["amount"]), gone["_batch_id"]) == ("Deal 2", "2.250000", f"deal-{NEXT}-0000")
     assert before <= content(lake)
     assert newest(lake)[deal(1)["id"]]["is_deleted"] is False
 

@@ -863,8 +863,8 @@ def test_an_amount_that_is_off_by_a_cent_is_found(server, tmp_path):
     extracted_whole(server, lake, tmp_path, deals)
     (path,) = lake.partition_dir(deals, FIRST).glob("*.parquet")
     landed = pl.read_parquet(path).sort("amount", nulls_last=True)
-    cent = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("0.01").cast(pl.Decimal(18, 2))).otherwise(0)
-    landed.with_columns((pl.col("amount") + cent).cast(pl.Decimal(18, 2)).alias("amount")).write_parquet(path)
+    cent = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("0.01").cast(pl.Decimal(24, 6))).otherwise(0)
+    landed.with_columns((pl.col("amount") + cent).cast(pl.Decimal(24, 6)).alias("amount")).write_parquet(path)
 
     finding = compared(server, lake, tmp_path, deals)
 

@@ -5,6 +5,7 @@
 | new column | yes, as text | passes, and names it |
 | column gone | null from then on | error where a model reads it, else passes and names it |
 | type changed | what casts without loss; the rest waits in quarantine | error |
+| more decimals than six | yes, rounded to six | warning |
 | new table in scope | no | warning |
 | table gone | nothing new; what was last known stays | error, by the check whether the table is readable |
 
@@ -61,6 +62,7 @@ def schema_drift(
         if problem.records >= max(2, TYPE_CHANGED_SHARE * landing.received)
     }
     retyped = {**described.retyped, **retyped}
+    rounded = sorted({problem.column for landing in arrived for problem in landing.rounded})
     errors = []
     if read_and_gone:
         verb = "no longer returns" if set(read_and_gone) <= set(had_values) else "does not return"
@@ -72,6 +74,15 @@ def schema_drift(
         errors.append(
             f"{table.qualified_name} changed the type of {', '.join(retyped)}: {'; '.join(retyped.values())}. "
             f"Mend the type in the catalogue, then: gtm quarantine retry {table.qualified_name}"
+        )
+    told = []
+    if rounded:
+        cut = [problem for landing in arrived for problem in landing.rounded]
+        told.append(
+            f"{table.qualified_name} has amounts with more than six decimals, which are rounded to six: "
+            f"{', '.join(rounded)}, in {sum(problem.records for problem in cut):,} values "
+            f"(first: {cut[0].column} {cut[0].example_value!r} of {cut[0].example_id}). Where they matter, "
+            f"give the field fewer decimals in the source."
         )
     notes = []
     if new:
@@ -88,15 +99,16 @@ def schema_drift(
     if never:
         notes.append(f"In the catalogue and never returned: {', '.join(never)}.")
     return Finding(
-        passed=not errors,
-        sentence=" ".join([*errors, *notes]) or "The columns are those of the catalogue.",
-        severity=dg.AssetCheckSeverity.ERROR,
+        passed=not errors and not told,
+        sentence=" ".join([*errors, *told, *notes]) or "The columns are those of the catalogue.",
+        severity=dg.AssetCheckSeverity.WARN if told and not errors else dg.AssetCheckSeverity.ERROR,
         figures={
             "new_columns": [*new, *described.new],
             "fields_not_landed": list(described.not_landed),
             "columns_gone": gone,
             "columns_gone_that_models_read": read_and_gone,
             "types_changed": sorted(retyped),
+            "amounts_rounded": rounded,
         },
     )
 

@@ -17,6 +17,8 @@ from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.sample import rows_of
 from gtm_assets.sources.raw_table import RawTable
 
+CENTS = "decimal(38, 2)"
+"""To which a report rounds the sum of each of its rows, half a cent away from zero."""
 SUM = "decimal(38, 6)"
 """Sums are exact: a sum of floating point numbers would depend on the order of the rows."""
 
@@ -163,7 +165,7 @@ class ReportTie:
     by: str
     measures: tuple[str, ...]
     core: str
-    """Select of the column and the same measures from core."""
+    """Select of the column and the same measures from core, rounded where the report rounds: once, row by row."""
 
 
 REPORT_TIES = (
@@ -171,16 +173,17 @@ REPORT_TIES = (
         "rep_owner_performance",
         "owner_user_key",
         ("opportunity_count", "won_count", "lost_count", "won_amount", "lost_amount", "pipeline_amount"),
-        """
+        f"""
 select
     owner_user_key,
     count(*) as opportunity_count,
     count(*) filter (is_won) as won_count,
     count(*) filter (is_closed and not is_won) as lost_count,
-    sum(amount_converted) filter (is_won) as won_amount,
-    sum(amount_converted) filter (is_closed and not is_won) as lost_amount,
-    sum(amount_converted) filter (
-        not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted'
+    cast(sum(amount_converted) filter (is_won) as {CENTS}) as won_amount,
+    cast(sum(amount_converted) filter (is_closed and not is_won) as {CENTS}) as lost_amount,
+    cast(
+        sum(amount_converted) filter (not is_closed and coalesce(forecast_category, 'Omitted') <> 'Omitted')
+        as {CENTS}
     ) as pipeline_amount
 from gtm_core.fct_opportunity
 group by all
@@ -217,13 +220,13 @@ group by all
         "rep_executive_summary",
         "month_start_date",
         ("won_count", "lost_count", "won_amount", "lost_amount", "opportunities_created_count", "lead_count"),
-        """
+        f"""
 select
     cast(date_trunc('month', happened_on) as date) as month_start_date,
     count(*) filter (what = 'won') as won_count,
     count(*) filter (what = 'lost') as lost_count,
-    sum(amount) filter (what = 'won') as won_amount,
-    sum(amount) filter (what = 'lost') as lost_amount,
+    cast(sum(amount) filter (what = 'won') as {CENTS}) as won_amount,
+    cast(sum(amount) filter (what = 'lost') as {CENTS}) as lost_amount,
     count(*) filter (what = 'deal') as opportunities_created_count,
     count(*) filter (what = 'lead') as lead_count
 from (
@@ -258,11 +261,15 @@ group by all
         "rep_quota_attainment",
         "period_key",
         ("quota_amount",),
-        """
+        f"""
 select
     period_key,
-    sum(quota_amount_converted) as quota_amount
-from gtm_core.fct_forecasting_quota
+    sum(quota_amount) as quota_amount
+from (
+    select period_key, owner_user_key, cast(sum(quota_amount_converted) as {CENTS}) as quota_amount
+    from gtm_core.fct_forecasting_quota
+    group by all
+)
 group by all
 """,
     ),
@@ -284,16 +291,25 @@ group by all
         "rep_pipeline_health",
         "week_end_date",
         ("open_count", "open_amount", "weighted_amount"),
-        """
+        f"""
 select
-    cast(date_trunc('week', date_day) as date) + 6 as week_end_date,
-    sum(opportunity_count) as open_count,
-    sum(amount) as open_amount,
+    week_end_date,
+    sum(open_count) as open_count,
+    sum(open_amount) as open_amount,
     sum(weighted_amount) as weighted_amount
-from gtm_core.fct_pipeline_snapshot
--- The last day that the week has.
-where date_day in (
-    select max(date_day) from gtm_core.fct_pipeline_snapshot group by date_trunc('week', date_day)
+from (
+    select
+        cast(date_trunc('week', date_day) as date) + 6 as week_end_date,
+        owner_user_key, stage_name, source_system,
+        sum(opportunity_count) as open_count,
+        cast(sum(amount) as {CENTS}) as open_amount,
+        cast(sum(weighted_amount) as {CENTS}) as weighted_amount
+    from gtm_core.fct_pipeline_snapshot
+    -- The last day that the week has.
+    where date_day in (
+        select max(date_day) from gtm_core.fct_pipeline_snapshot group by date_trunc('week', date_day)
+    )
+    group by all
 )
 group by all
 """,

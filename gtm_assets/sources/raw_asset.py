@@ -115,7 +115,7 @@ def land_partitions(
                 landings.append(landing)
                 is_last = partition == context.partition_keys[-1]
                 context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
-                if landing.problems:
+                if landing.problems or landing.rounded:
                     context.log.warning(landing.describe_problems())
                 if landing.repaired:
                     what = f"{table.qualified_name} {partition}: {landing.describe_repaired()} texts"
@@ -167,7 +167,7 @@ def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.Met
         metadata["columns_not_received"] = dg.MetadataValue.text(", ".join(landing.missing_columns))
     if landing.repaired:
         metadata["texts_repaired"] = dg.MetadataValue.text(landing.describe_repaired())
-    if landing.problems:
+    if landing.problems or landing.rounded:
         metadata["problems"] = dg.MetadataValue.md(landing.describe_problems())
     return metadata
 

@@ -23,7 +23,8 @@ class ColumnType(enum.Enum):
     BOOLEAN = "boolean"
     INTEGER = "bigint"
     DOUBLE = "double"
-    CURRENCY = "decimal(18,2)"
+    CURRENCY = "decimal(24,6)"
+    """Eighteen digits before the point, which no currency field exceeds, and six after it."""
     DATE = "date"
     TIMESTAMP = "timestamp with time zone"
 
@@ -40,7 +41,7 @@ class ColumnType(enum.Enum):
             ColumnType.BOOLEAN: pl.Boolean(),
             ColumnType.INTEGER: pl.Int64(),
             ColumnType.DOUBLE: pl.Float64(),
-            ColumnType.CURRENCY: pl.Decimal(18, 2),
+            ColumnType.CURRENCY: pl.Decimal(24, 6),
             ColumnType.DATE: pl.Date(),
             ColumnType.TIMESTAMP: pl.Datetime("us", "UTC"),
         }[self]
@@ -53,7 +54,7 @@ class ColumnType(enum.Enum):
             ColumnType.BOOLEAN: pa.bool_(),
             ColumnType.INTEGER: pa.int64(),
             ColumnType.DOUBLE: pa.float64(),
-            ColumnType.CURRENCY: pa.decimal128(18, 2),
+            ColumnType.CURRENCY: pa.decimal128(24, 6),
             ColumnType.DATE: pa.date32(),
             ColumnType.TIMESTAMP: pa.timestamp("us", "UTC"),
         }[self]

@@ -1,4 +1,5 @@
--- By each kind of touch, campaigns add up to the deals that were touched.
+-- By each kind of touch, campaigns add up to the deals that were touched: to the cent where deals have whole
+-- cents, else but for the rounding of each campaign's sum.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_campaign_attribution'}}}) }}
 
 with
@@ -22,7 +23,9 @@ members as (
 touched as (
     select
         coalesce(sum(amount_converted), 0) as influenced_amount,
-        coalesce(sum(case when is_won then amount_converted end), 0) as won_amount
+        {{ rounding_of_rows('amount_converted') }} as influenced_rounding,
+        coalesce(sum(case when is_won then amount_converted end), 0) as won_amount,
+        {{ rounding_of_rows('case when is_won then amount_converted end') }} as won_rounding
     from {{ ref('fct_opportunity') }}
     where
         campaign_id is not null
@@ -41,9 +44,9 @@ cross join members
 cross join touched
 where
     coalesce(reported.member_count, 0) <> members.member_count
-    or coalesce(reported.influenced_first, 0) <> touched.influenced_amount
-    or coalesce(reported.influenced_last, 0) <> touched.influenced_amount
-    or coalesce(reported.influenced_even, 0) <> touched.influenced_amount
-    or coalesce(reported.won_first, 0) <> touched.won_amount
-    or coalesce(reported.won_last, 0) <> touched.won_amount
-    or coalesce(reported.won_even, 0) <> touched.won_amount
+    or abs(coalesce(reported.influenced_first, 0) - touched.influenced_amount) > touched.influenced_rounding
+    or abs(coalesce(reported.influenced_last, 0) - touched.influenced_amount) > touched.influenced_rounding
+    or abs(coalesce(reported.influenced_even, 0) - touched.influenced_amount) > touched.influenced_rounding
+    or abs(coalesce(reported.won_first, 0) - touched.won_amount) > touched.won_rounding
+    or abs(coalesce(reported.won_last, 0) - touched.won_amount) > touched.won_rounding
+    or abs(coalesce(reported.won_even, 0) - touched.won_amount) > touched.won_rounding

@@ -1,4 +1,4 @@
--- The fact holds the forecasts that staging holds, to the cent.
+-- The fact holds the forecasts that staging holds, exactly.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_forecasting_item'}}}) }}
 
 with

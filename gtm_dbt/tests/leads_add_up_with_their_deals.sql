@@ -22,7 +22,8 @@ leads as (
 deals as (
     select
         count(*) as opportunity_count,
-        sum(case when is_won then amount_converted end) as won_amount
+        sum(case when is_won then amount_converted end) as won_amount,
+        {{ rounding_of_rows('case when is_won then amount_converted end') }} as won_rounding
     from {{ ref('fct_opportunity') }}
     where
         opportunity_id in (
@@ -43,4 +44,4 @@ where
     coalesce(reported.lead_count, 0) <> leads.lead_count
     or coalesce(reported.converted_lead_count, 0) <> leads.converted_lead_count
     or coalesce(reported.opportunity_count, 0) <> deals.opportunity_count
-    or coalesce(reported.won_amount, 0) <> coalesce(deals.won_amount, 0)
+    or abs(coalesce(reported.won_amount, 0) - coalesce(deals.won_amount, 0)) > deals.won_rounding

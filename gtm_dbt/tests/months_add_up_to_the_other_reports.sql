@@ -1,6 +1,6 @@
 -- Months add up to what the other reports say: owners, leads and days. The last month's end is the pipeline of
 -- now, and where a quota's period ends all owners together have booked what the company has. Quotas that are
--- quantities count for nothing there.
+-- quantities count for nothing there. Amounts are compared with core, rounded as the months are: once each.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_executive_summary'}}}) }}
 
 {%- set of_months = [
@@ -36,13 +36,9 @@ last_month as (
 owners as (
     select
         sum(won_count) as won_count,
-        sum(won_amount) as won_amount,
         sum(lost_count) as lost_count,
-        sum(lost_amount) as lost_amount,
         sum(opportunity_count) as opportunity_count,
-        sum(pipeline_count) as pipeline_count,
-        sum(pipeline_amount) as pipeline_amount,
-        sum(weighted_pipeline_amount) as weighted_pipeline_amount
+        sum(pipeline_count) as pipeline_count
     from {{ ref('rep_owner_performance') }}
 ),
 
@@ -50,9 +46,7 @@ owners as (
 in_no_month as (
     select
         count(case when deals.opportunity_status = 'Won' then 1 end) as won_count,
-        sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_amount,
-        count(case when deals.opportunity_status = 'Lost' then 1 end) as lost_count,
-        sum(case when deals.opportunity_status = 'Lost' then deals.amount_converted end) as lost_amount
+        count(case when deals.opportunity_status = 'Lost' then 1 end) as lost_count
     from {{ ref('fct_opportunity') }} as deals
     cross join summed
     where
@@ -60,8 +54,40 @@ in_no_month as (
         or deals.close_date > cast({{ dbt.last_day('summed.last_day', 'month') }} as date)
 ),
 
+closed_by_month as (
+    select
+        {{ money("sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end)") }}
+            as won_amount,
+        {{ money("sum(case when deals.opportunity_status = 'Lost' then deals.amount_converted end)") }}
+            as lost_amount
+    from {{ ref('fct_opportunity') }} as deals
+    inner join summed on deals.close_date <= cast({{ dbt.last_day('summed.last_day', 'month') }} as date)
+    group by {{ dbt.date_trunc('month', 'deals.close_date') }}
+),
+
+closed as (
+    select
+        sum(won_amount) as won_amount,
+        sum(lost_amount) as lost_amount
+    from closed_by_month
+),
+
+created_by_month as (
+    select {{ money('sum(amount_converted)') }} as amount
+    from {{ ref('fct_opportunity') }}
+    group by {{ dbt.date_trunc('month', 'created_date') }}
+),
+
 deals as (
-    select sum(amount_converted) as amount from {{ ref('fct_opportunity') }}
+    select sum(amount) as amount from created_by_month
+),
+
+pipeline as (
+    select
+        {{ money('sum(amount_converted)') }} as pipeline_amount,
+        {{ money('sum(weighted_amount_converted)') }} as weighted_pipeline_amount
+    from {{ ref('fct_opportunity') }}
+    where is_open_pipeline
 ),
 
 leads as (
@@ -91,16 +117,17 @@ periods_with_amounts as (
 
 bookings as (
     select
-        attainment.period_end_date,
-        sum(attainment.bookings_amount) as bookings_amount
-    from {{ ref('rep_quota_attainment') }} as attainment
-    inner join periods_with_amounts on attainment.period_key = periods_with_amounts.period_key
-    where attainment.period_type = 'Quarter' and attainment.is_period_over
-    group by attainment.period_end_date
+        periods.end_date as period_end_date,
+        {{ money('sum(bookings.bookings_amount)') }} as bookings_amount
+    from {{ ref('dim_forecasting_period') }} as periods
+    inner join periods_with_amounts on periods.period_key = periods_with_amounts.period_key
+    left join {{ ref('int_period_bookings') }} as bookings on periods.period_key = bookings.period_key
+    where periods.period_type = 'Quarter' and periods.end_date < {{ to_reporting_date(as_of()) }}
+    group by periods.end_date
 ),
 
 compared as (
-    {% for number in ['won_count', 'won_amount', 'lost_count', 'lost_amount'] %}
+    {% for number in ['won_count', 'lost_count'] %}
         select
             '{{ number }}' as number_name,
             summed.{{ number }} + coalesce(in_no_month.{{ number }}, 0) as of_months,
@@ -128,15 +155,31 @@ compared as (
         cross join days
         union all
     {% endfor %}
-    {% for number in ['pipeline_count', 'pipeline_amount', 'weighted_pipeline_amount'] %}
+    {% for number in ['won_amount', 'lost_amount'] %}
+        select
+            '{{ number }}' as number_name,
+            summed.{{ number }} as of_months,
+            coalesce(closed.{{ number }}, 0) as of_report
+        from summed
+        cross join closed
+        union all
+    {% endfor %}
+    {% for number in ['pipeline_amount', 'weighted_pipeline_amount'] %}
         select
             '{{ number }}' as number_name,
             coalesce(last_month.{{ number }}, 0) as of_months,
-            coalesce(owners.{{ number }}, 0) as of_report
+            coalesce(pipeline.{{ number }}, 0) as of_report
         from last_month
-        cross join owners
+        cross join pipeline
         union all
     {% endfor %}
+    select
+        'pipeline_count' as number_name,
+        coalesce(last_month.pipeline_count, 0) as of_months,
+        coalesce(owners.pipeline_count, 0) as of_report
+    from last_month
+    cross join owners
+    union all
     select
         'opportunities_created_count' as number_name,
         summed.opportunities_created_count as of_months,

@@ -1,4 +1,4 @@
--- What the report shows of all owners together is what the fact holds.
+-- What the report shows of all owners together is what the fact holds, each owner's sum rounded once.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_owner_performance'}}}) }}
 
 with
@@ -14,15 +14,28 @@ reported as (
     from {{ ref('rep_owner_performance') }}
 ),
 
-deals as (
+deals_by_owner as (
     select
         count(*) as deal_count,
         count(case when is_won then 1 end) as won_count,
         count(case when opportunity_status = 'Lost' then 1 end) as lost_count,
-        sum(case when is_won then amount_converted end) as won_amount,
-        sum(case when is_open_pipeline then amount_converted end) as pipeline_amount,
-        sum(case when is_open_pipeline then weighted_amount_converted end) as weighted_pipeline_amount
+        {{ money('sum(case when is_won then amount_converted end)') }} as won_amount,
+        {{ money('sum(case when is_open_pipeline then amount_converted end)') }} as pipeline_amount,
+        {{ money('sum(case when is_open_pipeline then weighted_amount_converted end)') }}
+            as weighted_pipeline_amount
     from {{ ref('fct_opportunity') }}
+    group by owner_user_key
+),
+
+deals as (
+    select
+        coalesce(sum(deal_count), 0) as deal_count,
+        coalesce(sum(won_count), 0) as won_count,
+        coalesce(sum(lost_count), 0) as lost_count,
+        sum(won_amount) as won_amount,
+        sum(pipeline_amount) as pipeline_amount,
+        sum(weighted_pipeline_amount) as weighted_pipeline_amount
+    from deals_by_owner
 )
 
 select

@@ -1,5 +1,6 @@
--- What the report shows of all owners and stages at a week's end is the pipeline of that day, to the cent; what it
--- shows as won and lost are the deals that closed in the week, each once, as it closed last.
+-- What the report shows of all owners and stages at a week's end is the pipeline of that day, each sum of an owner
+-- and a stage rounded once; what it shows as won and lost are the deals that closed in the week, each once, as it
+-- closed last, but for the rounding of the rows.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_pipeline_health'}}}) }}
 
 with
@@ -26,15 +27,29 @@ calendar as (
     from {{ ref('dim_date') }}
 ),
 
-snapshots as (
+snapshots_by_stage as (
     select
         calendar.week_end_date,
         sum(snapshots.opportunity_count) as open_count,
-        sum(snapshots.amount) as open_amount,
-        sum(snapshots.weighted_amount) as weighted_amount
+        {{ money('sum(snapshots.amount)') }} as open_amount,
+        {{ money('sum(snapshots.weighted_amount)') }} as weighted_amount
     from {{ ref('fct_pipeline_snapshot') }} as snapshots
     inner join calendar on snapshots.date_key = calendar.date_key and snapshots.date_day = calendar.last_day
-    group by calendar.week_end_date
+    group by
+        calendar.week_end_date,
+        snapshots.owner_user_key,
+        snapshots.stage_name,
+        snapshots.source_system
+),
+
+snapshots as (
+    select
+        week_end_date,
+        sum(open_count) as open_count,
+        sum(open_amount) as open_amount,
+        sum(weighted_amount) as weighted_amount
+    from snapshots_by_stage
+    group by week_end_date
 ),
 
 last_closings as (
@@ -54,7 +69,11 @@ closed as (
         count(case when deals_by_day.is_won then 1 end) as won_count,
         count(case when not deals_by_day.is_won then 1 end) as lost_count,
         sum(case when deals_by_day.is_won then deals_by_day.amount_converted end) as won_amount,
-        sum(case when not deals_by_day.is_won then deals_by_day.amount_converted end) as lost_amount
+        sum(case when not deals_by_day.is_won then deals_by_day.amount_converted end) as lost_amount,
+        {{ rounding_of_rows('case when deals_by_day.is_won then deals_by_day.amount_converted end') }}
+            as won_rounding,
+        {{ rounding_of_rows('case when not deals_by_day.is_won then deals_by_day.amount_converted end') }}
+            as lost_rounding
     from last_closings
     inner join {{ ref('int_opportunity_days') }} as deals_by_day
         on
@@ -85,5 +104,5 @@ where
     or coalesce(reported.weighted_amount, 0) <> coalesce(snapshots.weighted_amount, 0)
     or coalesce(reported.won_count, 0) <> coalesce(closed.won_count, 0)
     or coalesce(reported.lost_count, 0) <> coalesce(closed.lost_count, 0)
-    or coalesce(reported.won_amount, 0) <> coalesce(closed.won_amount, 0)
-    or coalesce(reported.lost_amount, 0) <> coalesce(closed.lost_amount, 0)
+    or abs(coalesce(reported.won_amount, 0) - coalesce(closed.won_amount, 0)) > coalesce(closed.won_rounding, 0)
+    or abs(coalesce(reported.lost_amount, 0) - coalesce(closed.lost_amount, 0)) > coalesce(closed.lost_rounding, 0)

@@ -1,4 +1,4 @@
--- The snapshot of the last day is the pipeline as it is now, to the cent.
+-- The snapshot of the last day is the pipeline as it is now, exactly.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_pipeline_snapshot'}}}) }}
 
 with

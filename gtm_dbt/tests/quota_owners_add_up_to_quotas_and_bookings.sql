@@ -1,4 +1,4 @@
--- A period's owners add up to its quotas and to the deals won in it.
+-- A period's owners add up to its quotas and to the deals won in it, each owner's sum rounded once.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_quota_attainment'}}}) }}
 
 with
@@ -12,24 +12,40 @@ reported as (
     group by period_key
 ),
 
+quotas_by_owner as (
+    select
+        period_key,
+        {{ money('sum(quota_amount_converted)') }} as quota_amount
+    from {{ ref('fct_forecasting_quota') }}
+    group by period_key, owner_user_key
+),
+
 quotas as (
     select
         period_key,
-        coalesce(sum(quota_amount_converted), 0) as quota_amount
-    from {{ ref('fct_forecasting_quota') }}
+        sum(quota_amount) as quota_amount
+    from quotas_by_owner
     group by period_key
 ),
 
-bookings as (
+bookings_by_owner as (
     select
         periods.period_key,
-        coalesce(sum(deals.amount_converted), 0) as bookings_amount
+        {{ money('sum(deals.amount_converted)') }} as bookings_amount
     from {{ ref('dim_forecasting_period') }} as periods
     left join {{ ref('fct_opportunity') }} as deals
         on
             deals.is_won
             and deals.close_date between periods.start_date and periods.end_date
-    group by periods.period_key
+    group by periods.period_key, deals.owner_user_key
+),
+
+bookings as (
+    select
+        period_key,
+        sum(bookings_amount) as bookings_amount
+    from bookings_by_owner
+    group by period_key
 )
 
 select

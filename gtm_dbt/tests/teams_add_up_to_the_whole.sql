@@ -1,5 +1,6 @@
 -- Those without a manager, and the teams of the managers among them, are the whole, but for those whose managers
--- report to each other in a circle: above them there is nobody.
+-- report to each other in a circle: above them there is nobody. Amounts
+-- but for the rounding of the rows.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_manager_performance'}}}) }}
 
 with
@@ -45,6 +46,7 @@ reported as (
         sum(managers.lost_count) as lost_count,
         sum(managers.won_amount) as won_amount,
         sum(managers.pipeline_amount) as pipeline_amount,
+        count(*) as row_count,
         sum(managers.task_count) as task_count
     from managers
     where
@@ -61,7 +63,9 @@ deals as (
         count(case when is_won then 1 end) as won_count,
         count(case when opportunity_status = 'Lost' then 1 end) as lost_count,
         coalesce(sum(case when is_won then amount_converted end), 0) as won_amount,
-        coalesce(sum(case when is_open_pipeline then amount_converted end), 0) as pipeline_amount
+        {{ rounding_of_rows('case when is_won then amount_converted end') }} as won_rounding,
+        coalesce(sum(case when is_open_pipeline then amount_converted end), 0) as pipeline_amount,
+        {{ rounding_of_rows('case when is_open_pipeline then amount_converted end') }} as pipeline_rounding
     from {{ ref('fct_opportunity') }}
     where owner_user_key not in (select in_circles.user_key from in_circles)
 ),
@@ -83,6 +87,7 @@ where
     reported.member_count <> users.user_count
     or reported.won_count <> deals.won_count
     or reported.lost_count <> deals.lost_count
-    or reported.won_amount <> deals.won_amount
-    or reported.pipeline_amount <> deals.pipeline_amount
+    or abs(reported.won_amount - deals.won_amount) > least(deals.won_rounding, 0.005 * reported.row_count)
+    or abs(reported.pipeline_amount - deals.pipeline_amount)
+    > least(deals.pipeline_rounding, 0.005 * reported.row_count)
     or reported.task_count <> tasks.task_count

@@ -49,7 +49,7 @@ def _number(api_name: str, description: str) -> Column:
 
 
 def _money(api_name: str, description: str) -> Column:
-    """A currency field, in the record's currency, two decimals."""
+    """A currency field, in the record's currency, with up to six decimals."""
     return _column(api_name, ColumnType.CURRENCY, description)
 
 

@@ -7,6 +7,34 @@
 {% endmacro %}
 
 
+{% macro is_decimal(data_type) %}
+    {%- do return((data_type | lower).startswith(('decimal', 'numeric'))) -%}
+{% endmacro %}
+
+
+{#- A landed number; a floating point one by its shortest text, as the lake reads it: 0.045 has three decimals. -#}
+{% macro as_written(value, landed_type) -%}
+    {{ 'cast(' ~ value ~ ' as varchar)' if landed_type in ['double', 'float', 'real'] else value }}
+{%- endmacro %}
+
+
+{#- Whether a decimal type holds all values of another: as many digits before the point, and after it. -#}
+{% macro holds_decimals(data_type, other_type) %}
+    {%- set digits = [] -%}
+    {%- for type in [data_type, other_type] -%}
+        {%- do digits.extend(modules.re.findall('^(?:decimal|numeric)\\s*\\((\\d+)\\s*,\\s*(\\d+)\\)$', type | lower)) -%}
+    {%- endfor -%}
+    {%- if digits | length < 2 -%}
+        {%- do return(false) -%}
+    {%- endif -%}
+    {%- set own, other = digits -%}
+    {%- do return(
+        own[1] | int >= other[1] | int
+        and own[0] | int - own[1] | int >= other[0] | int - other[1] | int
+    ) -%}
+{% endmacro %}
+
+
 {#- A landed value in the catalogue's type. -#}
 {% macro cast_landed(value, landed_type, data_type) -%}
     {%- if is_text(landed_type) and not is_text(data_type) -%}
@@ -18,6 +46,8 @@
         cast(cast({{ value }} as timestamp with time zone) as date)
     {%- elif data_type == 'bigint' and is_text(landed_type) -%}
         cast(cast({{ value }} as decimal(38, 10)) as bigint)
+    {%- elif is_decimal(data_type) -%}
+        cast({{ as_written(value, landed_type) }} as {{ data_type }})
     {%- else -%}
         cast({{ value }} as {{ data_type }})
     {%- endif -%}
@@ -37,7 +67,7 @@
 {% endmacro %}
 
 {% macro duckdb__landed_misfits(value, landed_type, data_type) %}
-    {%- if landed_type == data_type or is_text(data_type) -%}
+    {%- if landed_type == data_type or is_text(data_type) or holds_decimals(data_type, landed_type) -%}
         {%- do return(none) -%}
     {%- endif -%}
     {%- if is_text(landed_type) -%}
@@ -51,8 +81,13 @@
         {%- set inexact = read ~ " <> date_trunc('day', " ~ read ~ ')' -%}
     {%- elif data_type.startswith('timestamp') -%}
         {%- set read = 'try_cast(' ~ value ~ ' as timestamp with time zone)' -%}
-    {%- elif data_type in ('bigint', 'decimal(18,2)') -%}
-        {%- set number = 'try_cast(' ~ value ~ ' as decimal(38, 10))' -%}
+    {%- elif data_type == 'bigint' or is_decimal(data_type) -%}
+        {%- if is_decimal(data_type) -%}
+            {#- Room for the eighteen digits that an amount may have before its decimals, and for more of these. -#}
+            {%- set number = 'try_cast(' ~ as_written(value, landed_type) ~ ' as decimal(38, 20))' -%}
+        {%- else -%}
+            {%- set number = 'try_cast(' ~ value ~ ' as decimal(38, 10))' -%}
+        {%- endif -%}
         {%- set read = 'try_cast(' ~ number ~ ' as ' ~ data_type ~ ')' -%}
         {%- set inexact = read ~ ' <> ' ~ number -%}
     {%- else -%}

@@ -1,5 +1,5 @@
 {#-
-    An amount in the var reporting_currency; null where there is no rate for its currency. Without that var amounts
+    An amount in the var reporting_currency, with six decimals like any other; null where there is no rate for its currency. Without that var amounts
     stay as they are, and the test one_currency refuses several currencies. A record without a currency is of an
     org that has one alone.
 -#}
@@ -10,7 +10,7 @@
     {%- else -%}
         case
             when coalesce({{ currency }}, '{{ reporting_currency }}') = '{{ reporting_currency }}' then {{ amount }}
-            else cast({{ amount }} * {{ rate }} as decimal(18, 2))
+            else cast({{ amount }} * {{ rate }} as {{ amount_type() }})
         end
     {%- endif -%}
 {%- endmacro %}

@@ -10,7 +10,7 @@
 {%- endmacro %}
 
 
-{#- Amount × probability / 100, to the cent per deal. -#}
+{#- Amount × probability / 100, as it is: an amount has six decimals, a probability four. -#}
 {% macro weighted_amount(amount, probability) -%}
-    cast({{ amount }} * cast({{ probability }} as decimal(9, 4)) * 0.01 as decimal(18, 2))
+    cast({{ amount }} * (cast({{ probability }} as decimal(9, 4)) * 0.01) as decimal(36, 12))
 {%- endmacro %}

@@ -14,15 +14,3 @@
             then {{ safe_divide('coalesce(' ~ won ~ ', 0)', '(coalesce(' ~ won ~ ', 0) + coalesce(' ~ lost ~ ', 0))') }}
     end
 {%- endmacro %}
-
-
-{#- A sum of amounts as money; 0 where there is none. -#}
-{% macro money(amount) -%}
-    cast(coalesce({{ amount }}, 0) as decimal(18, 2))
-{%- endmacro %}
-
-
-{#- A mean amount as money; null where there is nothing to divide by. -#}
-{% macro average_amount(amount, count) -%}
-    cast({{ safe_divide(amount, count) }} as decimal(18, 2))
-{%- endmacro %}

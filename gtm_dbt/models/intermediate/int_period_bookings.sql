@@ -19,7 +19,7 @@ own_bookings as (
         deals.owner_user_key,
         periods.period_key,
         count(*) as bookings_count,
-        {{ money('sum(deals.amount_converted)') }} as bookings_amount
+        {{ total('sum(deals.amount_converted)') }} as bookings_amount
     from deals
     inner join periods on {{ is_booked_between('deals', 'periods.start_date', 'periods.end_date') }}
     group by deals.owner_user_key, periods.period_key
@@ -56,9 +56,9 @@ final as (
         period_key,
         -- measures
         cast(sum(bookings_count) as bigint) as bookings_count,
-        {{ money('sum(bookings_amount)') }} as bookings_amount,
+        {{ total('sum(bookings_amount)') }} as bookings_amount,
         cast(sum(team_bookings_count) as bigint) as team_bookings_count,
-        {{ money('sum(team_bookings_amount)') }} as team_bookings_amount
+        {{ total('sum(team_bookings_amount)') }} as team_bookings_amount
     from credited
     group by owner_user_key, period_key
 )

@@ -13,7 +13,7 @@ final as (
         owner_user_key,
         period_key,
         -- measures
-        cast(sum(quota_amount_converted) as decimal(18, 2)) as quota_amount,
+        sum(quota_amount_converted) as quota_amount,
         sum(quota_quantity) as quota_quantity
     from quotas
     group by owner_user_key, period_key

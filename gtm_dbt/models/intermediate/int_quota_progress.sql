@@ -53,7 +53,7 @@ measured as (
         ranked.start_date,
         ranked.end_date,
         ranked.quota_amount,
-        {{ money('sum(deals.amount_converted)') }} as booked_amount
+        {{ total('sum(deals.amount_converted)') }} as booked_amount
     from ranked
     left join deals
         on
@@ -81,7 +81,7 @@ final as (
         -- measures
         quota_amount,
         booked_amount,
-        cast(case when quota_amount > booked_amount then quota_amount - booked_amount else 0 end as decimal(18, 2))
+        case when quota_amount > booked_amount then quota_amount - booked_amount else 0 end
             as remaining_quota_amount,
         -- dates
         report_date,

@@ -71,7 +71,7 @@ ordered_touches as (
 evenly_split as (
     select
         ordered_touches.*,
-        cast(ordered_touches.amount / ordered_touches.touch_count as decimal(18, 2)) as even_share
+        {{ average_amount('ordered_touches.amount', 'ordered_touches.touch_count') }} as even_share
     from ordered_touches
 ),
 
@@ -131,8 +131,8 @@ final as (
         {{ money('deals_by_campaign.won_amount_last_touch') }} as won_amount_last_touch,
         {{ money('deals_by_campaign.won_amount_even_touch') }} as won_amount_even_touch,
         -- what it costs and brings
-        campaigns.budgeted_cost_converted as budgeted_cost,
-        campaigns.actual_cost_converted as actual_cost,
+        {{ cents('campaigns.budgeted_cost_converted') }} as budgeted_cost,
+        {{ cents('campaigns.actual_cost_converted') }} as actual_cost,
         {{
             safe_divide(
                 '(coalesce(deals_by_campaign.won_amount_even_touch, 0) - campaigns.actual_cost_converted)',

@@ -114,7 +114,7 @@ company_quotas as (
         quota_progress.period_type,
         quota_progress.start_date,
         quota_progress.end_date,
-        cast(sum(quota_progress.quota_amount) as decimal(18, 2)) as quota_amount
+        sum(quota_progress.quota_amount) as quota_amount
     from quota_progress
     where
         not exists (
@@ -149,7 +149,7 @@ quota_by_day as (
     select
         ranked_quotas.report_date,
         ranked_quotas.quota_amount,
-        {{ money('sum(deals.amount_converted)') }} as quota_booked_amount
+        {{ total('sum(deals.amount_converted)') }} as quota_booked_amount
     from ranked_quotas
     left join deals
         on {{ is_booked_between('deals', 'ranked_quotas.start_date', 'ranked_quotas.report_date') }}
@@ -195,8 +195,8 @@ measured as (
                 then {{ money('pipeline.weighted_pipeline_amount') }}
         end as weighted_pipeline_amount,
         -- quota
-        quotas.quota_amount,
-        quotas.quota_booked_amount,
+        {{ cents('quotas.quota_amount') }} as quota_amount,
+        {{ cents('quotas.quota_booked_amount') }} as quota_booked_amount,
         {{ safe_divide('quotas.quota_booked_amount', 'quotas.quota_amount') }} as quota_attainment,
         -- leads
         coalesce(leads.lead_count, 0) as lead_count,

@@ -83,7 +83,7 @@ forecasts as (
             when 'PipelineOnly' then 5
         end as category_order,
         {{
-            money(
+            total(
                 'sum('
                 ~ converted('forecast_history.forecast_amount', 'forecast_history.currency_iso_code', 'rates.rate')
                 ~ ')'
@@ -158,11 +158,11 @@ final as (
         compared.weeks_before_end,
         compared.forecast_date,
         -- measures
-        compared.category_amount,
+        {{ cents('compared.category_amount') }} as category_amount,
         {{ money('compared.forecast_amount') }} as forecast_amount,
         {{ money('compared.actual_amount') }} as actual_amount,
-        cast(compared.error_amount as decimal(18, 2)) as error_amount,
-        cast(abs(compared.error_amount) as decimal(18, 2)) as absolute_error_amount,
+        {{ cents('compared.error_amount') }} as error_amount,
+        {{ cents('abs(compared.error_amount)') }} as absolute_error_amount,
         {{ safe_divide('compared.error_amount', 'abs(compared.actual_amount)') }} as bias,
         {{ safe_divide('abs(compared.error_amount)', 'abs(compared.actual_amount)') }} as absolute_error_rate,
         -- provenance

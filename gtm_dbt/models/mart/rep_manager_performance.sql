@@ -16,7 +16,7 @@ teams as (
 
 -- What a member's numbers are is said there; here they are added.
 owner_performance as (
-    select * from {{ ref('rep_owner_performance') }}
+    select * from {{ ref('int_owner_performance') }}
 ),
 
 deals as (
@@ -37,7 +37,7 @@ numbers_by_manager as (
             cast(coalesce(sum(owner_performance.{{ count }}), 0) as bigint) as {{ count }},
         {% endfor %}
         {% for amount in amounts %}
-            {{ money('sum(owner_performance.' ~ amount ~ ')') }} as {{ amount }},
+            sum(owner_performance.{{ amount }}) as {{ amount }},
         {% endfor %}
         count(case when teams.member_user_key <> {{ unknown_key() }} then 1 end) as member_count
     from teams
@@ -75,18 +75,18 @@ final as (
         numbers.lost_count,
         numbers.open_count,
         numbers.pipeline_count,
-        numbers.won_amount,
-        numbers.lost_amount,
-        numbers.pipeline_amount,
-        numbers.weighted_pipeline_amount,
+        {{ money('numbers.won_amount') }} as won_amount,
+        {{ money('numbers.lost_amount') }} as lost_amount,
+        {{ money('numbers.pipeline_amount') }} as pipeline_amount,
+        {{ money('numbers.weighted_pipeline_amount') }} as weighted_pipeline_amount,
         {{ win_rate('numbers.won_count', 'numbers.lost_count') }} as win_rate_by_count,
         {{ win_rate('numbers.won_amount', 'numbers.lost_amount') }} as win_rate_by_amount,
         cycles_by_manager.average_won_amount,
         cast(cycles_by_manager.average_days_to_close as double) as average_days_to_close,
         numbers.won_count_month_to_date,
         numbers.won_count_quarter_to_date,
-        numbers.won_amount_month_to_date,
-        numbers.won_amount_quarter_to_date,
+        {{ money('numbers.won_amount_month_to_date') }} as won_amount_month_to_date,
+        {{ money('numbers.won_amount_quarter_to_date') }} as won_amount_quarter_to_date,
         -- activity
         numbers.task_count,
         numbers.completed_task_count,

@@ -1,80 +1,11 @@
-{{ amounts_add_up() }}
-
 with
 
-deals as (
-    select * from {{ ref('fct_opportunity') }}
-),
-
-tasks as (
-    select * from {{ ref('fct_task') }}
+performance as (
+    select * from {{ ref('int_owner_performance') }}
 ),
 
 owners as (
     select * from {{ ref('dim_user') }}
-),
-
-today as (
-    select
-        date_day as as_of_date,
-        month_start_date,
-        fiscal_quarter_start_date
-    from {{ ref('dim_date') }}
-    where date_day = {{ to_reporting_date(as_of()) }}
-),
-
-deals_by_owner as (
-    select
-        deals.owner_user_key,
-        count(*) as opportunity_count,
-        {{ deal_outcomes('deals') }},
-        count(case when deals.opportunity_status = 'Open' then 1 end) as open_count,
-        count(case when deals.is_open_pipeline then 1 end) as pipeline_count,
-        sum(case when deals.is_open_pipeline then deals.amount_converted end) as pipeline_amount,
-        sum(case when deals.is_open_pipeline then deals.weighted_amount_converted end) as weighted_pipeline_amount,
-        count(
-            case
-                when {{ is_booked_between('deals', 'today.month_start_date', 'today.as_of_date') }}
-                    then 1
-            end
-        ) as won_count_month_to_date,
-        count(
-            case
-                when {{ is_booked_between('deals', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
-                    then 1
-            end
-        ) as won_count_quarter_to_date,
-        sum(
-            case
-                when {{ is_booked_between('deals', 'today.month_start_date', 'today.as_of_date') }}
-                    then deals.amount_converted
-            end
-        ) as won_amount_month_to_date,
-        sum(
-            case
-                when {{ is_booked_between('deals', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
-                    then deals.amount_converted
-            end
-        ) as won_amount_quarter_to_date
-    from deals
-    cross join today
-    group by deals.owner_user_key
-),
-
-tasks_by_owner as (
-    select
-        tasks.owner_user_key,
-        count(*) as task_count,
-        count(case when tasks.is_completed then 1 end) as completed_task_count,
-        count(
-            case when tasks.completed_date between today.month_start_date and today.as_of_date then 1 end
-        ) as completed_task_count_month_to_date,
-        count(
-            case when tasks.completed_date between today.fiscal_quarter_start_date and today.as_of_date then 1 end
-        ) as completed_task_count_quarter_to_date
-    from tasks
-    cross join today
-    group by tasks.owner_user_key
 ),
 
 final as (
@@ -88,37 +19,34 @@ final as (
         owners.division,
         owners.is_active,
         -- deals
-        coalesce(deals_by_owner.opportunity_count, 0) as opportunity_count,
-        coalesce(deals_by_owner.won_count, 0) as won_count,
-        coalesce(deals_by_owner.lost_count, 0) as lost_count,
-        coalesce(deals_by_owner.open_count, 0) as open_count,
-        coalesce(deals_by_owner.pipeline_count, 0) as pipeline_count,
-        {{ money('deals_by_owner.won_amount') }} as won_amount,
-        {{ money('deals_by_owner.lost_amount') }} as lost_amount,
-        {{ money('deals_by_owner.pipeline_amount') }} as pipeline_amount,
-        {{ money('deals_by_owner.weighted_pipeline_amount') }} as weighted_pipeline_amount,
-        {{ win_rate('deals_by_owner.won_count', 'deals_by_owner.lost_count') }} as win_rate_by_count,
-        {{ win_rate('deals_by_owner.won_amount', 'deals_by_owner.lost_amount') }} as win_rate_by_amount,
-        deals_by_owner.average_won_amount,
-        cast(deals_by_owner.average_days_to_close as double) as average_days_to_close,
-        coalesce(deals_by_owner.won_count_month_to_date, 0) as won_count_month_to_date,
-        coalesce(deals_by_owner.won_count_quarter_to_date, 0) as won_count_quarter_to_date,
-        {{ money('deals_by_owner.won_amount_month_to_date') }} as won_amount_month_to_date,
-        {{ money('deals_by_owner.won_amount_quarter_to_date') }} as won_amount_quarter_to_date,
+        performance.opportunity_count,
+        performance.won_count,
+        performance.lost_count,
+        performance.open_count,
+        performance.pipeline_count,
+        {{ cents('performance.won_amount') }} as won_amount,
+        {{ cents('performance.lost_amount') }} as lost_amount,
+        {{ cents('performance.pipeline_amount') }} as pipeline_amount,
+        {{ cents('performance.weighted_pipeline_amount') }} as weighted_pipeline_amount,
+        performance.win_rate_by_count,
+        performance.win_rate_by_amount,
+        performance.average_won_amount,
+        performance.average_days_to_close,
+        performance.won_count_month_to_date,
+        performance.won_count_quarter_to_date,
+        {{ cents('performance.won_amount_month_to_date') }} as won_amount_month_to_date,
+        {{ cents('performance.won_amount_quarter_to_date') }} as won_amount_quarter_to_date,
         -- activity
-        coalesce(tasks_by_owner.task_count, 0) as task_count,
-        coalesce(tasks_by_owner.completed_task_count, 0) as completed_task_count,
-        coalesce(tasks_by_owner.completed_task_count_month_to_date, 0) as completed_task_count_month_to_date,
-        coalesce(tasks_by_owner.completed_task_count_quarter_to_date, 0) as completed_task_count_quarter_to_date,
+        performance.task_count,
+        performance.completed_task_count,
+        performance.completed_task_count_month_to_date,
+        performance.completed_task_count_quarter_to_date,
         -- dates
-        today.as_of_date,
+        performance.as_of_date,
         -- provenance
         owners.source_system
-    from owners
-    cross join today
-    left join deals_by_owner on owners.user_key = deals_by_owner.owner_user_key
-    left join tasks_by_owner on owners.user_key = tasks_by_owner.owner_user_key
-    where deals_by_owner.owner_user_key is not null or tasks_by_owner.owner_user_key is not null
+    from performance
+    inner join owners on performance.owner_user_key = owners.user_key
 )
 
 select * from final

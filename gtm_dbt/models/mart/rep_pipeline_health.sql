@@ -180,7 +180,7 @@ final as (
         by_stage.won_count,
         {{ money('by_stage.won_amount') }} as won_amount,
         -- quota
-        by_stage.remaining_quota_amount,
+        {{ cents('by_stage.remaining_quota_amount') }} as remaining_quota_amount,
         {{ safe_divide('coalesce(by_stage.due_in_period_amount, 0)', 'by_stage.remaining_quota_amount') }}
             as quota_coverage,
         -- provenance

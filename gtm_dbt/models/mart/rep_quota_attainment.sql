@@ -36,11 +36,11 @@ measured as (
     select
         owners_and_periods.owner_user_key,
         owners_and_periods.period_key,
-        {{ money('quotas.quota_amount') }} as quota_amount,
+        {{ total('quotas.quota_amount') }} as quota_amount,
         coalesce(quotas.quota_quantity, 0) as quota_quantity,
         coalesce(bookings.bookings_count, 0) as bookings_count,
-        {{ money('bookings.bookings_amount') }} as bookings_amount,
-        {{ money('bookings.team_bookings_amount') }} as team_bookings_amount
+        {{ total('bookings.bookings_amount') }} as bookings_amount,
+        {{ total('bookings.team_bookings_amount') }} as team_bookings_amount
     from owners_and_periods
     left join quotas
         on
@@ -68,11 +68,11 @@ final as (
         periods.end_date as period_end_date,
         coalesce(periods.end_date < {{ to_reporting_date(as_of()) }}, false) as is_period_over,
         -- measures
-        measured.quota_amount,
+        {{ cents('measured.quota_amount') }} as quota_amount,
         measured.quota_quantity,
         measured.bookings_count,
-        measured.bookings_amount,
-        measured.team_bookings_amount,
+        {{ cents('measured.bookings_amount') }} as bookings_amount,
+        {{ cents('measured.team_bookings_amount') }} as team_bookings_amount,
         -- Of a period that is not known nothing can be said.
         case
             when periods.start_date is not null

@@ -46,7 +46,7 @@ cohorts as (
         count(case when deals.opportunity_status = 'Won' then 1 end) as deals_won_count,
         count(case when deals.opportunity_status = 'Lost' then 1 end) as deals_lost_count,
         sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_amount,
-        {{ average_won_amount('deals') }} as average_won_amount,
+        count(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_with_amount_count,
         cast(avg(case when deals.is_closed then deals.days_to_close end) as double) as average_days_to_close
     from entered_deals
     inner join deals on entered_deals.opportunity_id = deals.opportunity_id
@@ -103,20 +103,20 @@ final as (
         rated.deals_lost_count,
         rated.win_rate_by_count,
         {{ money('rated.won_amount') }} as won_amount,
-        rated.average_won_amount,
+        {{ average_amount('rated.won_amount', 'rated.won_with_amount_count') }} as average_won_amount,
         rated.average_days_to_close,
         -- Where deals were decided and none was won, the win rate of 0 says it: nothing comes out.
         -- Deals that close on average before they are created have no speed.
         case
             when rated.average_days_to_close > 0
                 then
-                    cast(
-                        rated.entered_count
-                        * rated.win_rate_by_count
-                        * case when rated.deals_won_count = 0 then 0 else rated.average_won_amount end
-                        / rated.average_days_to_close
-                        as decimal(18, 2)
-                    )
+                    {{
+                        cents(
+                            "rated.entered_count * rated.win_rate_by_count * case when rated.deals_won_count = 0 then 0 else "
+                            ~ safe_divide('rated.won_amount', 'rated.won_with_amount_count')
+                            ~ " end / rated.average_days_to_close"
+                        )
+                    }}
         end as velocity_per_day,
         -- provenance
         rated.source_system

@@ -50,10 +50,10 @@ def number(values: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
 def money(cents: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
     """Currency from whole cents."""
     words = np.empty((len(cents), 2), np.int64)
-    words[:, 0] = cents
+    words[:, 0] = np.asarray(cents, np.int64) * 10_000
     words[:, 1] = words[:, 0] >> 63
     buffers = [None, pa.py_buffer(words.tobytes())]
-    array = pa.Array.from_buffers(pa.decimal128(18, 2), len(cents), buffers)
+    array = pa.Array.from_buffers(pa.decimal128(24, 6), len(cents), buffers)
     return nulled(pl.Series(pl.from_arrow(array)), null)
 
 

@@ -22,8 +22,8 @@ final as (
         forecast_category,
         -- measures
         count(*) as opportunity_count,
-        {{ money('sum(amount_converted)') }} as amount,
-        {{ money('sum(weighted_amount_converted)') }} as weighted_amount,
+        {{ total('sum(amount_converted)') }} as amount,
+        {{ total('sum(weighted_amount_converted)', decimals=12) }} as weighted_amount,
         -- dates
         date_day,
         -- provenance
