@@ -91,7 +91,7 @@ def _pipedrive(settings: Settings) -> Iterator[Finding]:
             f"{table.qualified_name}: {found.rows.height:,} records in {table.api_name} of "
             f"{found.exported_at:%Y-%m-%d %H:%M} UTC; lacks {lacks or 'nothing'}.",
         )
-        yield from (Finding(True, note) for note in found.notes)
+        yield from (Finding(True, note) for note in (found.read_as, *found.notes) if note)
 
 
 def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:

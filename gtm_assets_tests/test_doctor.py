@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from gtm_assets import cli
+from gtm_assets_tests.pipedrive_exports import exported, write_export
 
 
 @pytest.fixture
@@ -34,6 +35,21 @@ def test_what_has_not_been_built_yet_is_not_wrong(doctor, tmp_path):
         "ok    Nothing is published yet: gtm run publishes.",
     ]
     assert "ok    The lake is empty yet: gtm run lands, builds and publishes." in lines
+
+
+def test_how_the_files_of_an_export_are_read_is_told_and_what_can_not_be_read_is_wrong(doctor, tmp_path):
+    folder = write_export(tmp_path / "export")
+    for name, content in (("users", b"id;name\n7;Ann\n"), ("stages", b"PK\x03\x04 xl/workbook.xml")):
+        (folder / f"{name}.csv").write_bytes(content)
+        exported(folder / f"{name}.csv", hours=1)
+
+    code, lines = doctor(GTM_PIPEDRIVE_DIR=str(folder))
+
+    assert code == 1
+    told = f"ok    pipedrive.users: {folder}/users.csv is read as values separated by semicolons."
+    assert told in lines
+    (wrong,) = [line for line in lines if line.startswith("wrong")]
+    assert wrong.startswith(f"wrong pipedrive.stages: {folder}/stages.csv is an Excel workbook (.xlsx)")
 
 
 def test_a_damaged_warehouse_is_wrong(doctor, tmp_path):

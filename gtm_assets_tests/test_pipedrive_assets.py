@@ -156,6 +156,19 @@ def test_a_column_that_models_read_and_the_next_export_lacks_is_drift(folder, la
     assert "pipedrive.activity no longer returns done, due_to, which models read" in finding.description
 
 
+def test_how_a_file_was_read_is_told_with_what_it_brought(folder, land):
+    path = folder / "activity.csv"
+    path.write_bytes(path.read_text().replace(",", ";").rstrip().encode("utf-16"))
+    exported(path, hours=1)
+
+    (event,) = land(1, 1).get_asset_materialization_events()
+
+    assert event.materialization.metadata["file"].value == (
+        f"pipedrive.activity: {path} is read as values separated by semicolons and text in UTF-16.\n\n"
+        f"pipedrive.activity: {path} has no newline at its end. If it was cut, so is its last row."
+    )
+
+
 def test_a_file_that_is_missing_stops_the_run_and_what_has_landed_stays(lake, folder, land):
     land(1, 1)
     (folder / "activity.csv").unlink()

@@ -1,6 +1,14 @@
 """A Pipedrive export in the lake: the same records whatever the order, the splits and the repeats of its rows."""
 
+import csv
+import gzip
+import io
+import itertools
+import re
 import tempfile
+import time
+import zipfile
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,11 +16,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gtm_assets.automation.retries import may_pass
 from gtm_assets.lake import Lake, LakeError
-from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, check_origin, claim_origin
+from gtm_assets.sources.errors import SourceUnavailable
+from gtm_assets.sources.pipedrive import export as export_module
+from gtm_assets.sources.pipedrive.export import (
+    ExportError,
+    ExportFolder,
+    Extract,
+    check_origin,
+    claim_origin,
+    extract,
+)
 from gtm_assets_tests.pipedrive_exports import (
     BY_NAME,
     CALENDAR,
+    HEADERS,
     SMALL_EXPORT,
     exported,
     land,
@@ -22,6 +41,7 @@ from gtm_assets_tests.pipedrive_exports import (
 )
 
 STAGE = "stage_id"
+EXPORTED = datetime(2025, 12, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -251,6 +271,7 @@ def test_headers_and_file_names_match_in_any_case_and_extra_columns_land_as_text
     (folder / "Stages.CSV").write_bytes(
         b"\xef\xbb\xbfSTAGE_ID,Stage_Name,Id,Colour\r\n1,Lead Generation,x,red\r\n"
     )
+    exported(folder / "Stages.CSV", hours=1)
 
     landing = land(lake, folder, "stages")
 
@@ -286,10 +307,228 @@ def test_a_file_that_cannot_be_read_is_named_with_what_to_do(lake, folder, conte
     path.unlink()
     if content is not None:
         path.write_bytes(content)
+        exported(path, hours=1)
 
     with pytest.raises(ExportError, match=f"^pipedrive.activity: .*{message.format(folder=folder)}"):
         land(lake, folder, "activity")
     assert lake.batches() == []
+
+
+# -- what a file is --------------------------------------------------------------------------------------------
+
+
+def read(name: str, content: bytes) -> Extract:
+    return extract(BY_NAME[name], content, EXPORTED, "", f"{name}.csv")
+
+
+def rows_of(found: Extract) -> list[tuple]:
+    return sorted(found.rows.rows(), key=str)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_rows_that_hold_nothing_are_no_records(folder, name):
+    whole = (folder / f"{name}.csv").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    blank = [b"\r\n", b"\n", b"  \n", b"\t\n", b",,,\r\n", b'"",""\n', b" , \xc2\xa0,\n", b",,,,,,,,,,\n"]
+    # The value of a field of `fields` goes on in the next line.
+    header, *rest = lines if name != "fields" else [lines[0], b"".join(lines[1:])]
+    filled = b"".join([*blank, header, *(b"".join([*blank, row]) for row in rest), *blank])
+
+    assert rows_of(read(name, filled)) == rows_of(read(name, whole))
+
+
+CHANGES = (
+    b"deal_id,change_time,changed_field_key,new_value\r\n"
+    b"100,2024-04-09 21:32:09,stage_id,1\r\n"
+    b'101,2024-04-09 21:32:09,lost_reason,"Too dear,\nthey ""said"""\r\n'
+    b"100,2024-05-01 08:00:00,lost_reason,Caf\xc3\xa9 closed\r\n"
+)
+
+
+def test_a_file_cut_anywhere_brings_no_record_that_the_whole_does_not_have():
+    whole = rows_of(read("deal_changes", CHANGES))
+    pieces = set()
+    for end in range(1, len(CHANGES)):
+        try:
+            piece = rows_of(read("deal_changes", CHANGES[:end]))
+        except ExportError as error:
+            assert str(error).startswith("pipedrive.deal_changes: deal_changes.csv ")
+            assert "Put the whole file there" in str(error) or "put the whole file there" in str(error) or end < 48
+        else:
+            assert set(piece) <= set(whole)
+            pieces.add(len(piece))
+    assert pieces == {0, 1, 2, 3}
+
+
+def test_a_change_whose_row_was_cut_has_its_value_once_the_file_is_whole(lake, folder):
+    path = write(folder, "deal_changes", [(100, "2024-05-01 08:00:00", "lost_reason", "Price")])
+    content = path.read_bytes()
+    for cut in (b",Price\r\n", b"Price\r\n", b"ice\r\n"):
+        path.write_bytes(content.removesuffix(cut))
+        exported(path, hours=1)
+        with pytest.raises(
+            ExportError, match=r"deal_changes\.csv (can't be read as CSV: line 2 has 3|has no newline)"
+        ):
+            land(lake, folder, "deal_changes")
+    path.write_bytes(content)
+    exported(path, hours=2)
+    land(lake, folder, "deal_changes", day=2)
+
+    assert [row["new_value"] for row in newest(lake, "deal_changes")] == ["Price"]
+
+
+def test_a_row_cut_short_in_the_middle_is_named_with_its_line(folder):
+    lines = (folder / "activity.csv").read_bytes().splitlines(keepends=True)
+    content = b"".join([lines[0], b"\r\n", lines[1], b"2,call,7\r\n", lines[2]])
+
+    with pytest.raises(
+        ExportError, match=r"line 4 has 3 values \(2, call, 7\), and the header 6 .*Complete the row"
+    ):
+        read("activity", content)
+
+
+def test_a_state_without_a_newline_at_its_end_is_read_and_told(folder):
+    whole = (folder / "stages.csv").read_bytes()
+    found = read("stages", whole.rstrip())
+
+    assert rows_of(found) == rows_of(read("stages", whole))
+    assert "stages.csv has no newline at its end. If it was cut, so is its last row." in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["activity", "deal_changes", "fields"])
+def test_separators_and_encodings_are_read_and_told(name):
+    rows = [HEADERS[name], *SMALL_EXPORT[name], ("9", *['1; 2,\t"ü" | ЖX'] * (len(HEADERS[name]) - 1))]
+    expected = rows_of(read(name, texts(rows, ",").encode()))
+    words = {",": "", ";": "separated by semicolons", "\t": "separated by tabs", "|": "separated by pipes"}
+    for separator, encoding, says in itertools.product(
+        words, ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"], ["", "sep={}\r\n", '"SEP={}"\n']
+    ):
+        mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+
+        found = read(name, mark + (says.format(separator) + texts(rows, separator)).encode(encoding))
+
+        assert rows_of(found) == expected
+        assert words[separator] in found.read_as and ("UTF-16" in found.read_as) == encoding.startswith("utf-16")
+        assert bool(found.read_as) == ((separator, encoding) != (",", "utf-8"))
+
+
+def texts(rows: Iterable[Sequence[object]], separator: str) -> str:
+    content = io.StringIO()
+    csv.writer(content, delimiter=separator).writerows(rows)
+    return content.getvalue()
+
+
+def workbook() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return content.getvalue()
+
+
+USERS = b"id,name,email,modified\n"
+NOT_CSV = {
+    "a workbook": (
+        workbook(),
+        r"is an Excel workbook \(\.xlsx\), whatever its name\. Open it and save ",
+    ),
+    "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1", r"is an Excel workbook of the old kind"),
+    "gzip": (gzip.compress(USERS), r"is compressed by gzip, whatever its name\. Unpack it"),
+    "HTML": (b"\n<!DOCTYPE html><html>Sign in</html>", r"is a page of HTML or XML, such as a login page"),
+    "JSON": (b'[{"id": 1}]', "is JSON"),
+    "UTF-16 without a mark": (USERS.decode().encode("utf-16-le"), "looks like UTF-16 without a mark"),
+    "Windows-1252": (
+        USERS + "7,Zoë,z@x.example,\n".encode("cp1252"),
+        r"byte 0xeb in line 2 .*Windows-1252",
+    ),
+    "half a character": (USERS + "7,Zoë".encode()[:-1], r"ends within a character \(line 2\)"),
+    "other headers": (
+        b"Kennung;Name\n7;Ann\n",
+        r"has no column id, .*; it has kennung, name\. Export it w",
+    ),
+    "a nameless column": (b"id,,name\n7,x,Ann\n", r"has no header for its column 2 \(line 1\)"),
+    "blank": (b" \n,,\n", "is empty, without even a header"),
+    "an open quote": (USERS + b'7,"Ann\nLee,a@x.example,\n', r"in quotes that begins in line 2 does not end"),
+    "a lone quote": (USERS + b'7,"Ann "Lee"",a@x.example,\n', r"line 2 has a quote within a text in quotes"),
+    "a German date": (
+        USERS + b"7,Ann,a@x.example,03.04.2026 06:30\n",
+        r"has '03\.04\.2026 06:30' for modified in line 2, which is a date in another order, .* Write dates as y",
+    ),
+    "an American date": (USERS + b"7,Ann,a@x.example,\n8,Bo,,4/13/26\n", r"'4/13/26' for modified in line 3"),
+    "a day's number": (USERS + b"7,Ann,a@x.example,45385.5\n", "a spreadsheet's number of a day"),
+    "a date in words": (USERS + b"7,Ann,a@x.example,3 Apr 2026\n", "a date in words"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_CSV)
+def test_what_can_not_be_read_without_a_doubt_is_refused_with_what_it_is(case):
+    content, message = NOT_CSV[case]
+
+    with pytest.raises(ExportError, match=f"^pipedrive.users: users.csv .*{message}.*, and run again$"):
+        read("users", content)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (b"1,meeting,7,1.000,True,", "has '1.000' for deal_id in line 3, which is a number with a separator"),
+        (b'1,meeting,7,"12,345",True,', "has '12,345' for deal_id in line 3, which is a number with a separator"),
+        (
+            b'1,meeting,"7,5",100,True,',
+            "has '7,5' for assigned_to_user in line 3, which is a number with a deci",
+        ),
+        (b"1,meeting,7,100,Wahr,", "has 'Wahr' for done in line 3, which is neither Yes nor No"),
+    ],
+)
+def test_numbers_and_words_of_another_language_are_refused(row, message):
+    content = b"activity_id,type,assigned_to_user,deal_id,done,due_to\n\n" + row + b"\n"
+
+    with pytest.raises(ExportError, match=f"pipedrive.activity: activity.csv {re.escape(message)}"):
+        read("activity", content)
+
+
+def test_a_file_that_is_being_written_is_waited_for(lake, folder, monkeypatch):
+    path, waits = folder / "deal_changes.csv", []
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        path.write_bytes(whole)
+        exported(path, hours=1 if len(waits) > 1 else 10_000_000)
+
+    monkeypatch.setattr(time, "sleep", wait)
+    landing = land(lake, folder, "deal_changes")
+
+    # The first look finds no newline, the second a file that has moved.
+    assert waits == [1, 1]
+    assert (landing.added, landing.quarantined) == (3, 0)
+
+
+def test_a_file_that_is_written_for_too_long_is_told_and_tried_again_later(lake, folder, monkeypatch):
+    path = folder / "deal_changes.csv"
+
+    def wait(_: float) -> None:
+        with path.open("ab") as file:
+            file.write(b"100,2024-05-01 08:00:00,lost_reason,Price\r\n")
+
+    wait(0)
+    monkeypatch.setattr(time, "sleep", wait)
+    monkeypatch.setattr(export_module, "_LOOK_SECONDS", 30)
+    monkeypatch.setattr(export_module, "_PATIENCE_SECONDS", 0.1)
+    with pytest.raises(
+        SourceUnavailable, match=r"deal_changes\.csv is still being written: .*Run again when"
+    ) as e:
+        land(lake, folder, "deal_changes")
+    assert may_pass(e.value) and lake.batches() == []
+
+
+def test_a_file_that_has_no_newline_and_does_not_move_is_read(lake, folder):
+    path = folder / "stages.csv"
+    path.write_bytes(path.read_bytes().rstrip())
+    exported(path, hours=1)
+
+    assert land(lake, folder, "stages").added == 2
 
 
 def test_a_folder_that_is_not_there_is_named(lake, tmp_path):

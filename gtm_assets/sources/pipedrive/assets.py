@@ -35,6 +35,12 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
                 return lake.land(table, window, [], pipedrive.known_at(window))
             for note in found.notes:
                 context.log.warning(note)
+            if found.read_as:
+                context.log.info(found.read_as)
+            if said := [text for text in (found.read_as, *found.notes) if text]:
+                context.add_asset_metadata(
+                    {"file": dg.MetadataValue.md("\n\n".join(said))}, partition_key=window.key
+                )
             landing = lake.land_export(
                 table,
                 window,

@@ -14,20 +14,23 @@ file that it came in or on how often it came:
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Callable, Sequence
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
 import polars as pl
+import tenacity
 
 from gtm_assets import clock
 from gtm_assets.fit import fit
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Window, boundary, partition_of
 from gtm_assets.sources.errors import SourceUnavailable
+from gtm_assets.sources.pipedrive import csv_file
 from gtm_assets.sources.pipedrive.catalog import SOURCE, TABLES
 from gtm_assets.sources.raw_table import ColumnType, RawTable, fivetran_name
 
@@ -45,6 +48,19 @@ _KEYS: dict[str, tuple[str, ...]] = NEEDED | {
     "deal_changes": ("deal_id", "change_time", "changed_field_key"),
 }
 """Columns that must have a value: a row without one has no id, and waits in quarantine."""
+_LOOK_SECONDS = 1
+"""A file that has a newline at its end is at rest when it has not moved for so long."""
+_REST_SECONDS = 5
+"""One that has none."""
+_PATIENCE_SECONDS = 60
+"""So long a file that is being written is waited for."""
+_DAY_FIRST_OR_LAST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b.*|\d{4}[./]\d{1,2}[./]\d{1,2}\b.*")
+_NAMED_MONTH = re.compile(r"(?=.*\d)(?=.*[^\W\d_]{3}).*")
+_DAY_NUMBER = re.compile(r"\d{5}([.,]\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d[\d.\u00a0 ]*,\d+")
+_GROUPED = r"^[+-]?\d{1,3}(?:[.,]\d{3})+$"
+_YES_NO = {"ja", "nein", "nee", "oui", "non", "si", "sí", "sì", "sim", "não", "nao", "tak", "nie", "да", "нет"}
+_YES_NO |= {"wahr", "falsch", "vrai", "faux", "verdadero", "falso", "vero", "waar", "onwaar"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ORIGIN = ".origin"
 _EXTRACTED = ".extracted"
@@ -64,6 +80,8 @@ class Extract:
     """Tells one content of the file from another."""
     notes: tuple[str, ...]
     """What is odd about the rows, a sentence each."""
+    read_as: str = ""
+    """How the file was read, where not as commas in UTF-8: a sentence, else empty."""
 
 
 class Export(Protocol):
@@ -77,7 +95,7 @@ class Export(Protocol):
 
         Raises:
             ExportError: there is no such file, or it can't be read.
-            SourceUnavailable: it is being written.
+            SourceUnavailable: it is being written, and was waited for.
         """
         ...
 
@@ -99,6 +117,7 @@ class ExportFolder:
         """All rows of the table's file, whatever their time; exported when the file was last changed."""
         path = self.path(table)
         try:
+            self._wait(table, path)
             before = self.fingerprint(table)
             content, changed = path.read_bytes(), path.stat().st_mtime_ns
         except OSError as error:
@@ -110,6 +129,37 @@ class ExportFolder:
             raise SourceUnavailable(f"{table.qualified_name}: {path} is being written")
         exported_at = datetime.fromtimestamp(changed // 1000 / 1_000_000, UTC)
         return extract(table, content, exported_at, before, str(path))
+
+    def _wait(self, table: RawTable, path: Path) -> None:
+        """Wait until the file is at rest: its size and time of change don't move, and it ends with a newline.
+
+        One that has no newline at its end is at rest when it has not moved for a while.
+        """
+        before, since, begun = None, time.monotonic(), time.monotonic()
+
+        def is_written() -> bool:
+            nonlocal before, since
+            status = path.stat()
+            with path.open("rb") as file:
+                file.seek(max(status.st_size - 2, 0))
+                has_newline = not {*b"\r\n"}.isdisjoint(file.read())
+            seen = status.st_mtime_ns, status.st_size
+            if seen != before:
+                before, since = seen, time.monotonic()
+            unmoved = max(time.monotonic() - since, clock.now().timestamp() - status.st_mtime)
+            return unmoved < (_LOOK_SECONDS if has_newline else _REST_SECONDS)
+
+        try:
+            tenacity.Retrying(
+                retry=tenacity.retry_if_result(bool),
+                wait=tenacity.wait_fixed(_LOOK_SECONDS),
+                stop=tenacity.stop_after_delay(_PATIENCE_SECONDS),
+            )(is_written)
+        except tenacity.RetryError:
+            raise SourceUnavailable(
+                f"{table.qualified_name}: {path} is still being written: it has moved for "
+                f"{time.monotonic() - begun:.0f} seconds. Run again when it is whole"
+            ) from None
 
     def known_at(self, window: Window) -> datetime:
         """The partition boundary that was last passed; at the earliest the window's end."""
@@ -188,51 +238,115 @@ def extract(table: RawTable, content: bytes, exported_at: datetime, fingerprint:
     """The rows of a file's content. ``name`` is the file's in messages.
 
     Raises:
-        ExportError: it is not CSV in UTF-8, or lacks a column by which rows are told apart.
+        ExportError: it is no CSV that can be read without a doubt, or lacks a column by which rows are told apart.
     """
-    rows = _read(table, content, name)
+    rows, read_as, odd = _read(table, content, name)
     rows = rows.unique(maintain_order=True)
     rows, notes = _IDENTIFY.get(table.name, _by_own_id)(table, rows)
     added = [pl.lit(False).alias("_fivetran_deleted")]
     if table.cursor == "exported_at":
         added.append(pl.lit(exported_at, pl.Datetime("us", "UTC")).alias("exported_at"))
     # In an order of their own, so that the same export gives the same file.
-    return Extract(rows.sort("id", *rows.columns).with_columns(added), exported_at, fingerprint, notes)
+    rows = rows.sort("id", *rows.columns).with_columns(added)
+    return Extract(rows, exported_at, fingerprint, (*odd, *notes), read_as)
 
 
-def _read(table: RawTable, content: bytes, name: str) -> pl.DataFrame:
-    """The rows as text, columns by the catalogue's names. Blank texts are null; Yes and No are true and false."""
-    advice = "Export it again as CSV, comma-separated and in UTF-8, and run again"
+def _read(table: RawTable, content: bytes, name: str) -> tuple[pl.DataFrame, str, tuple[str, ...]]:
+    """The rows as text, columns by the catalogue's names; how they were read, and what is odd about the file.
+
+    Blank texts are null; Yes and No are true and false.
+    """
+
+    def refused(why: str) -> ExportError:
+        return ExportError(f"{table.qualified_name}: {name} {why}, and run again")
+
+    def is_header(headers: Collection[str]) -> bool:
+        return {*NEEDED[table.name]} <= {_own_name(table, header) for header in headers}
+
     try:
-        frame = pl.read_csv(io.BytesIO(content), infer_schema=False)
-    except pl.exceptions.NoDataError as error:
-        raise ExportError(f"{table.qualified_name}: {name} is empty, without even a header. {advice}") from error
-    except pl.exceptions.PolarsError as error:
-        cause = str(error).splitlines()[0]
-        raise ExportError(f"{table.qualified_name}: {name} can't be read as CSV ({cause}). {advice}") from error
-    made = {column.name for column in table.columns if not column.api_name}
+        file = csv_file.read(content, is_header)
+    except csv_file.NotCsv as error:
+        raise refused(str(error)) from error
     names: dict[str, str] = {}
-    for header in frame.columns:
-        own = fivetran_name(header.strip().lower().removeprefix("\ufeff"))
-        own = f"{own}_of_export" if own in made else own
+    for header in file.rows.columns:
+        own = _own_name(table, header)
         if own in names.values():
-            raise ExportError(f"{table.qualified_name}: {name} has two columns {header.strip()!r}. {advice}")
+            raise refused(f"has two columns {header!r}. Rename or remove one of them")
         names[header] = own
-    frame = frame.rename(names)
+    frame = file.rows.rename(names)
     lacking = [column for column in NEEDED[table.name] if column not in frame.columns]
     if lacking:
-        raise ExportError(
-            f"{table.qualified_name}: {name} has no column {', '.join(lacking)}, without which its rows can't be "
-            f"told apart; it has {', '.join(frame.columns)}. {advice}"
+        raise refused(
+            f"has no column {', '.join(lacking)}, without which its rows can't be told apart; it has "
+            f"{', '.join(frame.columns)}. Export it with English headers, or give its columns the English names"
         )
+    odd: tuple[str, ...] = ()
+    if not file.ends_with_newline:
+        if table.is_append_only:
+            raise refused(
+                "has no newline at its end, so that its last row may be cut, and what has landed of this table "
+                "stays for ever. Put the whole file there or, if it is whole, add a newline"
+            )
+        odd = (f"{table.qualified_name}: {name} has no newline at its end. If it was cut, so is its last row.",)
     text = pl.col(pl.String).str.strip_chars()
     frame = frame.with_columns(pl.when(text != "").then(text))
     flags = [n for n, kind in table.types.items() if kind is ColumnType.BOOLEAN and n in frame.columns]
     words = {"yes": "true", "no": "false", "true": "true", "false": "false"}
-    return frame.with_columns(
+    frame = frame.with_columns(
         pl.col(flag).str.to_lowercase().replace_strict(words, default=pl.col(flag), return_dtype=pl.String)
         for flag in flags
     )
+    for column, row, what in _in_another_notation(table, frame):
+        header = next(header for header, own in names.items() if own == column)
+        value, line = frame[column][row], file.line_of(row)
+        raise refused(f"has {value!r} for {header} in line {line}, which is {what}")
+    read_as = f"{table.qualified_name}: {name} is read as {file.how}." if file.how else ""
+    return frame, read_as, odd
+
+
+def _own_name(table: RawTable, header: str) -> str:
+    """The column's name for a header of the file."""
+    own = fivetran_name(header.strip().lower())
+    made = {column.name for column in table.columns if not column.api_name}
+    return f"{own}_of_export" if own in made else own
+
+
+def _in_another_notation(table: RawTable, rows: pl.DataFrame) -> Iterator[tuple[str, int, str]]:
+    """Columns with values as another country writes them: column, first such row, what it is and what to do.
+
+    They are seen where none of a column's values can be read, or where one could be read as another number.
+    """
+    advice = "Give numbers without separators, as 1234"
+    for name in (n for n, kind in table.types.items() if kind is ColumnType.INTEGER and n in rows.columns):
+        grouped = rows[name].str.contains(_GROUPED).fill_null(False)
+        if grouped.any():
+            yield name, grouped.arg_max(), f"a number with a separator, of decimals or of thousands. {advice}"
+    for misfit in fit(table, rows).misfits:
+        if misfit.column not in rows.columns or misfit.rows.sum() < rows[misfit.column].count():
+            continue
+        first = misfit.rows.arg_max()
+        what = _notation(table.types[misfit.column], rows[misfit.column][first])
+        if what:
+            yield misfit.column, first, what
+
+
+def _notation(kind: ColumnType, value: str | None) -> str | None:
+    """What a value is that is written as another country writes it, and what to do; None for any other."""
+    if value is None:
+        return None
+    if kind in (ColumnType.TIMESTAMP, ColumnType.DATE):
+        advice = "Write dates as year-month-day: 2026-04-03 or 2026-04-03 06:30:00"
+        if _DAY_FIRST_OR_LAST.fullmatch(value):
+            return f"a date in another order, of which day and month can't be told apart. {advice}"
+        if _DAY_NUMBER.fullmatch(value):
+            return f"a spreadsheet's number of a day. {advice}"
+        return f"a date in words. {advice}" if _NAMED_MONTH.fullmatch(value) else None
+    if kind is ColumnType.BOOLEAN:
+        is_word = value.lower() in _YES_NO
+        return "neither Yes nor No, True nor False. Export it in English" if is_word else None
+    if kind in (ColumnType.INTEGER, ColumnType.DOUBLE, ColumnType.CURRENCY) and _DECIMAL_COMMA.fullmatch(value):
+        return "a number with a decimal comma. Write numbers with a point"
+    return None
 
 
 def _in_one_spelling(table: RawTable, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
