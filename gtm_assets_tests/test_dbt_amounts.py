@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 import duckdb
+import polars as pl
 import pytest
 
 from gtm_assets.checks.reconciliation import REPORT_TIES, reconcile_with_core
@@ -289,3 +290,39 @@ def test_every_sum_of_a_report_ties_to_core_in_the_checks(lake_home):
 
     assert {"rep_owner_performance", "rep_pipeline_health", "rep_quota_attainment"} < set(found)
     assert [finding.sentence for finding in found.values() if not finding.passed] == []
+
+
+def test_a_lake_and_a_warehouse_of_an_older_release_take_more_decimals_without_loss(tmp_path):
+    home = Home(tmp_path / "gtm")
+    home.land("opportunity", partition(2), opportunity(1, at(2), amount=Decimal("100.10")))
+    home.land("opportunity", partition(2), opportunity(2, at(2), amount=Decimal("16147805824397.25")))
+    for batch in home.lake.batches():
+        old = pl.read_parquet(batch.path)
+        amounts = [name for name, type_ in old.schema.items() if type_ == pl.Decimal(24, 6)]
+        assert "amount" in amounts
+        old.with_columns(pl.col(amounts).cast(pl.Decimal(18, 2))).write_parquet(batch.path)
+    home.build("base_salesforce__opportunity", "int_opportunity_versions")
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
+        for table in ("gtm_staging.base_salesforce__opportunity", "gtm_intermediate.int_opportunity_versions"):
+            warehouse.execute(f"alter table {table} alter amount type decimal(18, 2)")
+
+    again = home.land(
+        "opportunity",
+        partition(3),
+        opportunity(1, at(2), amount=Decimal("100.10")),
+        opportunity(2, at(3), amount=Decimal("0.045")),
+    )
+    home.build("base_salesforce__opportunity", "int_opportunity_versions")
+
+    assert again.added == 1
+    assert home.rows(
+        "select id, amount, typeof(amount) from gtm_staging.base_salesforce__opportunity order by id"
+    ) == [
+        ("006000000000000001", Decimal("100.10"), "DECIMAL(24,6)"),
+        ("006000000000000002", Decimal("0.045"), "DECIMAL(24,6)"),
+    ]
+    assert home.rows("select amount from gtm_intermediate.int_opportunity_versions order by amount") == [
+        (Decimal("0.045"),),
+        (Decimal("100.10"),),
+        (Decimal("16147805824397.25"),),
+    ]

@@ -314,6 +314,7 @@ def test_active_rows_alone_count_where_their_time_is_not_landed(tmp_path):
     ("column", "value", "type_"),
     [
         ("annual_revenue", "'a lot'", "decimal(24,6)"),
+        ("annual_revenue", "'1234567890123456789.5'", "decimal(24,6)"),
         ("number_of_employees", "'1e400'", "bigint"),
         ("last_activity_date", "'soon'", "date"),
         ("created_date", "'2026-13-01'", "timestamp with time zone"),
