@@ -142,7 +142,7 @@ def _landing(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.landing import LandingError, examine_landing
 
     try:
-        tables = examine_landing(settings)
+        tables, unread = examine_landing(settings)
     except (LandingError, TransformError) as error:
         yield Finding(False, str(error))
         return
@@ -156,6 +156,10 @@ def _landing(settings: Settings) -> Iterator[Finding]:
     if len(there) < len(tables):
         names = ", ".join(table.name for table in tables if table.landed_name is None)
         yield Finding(True, f"Not in the landing, and counted as empty: {names}.")
+    if unread:
+        yield Finding(
+            True, f"In the landing and not read, as the catalogue does not have them: {', '.join(unread)}."
+        )
     for table in there:
         lacks = f"lacks {', '.join(table.missing_columns)}" if table.missing_columns else "lacks nothing"
         extra = f"; {len(table.unknown_columns)} more columns are left out" if table.unknown_columns else ""

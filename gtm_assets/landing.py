@@ -92,12 +92,18 @@ def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
     ]
 
 
+def tables_not_read(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """Tables that lie in the landing and are not in the catalogue, by what the last build found."""
+    rows = database.execute("select table_name from gtm_meta.tables_not_read order by all").fetchall()
+    return [row[0] for row in rows]
+
+
 def _names(joined: str | None) -> tuple[str, ...]:
     return tuple(joined.split(", ")) if joined else ()
 
 
-def examine_landing(settings: Settings) -> list[LandedTable]:
-    """What the landing holds now. The warehouse is not opened.
+def examine_landing(settings: Settings) -> tuple[list[LandedTable], list[str]]:
+    """What the landing holds now, and its tables that are not read. The warehouse is not opened.
 
     Raises:
         LandingError: it can't be read.
@@ -105,4 +111,4 @@ def examine_landing(settings: Settings) -> list[LandedTable]:
     """
     check_landing(settings)
     with operated("examine_landing", settings) as connection:
-        return landed_tables(connection)
+        return landed_tables(connection), tables_not_read(connection)

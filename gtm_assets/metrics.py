@@ -5,9 +5,12 @@ Metrics are defined in ``gtm_dbt/models/semantic``. A build under way is neither
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
+from decimal import Decimal
 
 import click
 
@@ -42,6 +45,53 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
     tempfile.tempdir = str(settings.dbt_target_dir)
     from dbt_metricflow.cli.main import cli
 
+    show_for_people()
     # Its commands without their group, which would ask PyPI for a newer version each time.
     offered = click.Group("metrics", commands={name: cli.commands[name] for name in COMMANDS})
     offered.main(list(arguments), prog_name="gtm metrics")
+
+
+def show_for_people() -> None:
+    """Let MetricFlow print amounts in full, and its spinner only where somebody looks at it."""
+    from dbt_metricflow.cli import main
+    from metricflow.data_table.mf_table import MetricFlowDataTable
+
+    main.Halo = _spinner(main.Halo)
+    MetricFlowDataTable.text_format = _in_full(MetricFlowDataTable.text_format)
+
+
+def _spinner(halo: type) -> type:
+    class Spinner(halo):
+        """Says how it ended; turns on a screen alone."""
+
+        def start(self, text: str | None = None):
+            return super().start(text) if sys.stdout.isatty() else self
+
+    return Spinner
+
+
+class _InFull(Decimal):
+    """A number whose general format has no exponent: 1893456.78 and not 1.89346e+06, with up to six decimals."""
+
+    def __format__(self, spec: str, *_) -> str:
+        if spec != "g" or not self.is_finite():
+            return super().__format__(spec)
+        if self and abs(self) < Decimal("0.000001"):
+            return f"{float(self):g}"
+        text = f"{Decimal(self):.6f}"
+        return text.rstrip("0").rstrip(".")
+
+
+def _in_full(text_format):
+    def shown(table, float_decimals: int | None = None) -> str:
+        columns = tuple(
+            dataclasses.replace(column, column_type=Decimal) if column.column_type is float else column
+            for column in table.column_descriptions
+        )
+        rows = tuple(
+            tuple(_InFull(str(cell)) if isinstance(cell, float | Decimal) else cell for cell in row)
+            for row in table.rows
+        )
+        return text_format(dataclasses.replace(table, column_descriptions=columns, rows=rows), float_decimals)
+
+    return shown

@@ -200,6 +200,10 @@ def _copy(
             f" from {warehouse}.gtm_meta.landed_tables order by all"
         )
         source.execute(
+            "create table published.gtm_meta.tables_not_read as"
+            f" from {warehouse}.gtm_meta.tables_not_read order by all"
+        )
+        source.execute(
             "create table published.gtm_meta.unreadable_tables"
             " (source_name varchar, table_name varchar, reason varchar)"
         )

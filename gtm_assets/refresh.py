@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import dagster as dg
+import duckdb
 from dagster import DagsterEventType as Event
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +21,7 @@ from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.instance import end_dead_runs, prepare_home
 from gtm_assets.lake import Lake
-from gtm_assets.landing import check_landing
+from gtm_assets.landing import check_landing, tables_not_read
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
@@ -47,6 +48,10 @@ class Outcome:
     """Raw tables that the landing lacks."""
     reach: str = ""
     """Up to when Salesforce was read, in a sentence. Empty where nothing of it has landed."""
+    lacking: dict[str, str] = field(default_factory=dict)
+    """Raw table to its columns that the landing lacks."""
+    unread: list[str] = field(default_factory=list)
+    """Tables that lie in the landing and are not in the catalogue."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
 
@@ -74,7 +79,11 @@ class Outcome:
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} rows")
         console.print(table)
         passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
-        console.print(f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed")
+        blocking = self.checks["blocking"]
+        console.print(
+            f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed"
+            + (f": {_blocking(blocking, failed)}" if failed else "")
+        )
         for trouble in self.troubles:
             console.print(f"           {escape(trouble)}")
         if self.reach:
@@ -83,6 +92,11 @@ class Outcome:
             console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
             if self.missing:
                 console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
+            for name, columns in self.lacking.items():
+                console.print(f"           not there and counted as null: {escape(f'{name}: {columns}')}")
+            if self.unread:
+                names = ", ".join(self.unread)
+                console.print(f"           there and not read, not being in the catalogue: {escape(names)}")
         if settings.pipedrive_dir:
             console.print(f"source     pipedrive: the export in {settings.pipedrive_dir}")
         console.print(f"seconds    {seconds:,.0f}")
@@ -96,6 +110,15 @@ class Outcome:
             console.print(f"published  nothing new: {settings.published_path} is as it was")
         else:
             console.print("published  nothing")
+
+
+def _blocking(blocking: int, failed: int) -> str:
+    """Which of the checks that failed hold back what was built."""
+    if not blocking:
+        return "none of them blocks publishing"
+    others = failed - blocking
+    rest = f", {others:,} {'does' if others == 1 else 'do'} not" if others else ""
+    return f"{blocking:,} {'blocks' if blocking == 1 else 'block'} publishing{rest}"
 
 
 def _one_liner(settings: Settings) -> str:
@@ -177,6 +200,9 @@ def refresh(
             outcome.troubles.clear()
             refresh.run(extractions(released), jobs.REFRESH, {})
         outcome.reach = _reach(lake, tables)
+        if settings.is_landed and outcome.published:
+            with duckdb.connect(str(settings.published_path), read_only=True) as published:
+                outcome.unread = tables_not_read(published)
         return outcome
 
 
@@ -228,6 +254,20 @@ def _released(
     return {table: keys for table, keys in owed.items() if lake.partitions(table)[-1] not in lake.owed(table)}
 
 
+def _progress(console: Console) -> Progress:
+    """Bars for who looks at a screen. In a log they would be lines."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        # Rich takes a log for a terminal where FORCE_COLOR is set.
+        disable=not (console.is_terminal and console.file.isatty()),
+    )
+
+
 class _Refresh:
     """The runs of one refresh and what they report."""
 
@@ -244,6 +284,7 @@ class _Refresh:
         self.tags = {UNTIL_TAG: until.isoformat()} if until else {}
         graph = defs.resolve_asset_graph()
         layers = {key: graph.get(key).tags.get("layer") for key in graph.toposorted_asset_keys}
+        self.blocking = {key: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
         self.layers = {key: layer for key, layer in layers.items() if layer in ("raw", *LAYERS)}
         self.built = list(defs.resolve_job_def(jobs.TRANSFORM).asset_layer.executable_asset_keys)
         self.outcome = Outcome(layers=self.layers)
@@ -251,15 +292,7 @@ class _Refresh:
     def run(self, plan: list[Extraction], last_job: str, ops: Mapping) -> Outcome:
         """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""
         partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        ) as self.progress:
+        with _progress(self.console) as self.progress:
             self.landing = self.progress.add_task("landing partitions", total=partitions)
             self.building = self.progress.add_task("building tables", total=len(self.built))
             if not plan:
@@ -329,6 +362,8 @@ class _Refresh:
         if not metadata["in_landing"].value:
             self.outcome.missing.append(name)
             return
+        if columns := metadata["columns_not_in_landing"].value:
+            self.outcome.lacking[name] = columns
         rows = metadata["dagster/row_count"].value
         self.outcome.rows[key] = rows
         synced = metadata.get("dagster/last_updated_timestamp")
@@ -347,5 +382,9 @@ class _Refresh:
         severe = evaluation.severity == dg.AssetCheckSeverity.ERROR
         outcome = "failed" if severe else "warned"
         self.outcome.checks[outcome] += 1
+        if severe:
+            blocks = bool(self.blocking.get(evaluation.asset_check_key))
+            self.outcome.checks["blocking"] += blocks
+            outcome += ", blocks publishing" if blocks else ", blocks nothing"
         asset, detail = evaluation.asset_key.to_user_string(), evaluation.description or ""
         self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from gtm_assets import doctor
 from gtm_assets.dbt_runner import TransformError
 from gtm_assets.landing import examine_landing
 from gtm_assets.settings import load_settings
@@ -244,6 +245,33 @@ def test_missing_tables_are_empty_missing_columns_null_and_unknown_columns_left_
     assert home.rows(
         "select system_modstamp = timestamptz '2026-01-05 12:00:00+00' from gtm_staging.stg_salesforce__account"
     ) == [(True,)]
+
+
+def test_tables_that_lie_there_and_are_not_read_are_listed(tmp_path, monkeypatch):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        ACCOUNT,
+        "create table gtm_raw.Pricebook2 as select 'x' as Id, now() as _fivetran_synced",
+        "create table gtm_raw.pricebook_2 as select 'y' as id, now() as _fivetran_synced",
+        'create table gtm_raw."order" as select 1 as id',
+        'create view gtm_raw."it\'s mine" as select 1 as id',
+    )
+    home = Home(tmp_path / "gtm", landing=path)
+    home.build("base_salesforce__pricebook_2")
+    unread = ["Pricebook2", "it's mine", "order"]
+
+    assert home.rows("select id from gtm_staging.base_salesforce__pricebook_2") == [("y",)]
+    assert home.rows("select table_name from gtm_meta.tables_not_read order by 1") == [(name,) for name in unread]
+
+    home.landing = None
+    home.build("base_salesforce__pricebook_2")
+    assert home.rows("select count(*) from gtm_meta.tables_not_read") == [(0,)]
+
+    # dbt is told by the environment.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    given = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(path), "GTM_HOME": str(tmp_path)}
+    told = [finding.sentence for finding in doctor._landing(load_settings(given)) if finding.ok]
+    assert f"In the landing and not read, as the catalogue does not have them: {', '.join(unread)}." in told
 
 
 def test_deleted_records_are_marked_either_way_and_leave_the_dimensions(tmp_path):

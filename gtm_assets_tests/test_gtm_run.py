@@ -266,7 +266,7 @@ def test_a_broken_history_is_not_published_and_a_full_refresh_mends_it(home):
 
     assert refused.code == 1
     assert kept == published
-    assert "failed: gtm_core/dim_account_scd2 one_history_per_record" in refused.output
+    assert "failed, blocks publishing: gtm_core/dim_account_scd2 one_history_per_record" in refused.output
     assert "build the history afresh: gtm run --full-refresh" in " ".join(refused.output.split())
     mended.check()
     assert tables(home.published, lambda schema: schema == "gtm_core") == histories

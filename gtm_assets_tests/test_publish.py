@@ -150,6 +150,7 @@ def warehouse(tmp_path) -> Warehouse:
         " timestamptz '2026-09-02 04:49:00+00' + to_days(i::integer) as read_until from range(1, 4) r(i)"
     )
     connection.execute("create table gtm_meta.landed_tables (table_name varchar)")
+    connection.execute("create table gtm_meta.tables_not_read (table_name varchar)")
     connection.close()
     return Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock")
 

@@ -65,6 +65,18 @@
 {% endmacro %}
 
 
+{#- Names of all tables and views of the landing. -#}
+{% macro landing_tables() %}
+    {%- set query -%}
+        select table_name
+        from information_schema.tables
+        where lower(table_catalog) = '{{ landing_database() | lower }}' and lower(table_schema) = 'gtm_raw'
+        order by table_name
+    {%- endset -%}
+    {%- do return(run_query(query).columns[0].values() | list) -%}
+{% endmacro %}
+
+
 {#-
     What the landing has for a raw table: `relation` (none where the table is missing), `columns` (name in the
     catalogue, or of the loader's, to {name, data_type} in the landing), `missing` and `unknown` column names,
@@ -73,13 +85,7 @@
 {% macro landed_table(source_name, table_name) %}
     {%- set node = raw_table(source_name, table_name) -%}
     {%- set database = landing_database() -%}
-    {%- set tables_query -%}
-        select table_name
-        from information_schema.tables
-        where lower(table_catalog) = '{{ database | lower }}' and lower(table_schema) = 'gtm_raw'
-        order by table_name
-    {%- endset -%}
-    {%- set tables = landed_names(run_query(tables_query).columns[0].values()) -%}
+    {%- set tables = landed_names(landing_tables()) -%}
     {%- set landed_name = tables.get(table_name, tables.get(node.config.meta.api_name | lower)) -%}
     {%- set landed = {} -%}
     {%- if landed_name is not none -%}

@@ -1,11 +1,12 @@
 {#-
     Before the first model, in landing mode: gtm_meta.landed_tables says of each raw table what the landing has
-    of it, gtm_meta.landed_misfits which columns hold values that are cut to the catalogue's type. In other modes
-    both are empty. A value that can't be read is an error: as null it would be lost.
+    of it, gtm_meta.landed_misfits which columns hold values that are cut to the catalogue's type, and
+    gtm_meta.tables_not_read which tables lie there that the catalogue does not have. In other modes they are empty. A value that can't be read is an error: as null it would be lost.
 -#}
 {% macro list_landing() %}
     {%- set tables = [] -%}
     {%- set misfits = [] -%}
+    {%- set unread = [] -%}
     {%- if is_landed() -%}
         {%- if var('as_of', none) is not none -%}
             {%- do exceptions.raise_compiler_error(
@@ -20,6 +21,11 @@
         {%- do refuse_unreadable(misfits) -%}
         {%- do refuse_empty_landing(tables) -%}
         {%- do warn_of_missing(tables) -%}
+        {%- set read = [] -%}
+        {%- for node, landed in tables if landed.relation is not none -%}
+            {%- do read.append(landed.relation.identifier) -%}
+        {%- endfor -%}
+        {%- do unread.extend(landing_tables() | reject('in', read)) -%}
     {%- endif -%}
     create or replace table {{ meta_table('landed_tables') }} (
         source_name varchar not null,
@@ -48,6 +54,14 @@
         '{{ landed.unknown | sort | join(", ") | replace("'", "''") }}'
     from {{ landed.relation }} as landed
         {%- endif %};
+    {% endfor %}
+
+    create or replace table {{ meta_table('tables_not_read') }} (
+        table_name varchar not null
+    );
+
+    {% for name in unread %}
+    insert into {{ meta_table('tables_not_read') }} values ('{{ name | replace("'", "''") }}');
     {% endfor %}
 
     create or replace table {{ meta_table('landed_misfits') }} (
