@@ -14,8 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
 
+import dagster as dg
 from dagster import EventLogEntry
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -113,6 +116,22 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
         while self._engines:
             self._engines.popitem()[1].dispose()
         super().dispose()
+
+
+def forget_planned_checks(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Take back that a run was to make the checks that it has not made.
+
+    Dagster shows such a check as one whose execution failed. So it keeps the verdict that it had, which does not
+    count for publishing where its table was built since.
+    """
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable.c
+    assert isinstance(storage, SqlEventLogStorage)
+    with storage.index_connection() as connection:
+        connection.execute(
+            AssetCheckExecutionsTable.delete().where(
+                checks.run_id == run_id, checks.execution_status == CheckStatus.PLANNED.value
+            )
+        )
 
 
 def _kept_open(url: str) -> Engine:

@@ -13,7 +13,8 @@ from gtm_assets.automation.retries import retried
 from gtm_assets.checks.dbt_tests import failure, meaning
 from gtm_assets.checks.finding import Finding
 from gtm_assets.dbt_process import LandingListed, NodeEnded, build_beside
-from gtm_assets.dbt_runner import SYNTHETIC_TAG, build_arguments
+from gtm_assets.dbt_runner import SYNTHETIC_TAG, TransformError, build_arguments
+from gtm_assets.event_log import forget_planned_checks
 from gtm_assets.lake import Lake
 from gtm_assets.landing import LandedTable, check_landing
 from gtm_assets.settings import Settings
@@ -116,7 +117,12 @@ class DbtBuild:
                 check_landing(self._settings)
             else:
                 self._verify_new_batches(full_refresh)
-            yield from self._events(context, manifest, translator, arguments)
+            try:
+                yield from self._events(context, manifest, translator, arguments)
+            except TransformError:
+                # The one failure is the build's. What was not built is not looked at, and nothing comes after it.
+                forget_planned_checks(context.instance, context.run.run_id)
+                raise
 
     def _verify_new_batches(self, full_refresh: bool) -> None:
         """Find an unreadable batch before dbt stumbles over it. Only batches not yet consumed are opened."""

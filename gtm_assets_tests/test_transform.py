@@ -3,10 +3,15 @@
 import json
 from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 
+from gtm_assets import transform
 from gtm_assets.dbt_runner import TransformError, build_arguments, manifest_path, project_state, raise_on_failure
+from gtm_assets.lake import Lake
+from gtm_assets.settings import load_settings
 from gtm_assets.transform import layer_of, transform_assets
+from gtm_assets.warehouse import Warehouse
 
 
 def test_the_project_is_parsed_again_when_a_file_changes_comes_or_goes(tmp_path):
@@ -146,3 +151,25 @@ def test_a_break_before_building_is_told_with_its_cause():
         raise_on_failure(SimpleNamespace(success=False, exception=ValueError("no profile"), result=None))
     with pytest.raises(TransformError, match="dbt broke off: disk"):
         raise_on_failure(OSError("disk"))
+
+
+def test_a_check_that_a_failed_build_did_not_come_to_is_no_failure_and_keeps_its_verdict(tmp_path, monkeypatch):
+    settings = load_settings({"GTM_HOME": str(tmp_path)})
+    assets = transform_assets(json.loads(manifest_path().read_text()))
+    before, never = sorted(spec.key for spec in assets.check_specs)[:2]
+
+    def build_beside(*_):
+        yield from ()
+        raise TransformError("dbt build failed:\nmodel dim_user: Binder Error")
+
+    monkeypatch.setattr(transform, "build_beside", build_beside)
+    build = transform.DbtBuild(settings, Warehouse.of(settings), Lake(settings.lake_dir))
+    with dg.DagsterInstance.ephemeral() as instance:
+        evaluation = dg.AssetCheckEvaluation(asset_key=before.asset_key, check_name=before.name, passed=True)
+        instance.report_runless_asset_event(evaluation)
+
+        run = dg.materialize([assets], instance=instance, resources={"dbt_build": build}, raise_on_error=False)
+
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key([before, never])
+        assert not run.success
+        assert {key: record.status.value for key, record in found.items()} == {before: "SUCCEEDED"}
