@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import duckdb
 import pytest
 
+from gtm_assets.partitions import boundary
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     PIPEDRIVE,
@@ -34,7 +35,13 @@ def clock(home):
     """A connection with the project's macros on days and zones."""
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
-        for macro, arguments in {"end_of_day": "day, zone", "local_date": "instant, zone"}.items():
+        macros = {
+            "end_of_day": "day, zone",
+            "local_date": "instant, zone",
+            "partition_boundary": "day",
+            "partition_of": "instant",
+        }
+        for macro, arguments in macros.items():
             call = "{{ " + f"{macro}({', '.join(repr(name) for name in arguments.split(', '))})" + " }}"
             compiled = home.dbt("compile", "--inline", call).result.results[0].node.compiled_code
             connection.execute(f"create macro {macro}({arguments}) as ({compiled})")
@@ -148,6 +155,23 @@ def test_the_end_of_a_day_on_which_clocks_change(clock, zone, day, ended_at):
     found = clock.execute("select end_of_day(?::date, ?)::varchar", [day, zone]).fetchone()
 
     assert found == (f"{ended_at}+00",)
+
+
+def test_partitions_follow_on_each_other_in_sql_as_in_python(clock):
+    """Their boundary is at no hour that clocks skip or show twice."""
+    rows = clock.execute(
+        f"""
+        select
+            day,
+            partition_boundary(day) as begins_at,
+            partition_of(begins_at) as its_own,
+            partition_of(begins_at - interval 1 microsecond) as the_one_before
+        from (select unnest(generate_series(date '{FIRST_DAY}', date '{LAST_DAY}', interval 1 day))::date as day)
+        """
+    ).fetchall()
+
+    expected = [(day, boundary(day), day, day - timedelta(days=1)) for day, *_ in rows]
+    assert rows == expected
 
 
 HONOLULU, BERLIN, MARS = (f"005{number:015d}" for number in (1, 2, 3))
