@@ -98,10 +98,17 @@ def test_running_again_changes_nothing(home):
     before, lake = models(home), home.lake_files()
 
     again = home.run("--to", "2026-09-11").check()
-    same_days = home.run("--from", "2026-09-10", "--to", "2026-09-11").check()
+    same_days = home.run("--from", "2026-09-10", "--now").check()
 
     assert "All partitions that are over have landed" in again.output
     assert "0 new versions" in same_days.output
+    assert (
+        "The calendar has ended with partition 2026-09-11 (GTM_END_DATE; `open` lets it go on): no"
+        in same_days.output
+    )
+    assert (
+        "source     salesforce, synthetic: read up to 2026-09-13 04:49 UTC, the last partition" in same_days.output
+    )
     assert home.lake_files() == lake
     assert differences(models(home), before) == []
 

@@ -9,7 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import duckdb
+import polars as pl
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 from gtm_assets import lake as lake_module
 from gtm_assets.as_of import instant_of
@@ -17,9 +20,11 @@ from gtm_assets.automation.freshness import Freshness
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import missed, transformation
+from gtm_assets.cli import main
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary
 from gtm_assets.publish import batches_digest, known_as_of
+from gtm_assets.refresh import refresh
 from gtm_assets.runs import missing
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -142,6 +147,26 @@ def test_what_could_not_be_read_early_is_owed_and_not_over(lake):
     assert lake.owed(ACCOUNT) == [] and not lake.has_landed(ACCOUNT, DAY)
 
 
+def test_a_full_extraction_of_the_day_before_leaves_alone_what_came_early_and_one_of_the_day_finds_what_is_gone(
+    lake,
+):
+    land(lake, account(1, at(3)), account(2, at(3)), account(3, at(3)), day=partition(4))
+    land(lake, account(2, at(5, 2)), account(4, at(5, 3)), now=NOON)
+    # At one o'clock: 3 and 4 are gone, 2 has changed again.
+    there = [as_page([account(1, at(3)), account(2, at(5, 15))])]
+
+    before = lake.land_snapshot(ACCOUNT, OPEN.window(partition(4)), there, OPEN.window(partition(4)).end)
+    assert (before.added, before.hard_deleted, lake.landed_early(ACCOUNT)) == (1, 1, {DAY: MINUTE})
+    end = lake.land_snapshot(ACCOUNT, OPEN.window(DAY), there, OPEN.window(DAY).end)
+    assert (end.added, end.hard_deleted, lake.has_landed(ACCOUNT, DAY)) == (2, 1, True)
+
+    gone = lake.read(ACCOUNT).filter(pl.col("is_deleted")).select("id", "system_modstamp").collect().rows()
+    assert sorted(gone) == [
+        (account(3, at(3))["id"], OPEN.window(partition(4)).end),
+        (account(4, at(3))["id"], OPEN.window(DAY).end),
+    ]
+
+
 @pytest.mark.parametrize("name", ["opportunity", "task", "user", "forecasting_item", "opportunity_field_history"])
 def test_the_synthetic_organisation_has_only_what_there_was_by_the_minute(tmp_path, name):
     org, table = SyntheticOrg(1, 0.001), next(t for t in OBJECTS if t.name == name)
@@ -220,6 +245,37 @@ def test_the_schedule_takes_the_partition_that_ends_and_the_ui_offers_the_open_o
     tick = OPEN.window(DAY).end
     assert daily(dg.build_schedule_context(scheduled_execution_time=tick)).partition_key == DAY
     assert OPEN.definition().get_partition_keys(current_time=NOON)[-2:] == [partition(4), DAY]
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (["--to", "2026-01-05"], "--now goes on to this minute: leave --to out."),
+        (["--full-extraction"], "--full-extraction is of the last partition that is over: leave --now out."),
+        (["--as-of", "2026-01-05"], "--as-of builds from the lake alone: leave the other options out."),
+    ],
+)
+def test_what_now_does_not_go_with_is_refused(others, said):
+    ran = CliRunner().invoke(main, ["run", "--now", *others])
+
+    assert (ran.exit_code, said in ran.output) == (2, True), ran.output
+
+
+def test_tables_that_another_loader_lands_have_no_open_partition(tmp_path):
+    database = tmp_path / "landing.duckdb"
+    duckdb.connect(str(database)).close()
+    settings = load_settings(
+        {
+            "GTM_HOME": str(tmp_path / "gtm"),
+            "GTM_SALESFORCE_SOURCE": "landed",
+            "GTM_LANDING_DATABASE": str(database),
+        }
+    )
+
+    with pytest.raises(
+        PartitionError, match="another loader lands the records, and each run reads all that it has"
+    ):
+        refresh(settings, Console(), None, None, up_to_now=True)
 
 
 # -- the models ------------------------------------------------------------------------------------------------
