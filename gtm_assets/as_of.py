@@ -71,8 +71,9 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
             "(GTM_SALESFORCE_SOURCE=landed): build what it holds now with gtm run"
         )
     lake = Lake(settings.lake_dir)
+    tables = raw_tables(settings)
     landed = sorted(
-        {key for table in raw_tables(settings) for key in lake.partitions(table) if lake.has_landed(table, key)}
+        {key for table in tables for key in {*lake.partitions(table)} - lake.landed_early(table).keys()}
     )
     instant = instant_of(day, Calendar.of(settings), landed)
     known_since = lake.known_since()

@@ -224,8 +224,8 @@ def retry(table: str) -> None:
         console.print(f"No record of {table} waits in quarantine.")
         return
     prepare_home(settings)
-    known_at = lake.read_until(raw)
-    landings = lake.retry(raw, calendar.window, known_at)
+    known_at, early = lake.read_until(raw), lake.landed_early(raw)
+    landings = lake.retry(raw, lambda key: calendar.window(key, early.get(key)), known_at)
     with dg.DagsterInstance.get() as instance:
         for landing in landings:
             instance.report_runless_asset_event(

@@ -6,27 +6,35 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import duckdb
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from dagster._core.test_utils import freeze_time
 from rich.console import Console
 
+from gtm_assets import clock
 from gtm_assets import lake as lake_module
 from gtm_assets.as_of import instant_of
 from gtm_assets.automation.freshness import Freshness
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import missed, transformation
+from gtm_assets.checks.raw import VALUES, VOLUME, Limits
+from gtm_assets.checks.service_levels import _first_landings
+from gtm_assets.checks.totals import CHECK
 from gtm_assets.cli import main
 from gtm_assets.lake import Lake
-from gtm_assets.partitions import Calendar, PartitionError, boundary
+from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publish import batches_digest, known_as_of
 from gtm_assets.refresh import refresh
 from gtm_assets.runs import missing
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.raw_asset import UNTIL_TAG, Rules, asset_key
+from gtm_assets.sources.salesforce.assets import raw_asset, totals_checks
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.change_logs import ChangeLog, assert_equal
@@ -34,7 +42,7 @@ from gtm_assets_tests.dbt_harness import Home, account, as_page, at, partition, 
 from gtm_assets_tests.lake_builders import content
 
 OPEN = Calendar(date(2026, 1, 1), None)
-ACCOUNT = next(table for table in OBJECTS if table.name == "account")
+ACCOUNT, USER = (next(table for table in OBJECTS if table.name == name) for name in ("account", "user"))
 DAY = partition(5)
 NOON = at(5, 14) + timedelta(seconds=31)
 """While partition 5 is open."""
@@ -215,6 +223,56 @@ def test_a_day_that_has_landed_early_is_still_to_be_landed(lake, tmp_path):
     assert freshness.finding(key, over + timedelta(hours=20)).passed
 
 
+def test_an_asset_lands_the_open_partition_alike_and_its_checks_wait_for_the_end(lake, monkeypatch):
+    """As from the UI: a run without the tag of ``gtm run --now``."""
+    org, rules = SyntheticOrg(1, 0.001), Rules(Calendar(date(2026, 9, 8), None), Limits(0.5, 0.05))
+    day, table = "2026-09-10", next(t for t in OBJECTS if t.name == "opportunity")
+    window = rules.calendar.window(day)
+    made = [raw_asset(table, set(), rules), totals_checks(rules.calendar)]
+    resources = {"org": org, "lake": lake}
+
+    def landed(now: datetime, **tags: str):
+        monkeypatch.setattr(clock, "now", lambda: now)
+        with freeze_time(now):
+            result = dg.materialize(
+                made,
+                partition_key=day,
+                tags=tags,
+                resources=resources,
+                selection=dg.AssetSelection.assets(asset_key(table)),
+            )
+        (event,) = result.get_asset_materialization_events()
+        found = {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+        return event.materialization.metadata["read_until"].value, found
+
+    for key in ("2026-09-08", "2026-09-09"):
+        lake.land(table, rules.calendar.window(key), org.changes(table, rules.calendar.window(key)), window.start)
+    noon = window.start + timedelta(hours=14, seconds=31)
+    until, found = landed(noon)
+    assert until == noon.replace(second=0).timestamp() and lake.landed_early(table) == {
+        day: noon.replace(second=0)
+    }
+    assert found[VOLUME].description == found[VALUES].description
+    assert found[VALUES].description == f"Partition {day} is still open: it is compared when it is over."
+    assert found[CHECK].passed, found[CHECK].description
+
+    until, _ = landed(noon + timedelta(hours=1), **{UNTIL_TAG: (noon + timedelta(minutes=5)).isoformat()})
+    assert until == (noon + timedelta(minutes=5)).replace(second=0).timestamp()
+    until, found = landed(window.end)
+    assert until == window.end.timestamp() and lake.has_landed(table, day)
+    assert "still open" not in found[VOLUME].description and found[CHECK].passed
+
+
+def test_the_service_level_counts_what_landed_after_the_end():
+    ends = {DAY: OPEN.window(DAY).end}
+    key = asset_key(ACCOUNT)
+    with dg.instance_for_test() as instance:
+        for hours in (-8, 1, 2):
+            with freeze_time(ends[DAY] + timedelta(hours=hours)):
+                instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=DAY))
+        assert _first_landings(instance, key, ends) == {DAY: ends[DAY] + timedelta(hours=1)}
+
+
 def test_what_has_landed_early_starts_no_build_by_itself(lake):
     land(lake, account(1, at(3)), day=partition(4))
     published = batches_digest((batch.table, batch.batch_id) for batch in lake.batches())
@@ -289,13 +347,16 @@ def test_now_is_the_minute_and_each_batch_says_up_to_when_it_was_read(tmp_path):
     listed = "select batch_id, read_until from gtm_meta.lake_batches order by 1"
     assert home.rows(listed) == [("user-2026-01-03-0000", at(4, 0)), ("user-2026-01-04-0000", at(4, 14))]
     assert now(home) == at(4, 14)
+    (path,) = home.lake.partition_dir(USER, partition(4)).glob("*.parquet")
+    pl.read_parquet(path).with_columns(pl.lit("read again").alias("name")).write_parquet(path)
 
     home.land("user", partition(4), user(1, at(4)), user(2, at(4, 20)))
     home.build("base_salesforce__user")
     assert {until for _, until in home.rows(listed)} == {at(4, 0), at(5, 0)}
     assert now(home) == at(5, 0)
-    # Behind no batch that was consumed, so that nothing was read again.
-    assert home.rows("select count(*) from gtm_staging.base_salesforce__user") == [(2,)]
+    # The batch of the end comes behind none that was consumed: nothing is read again.
+    names = home.rows("select name from gtm_staging.base_salesforce__user order by 1")
+    assert names == [("User 1",), ("User 2",)]
 
 
 def now(home: Home) -> datetime:
@@ -316,6 +377,8 @@ def test_days_of_deals_are_as_if_no_day_had_been_landed_early(tmp_path):
             for table, _, records in drawn:
                 early.land(table, day, records, until=at(day, hours))
             early.build(*models)
+            (last,) = early.home.rows("select max(date_day) from gtm_core.fct_opportunity_history")
+            assert last == (at(day, hours).astimezone(ZoneInfo(TIMEZONE)).date(),)
         for log in (early, plain):
             for landing in drawn:
                 log.land(*landing)

@@ -61,7 +61,8 @@ class Freshness:
             as_of = published_as_of(self._settings.published_path)
             return published_on_time(self.calendar, as_of, now, publishing_deadline(self._settings))
         table = self.tables[key]
-        recent = self.calendar.closed(now)[-SILENCE_DAYS:]
+        early = self._lake.landed_early(table)
+        recent = [day for day in self.calendar.closed(now)[-SILENCE_DAYS:] if day not in early]
         landed = {partition: _records(self._lake, table, partition) for partition in recent}
         return landed_on_time(
             table.qualified_name,
@@ -91,8 +92,6 @@ def publishing_deadline(settings: Settings) -> Deadline:
 
 
 def _records(lake: Lake, table: RawTable, partition: str) -> int | None:
-    if partition in lake.landed_early(table):
-        return None
     files = list(lake.partition_dir(table, partition).glob("*.parquet"))
     return sum(pq.read_metadata(file).num_rows for file in files) if files else None
 

@@ -28,17 +28,28 @@
     create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
 
     create or replace table {{ meta_table('lake_batches') }} as
-    with listed as (
+    with files as (
         select
+            file,
             split_part(file, '/', -4) as source_name,
             split_part(file, '/', -3) as table_name,
             replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
-            regexp_replace(split_part(file, '/', -1), '[.]parquet$', '') as batch_id,
+            split_part(file, '/', -1) as file_name
+        -- Quarantine lies one level deeper.
+        from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*')
+    ),
+    listed as (
+        select
+            source_name,
+            table_name,
+            partition_key,
+            regexp_replace(file_name, '[.]parquet$', '') as batch_id,
             file as file_path,
             -- A merged file counts in place of the files that it was merged from.
             '' as precedence
-        -- Quarantine lies one level deeper; files being written do not end in .parquet.
-        from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*.parquet')
+        from files
+        -- Files being written do not end in .parquet.
+        where file_name like '%.parquet'
         union all
         select *, file_path as precedence
         from ({{ merged_batches(lake) }}) as merged
@@ -58,11 +69,12 @@
     -- Partitions that have landed early: a file beside their batches names the minute.
     landed_early as (
         select
-            split_part(file, '/', -4) as source_name,
-            split_part(file, '/', -3) as table_name,
-            replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
-            max(timezone('UTC', strptime(split_part(file, '/', -1), 'until=%Y-%m-%dT%H%MZ'))) as read_until
-        from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/until=*')
+            source_name,
+            table_name,
+            partition_key,
+            max(timezone('UTC', strptime(file_name, 'until=%Y-%m-%dT%H%MZ'))) as read_until
+        from files
+        where file_name like 'until=%'
         group by all
     )
     select
