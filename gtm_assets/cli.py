@@ -243,6 +243,48 @@ def retry(table: str) -> None:
         console.print("Build them into the warehouse: gtm run")
 
 
+@main.group("source")
+def source_group() -> None:
+    """The tables of the sources."""
+
+
+@source_group.command()
+@click.argument("table")
+@explained
+def forget(table: str) -> None:
+    """Say that TABLE is gone from its source: it stops publishing no more.
+
+    What was last known of it stays. As soon as it can be read again, that is undone.
+    """
+    settings = load_settings()
+    import dagster as dg
+
+    from gtm_assets import clock
+    from gtm_assets.checks.raw import VANISHED, still_there
+    from gtm_assets.instance import prepare_home
+    from gtm_assets.lake import Lake, LakeError
+    from gtm_assets.sources.pipedrive.export import ExportFolder
+    from gtm_assets.sources.raw_asset import asset_key
+    from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+    lake, folder = Lake(settings.lake_dir), settings.pipedrive_dir
+    raw = _table(table, (*OBJECTS, *_tables()) if settings.is_landed else None)
+    is_external = settings.is_landed and raw.source == "salesforce"
+    is_file = raw.source == "pipedrive" and folder is not None
+    is_read = ExportFolder(folder).has_file(raw) if is_file else not is_external and lake.unread(raw) is None
+    if is_read:
+        raise LakeError(f"{raw.qualified_name} can be read: there is nothing to forget")
+    lake.forget(raw, clock.now())
+    if raw.source == "salesforce" and not is_external:
+        prepare_home(settings)
+        with dg.DagsterInstance.get() as instance:
+            check = dg.AssetCheckKey(asset_key(raw), VANISHED)
+            instance.report_runless_asset_event(still_there(lake, raw).evaluation(check))
+    if not is_external:
+        console.print(f"{raw.qualified_name}: {lake.alive(raw):,} records stay as they were last known.")
+    console.print(f"{raw.qualified_name} stops publishing no more, until it can be read again. Next: gtm run")
+
+
 @main.group("lake")
 def lake_group() -> None:
     """The change log of raw records."""
@@ -351,10 +393,11 @@ def _tables():
     return raw_tables(load_settings())
 
 
-def _table(name: str):
-    found = [table for table in _tables() if name in (table.qualified_name, table.name)]
+def _table(name: str, among=None):
+    tables = among or _tables()
+    found = [table for table in tables if name in (table.qualified_name, table.name)]
     if not found:
         raise SettingsError(
-            f"{name} is not a table. The tables are: {', '.join(t.qualified_name for t in _tables())}"
+            f"{name} is not a table. The tables are: {', '.join(t.qualified_name for t in tables)}"
         )
     return found[0]

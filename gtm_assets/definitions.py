@@ -15,7 +15,7 @@ from gtm_assets.automation.operation import automation
 from gtm_assets.checks.built import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.finding import Finding
-from gtm_assets.checks.raw import QUARANTINE, Limits, quarantine
+from gtm_assets.checks.raw import QUARANTINE, VANISHED, Limits, quarantine, still_there
 from gtm_assets.dbt_runner import manifest_path, project_variables
 from gtm_assets.exposures import dashboards
 from gtm_assets.lake import Lake
@@ -53,8 +53,8 @@ def definitions(settings: Settings) -> dg.Definitions:
         if not isinstance(made, dg.AssetSpec)
         for spec in made.check_specs
     }
-    quarantines = _quarantines(settings, lake)
-    published = published_asset(built, checks, manifest, settings.retry_seconds, quarantines)
+    standing = _standing(settings, lake, checks)
+    published = published_asset(built, checks, manifest, settings.retry_seconds, standing, lake)
 
     assets = dg.Definitions(
         assets=[
@@ -98,11 +98,19 @@ def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.A
     return [make[table.source](table, read[table.source, table.name], rules) for table in raw_tables(settings)]
 
 
-def _quarantines(settings: Settings, lake: Lake) -> Mapping[dg.AssetCheckKey, Callable[[], Finding]]:
-    return {
-        dg.AssetCheckKey(asset_key(table), QUARANTINE): partial(quarantine, lake, table, settings.quarantine_limit)
+def _standing(
+    settings: Settings, lake: Lake, checks: Mapping[dg.AssetCheckKey, bool]
+) -> Mapping[dg.AssetCheckKey, Callable[[], Finding]]:
+    """The blocking checks of raw tables that the lake alone answers, each with how it is made."""
+    made = {
+        dg.AssetCheckKey(asset_key(table), name): partial(check, lake, table, *limits)
         for table in raw_tables(settings)
+        for name, check, limits in (
+            (QUARANTINE, quarantine, (settings.quarantine_limit,)),
+            (VANISHED, still_there, ()),
+        )
     }
+    return {key: check for key, check in made.items() if key in checks}
 
 
 def _parts(listed: str) -> list[str]:

@@ -78,6 +78,8 @@ _OWED = "owed"
 """Beside a partition's batches: the source didn't let us read it. Holds the reason."""
 _UNTIL, _UNTIL_ANY = "until=%Y-%m-%dT%H%MZ", "until=*"
 """Name of a file beside a partition's batches: the partition was landed early, up to this minute."""
+_FORGOTTEN = "forgotten"
+"""Beside a table's partitions: its owner has said that it is gone. Holds when."""
 MISSING_ALWAYS_ALLOWED = 10
 """So many records may be missing from a snapshot whatever their share: a small table has few of them."""
 _CHUNK_ROWS = 50_000
@@ -310,6 +312,7 @@ class Lake:
             with _explaining(table, window.key):
                 if owed_for is None:
                     (folder / _OWED).unlink(missing_ok=True)
+                    self.remember(table)
                 if until is not None:
                     (folder / until).touch()
                 for name in marks:
@@ -319,6 +322,30 @@ class Lake:
     def _marks(self, folder: Path) -> list[str]:
         """Names of the files in a partition's folder that say up to when it was landed early."""
         return [path.name for path in folder.glob(_UNTIL_ANY)]
+
+    def forget(self, table: RawTable, at: datetime) -> None:
+        """Keep that the table's owner says that it is gone. What has landed stays.
+
+        Raises:
+            LakeError: the folder can't be written.
+        """
+        with self._alone(table), _explaining(table, "all partitions"):
+            temporary = self._forgotten(table).with_name(f".{_FORGOTTEN}.tmp")
+            temporary.write_text(at.astimezone(UTC).isoformat())
+            _into_place(temporary, self._forgotten(table))
+
+    def remember(self, table: RawTable) -> None:
+        """Undo :meth:`forget`: the table can be read."""
+        self._forgotten(table).unlink(missing_ok=True)
+
+    def forgotten(self, table: RawTable) -> datetime | None:
+        """When the table's owner said that it is gone, UTC; None where it was not said or could be read since."""
+        with suppress(FileNotFoundError):
+            return datetime.fromisoformat(self._forgotten(table).read_text())
+        return None
+
+    def _forgotten(self, table: RawTable) -> Path:
+        return self.root / table.source / table.name / _FORGOTTEN
 
     def retry(self, table: RawTable, window_of_partition, known_at: datetime) -> list[Landing]:
         """Land the records in quarantine that fit by now, each in the partition that it came in.
@@ -407,6 +434,23 @@ class Lake:
         """Keys of the partitions that landed empty because the table could not be read, oldest first."""
         marks = (self.root / table.source / table.name).glob(f"{_PARTITION_DIR.format('*')}/{_OWED}")
         return sorted(_partition_in(path) for path in marks)
+
+    def unread(self, table: RawTable) -> str | None:
+        """Why the newest partition of a table could not be read; None where it was, or where none has landed."""
+        partitions, owed = self.partitions(table), self.owed(table)
+        if not partitions or partitions[-1] not in owed:
+            return None
+        return (self.partition_dir(table, partitions[-1]) / _OWED).read_text()
+
+    def alive(self, table: RawTable) -> int:
+        """How many records of a table are not deleted, by their newest versions."""
+        columns = [table.id_column, table.cursor, table.deletes.value]
+        versions = self.versions(self.batches(table), columns)
+        if versions.is_empty():
+            return 0
+        newest = versions.sort(table.cursor, "_partition", pl.col(table.deletes.value).fill_null(False))
+        newest = newest.unique(table.id_column, keep="last", maintain_order=True)
+        return newest.filter(~pl.col(table.deletes.value).fill_null(False)).height
 
     def _ahead(self, table: RawTable) -> dict[str, datetime]:
         """The partitions with records of after their window's end: the greatest cursor of these by key."""

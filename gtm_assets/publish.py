@@ -21,10 +21,12 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from gtm_assets import clock, exposures
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding
+from gtm_assets.lake import Lake
 from gtm_assets.landing import landed_tables
 from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.transform import PUBLISHED_LAYERS
 from gtm_assets.warehouse import Warehouse
 
@@ -106,6 +108,50 @@ def refuse(found: Sequence[Verdict]) -> None:
         "Mend the data or the model, then run: gtm run. A check that is missing may be new: "
         "in the UI press Reload definitions first."
     )
+
+
+def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake: Lake) -> None:
+    """Raise where the published file was built from a landed table that has left the landing since.
+
+    Its owner may say that it is gone: ``gtm source forget``. That is undone once it is back.
+
+    Raises:
+        PublishError: names each such table.
+    """
+    there = {(table.source, table.name) for table in landed_tables(warehouse) if table.landed_name is not None}
+    tables = {(table.source, table.name): table for table in OBJECTS}
+    for key in there & tables.keys():
+        lake.remember(tables[key])
+    gone = {key: rows for key, rows in _published_rows(warehouse, published).items() if key not in there}
+    gone = {key: rows for key, rows in gone.items() if there and rows and not lake.forgotten(tables[key])}
+    if not gone:
+        return
+    lines = [
+        f"{source}.{name} had {rows:,} rows in the landing and is not there any more. Let the loader land it "
+        f"again, then run: gtm run. Or, if it is gone for good: gtm source forget {source}.{name}, then gtm run"
+        for (source, name), rows in sorted(gone.items())
+    ]
+    raise PublishError("not published: the file published before stays.\n" + "\n".join(lines))
+
+
+def _published_rows(warehouse: duckdb.DuckDBPyConnection, published: Path) -> dict[tuple[str, str], int]:
+    """Rows that the landed tables had when the published file was made; of a file that can't be read, none."""
+    if not published.exists():
+        return {}
+    try:
+        warehouse.execute(f"attach {_literal(str(published))} as published_before (read_only)")
+    except duckdb.Error:
+        return {}
+    try:
+        rows = warehouse.execute(
+            "select source_name, table_name, row_count from published_before.gtm_meta.landed_tables"
+            " where landed_name is not null"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return {}
+    finally:
+        warehouse.execute("detach published_before")
+    return {(source, name): count for source, name, count in rows}
 
 
 @dataclass(frozen=True)
@@ -309,11 +355,12 @@ def published_asset(
     manifest: Mapping,
     retry_seconds: float = RETRY_SECONDS,
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
+    lake: Lake | None = None,
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream, each with whether it is blocking.
 
     ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
-    it leaves the check missing, and the table will not land again.
+    it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.
     """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
@@ -343,6 +390,8 @@ def published_asset(
             for check in missing:
                 context.instance.report_runless_asset_event(standing[check]().evaluation(check))
             refuse(found := verdicts(context.instance, checks) if missing else found)
+            if lake is not None:
+                refuse_vanished(connection, published_path, lake)
             listed = connection.execute(
                 "select source_name || '.' || table_name, batch_id, partition_key, read_until"
                 " from gtm_meta.lake_batches"

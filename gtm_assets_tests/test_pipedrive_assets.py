@@ -193,3 +193,24 @@ def test_what_was_mended_in_the_catalogue_comes_out_of_quarantine(lake, folder, 
     assert [landing.added for landing in lake.retry(mended, CALENDAR.window, end)] == [1]
     assert lake.quarantined(ACTIVITY).is_empty()
     assert "999-1-meeting-1" in {row["id"] for row in newest(lake, "activity")}
+
+
+def test_a_file_that_is_forgotten_lands_empty_until_it_is_there_again(lake, folder, land):
+    land(1, 1)
+    (folder / "activity.csv").unlink()
+    with pytest.raises(ExportError, match=r"any more: gtm source forget pipedrive\.activity"):
+        land(2, 2)
+    lake.forget(ACTIVITY, CALENDAR.window("2026-01-02").end)
+
+    landed = added(land(2, 3))
+
+    assert landed == {"2026-01-02": 0, "2026-01-03": 0}
+    assert len(newest(lake, "activity")) == 200
+    assert lake.owed(ACTIVITY) == ["2026-01-02", "2026-01-03"]
+    assert not ExportFolder(folder).has_news(ACTIVITY, lake)
+    write(folder, "activity", MANY[:-1], hours=24)
+    land(4, 4)
+    assert lake.forgotten(ACTIVITY) is None
+    (folder / "activity.csv").unlink()
+    with pytest.raises(ExportError):
+        land(5, 5)

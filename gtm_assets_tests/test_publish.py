@@ -14,6 +14,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 
 from gtm_assets import publish as publishing
 from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.lake import Lake
 from gtm_assets.partitions import boundary
 from gtm_assets.publish import (
     Publication,
@@ -22,6 +23,7 @@ from gtm_assets.publish import (
     publish,
     published_asset,
     refuse,
+    refuse_vanished,
     unreadable_tables,
     verdicts,
 )
@@ -31,6 +33,7 @@ from gtm_assets.sources.salesforce.assets import READABLE_CHECK, readable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.warehouse import Warehouse
 
+TABLES = {table.name: table for table in OBJECTS}
 ASSET = dg.AssetKey(["gtm_core", "dim_user"])
 CHECK = dg.AssetCheckKey(ASSET, "unique_dim_user_user_key")
 PUBLICATION = Publication(
@@ -149,8 +152,16 @@ def warehouse(tmp_path) -> Warehouse:
         " '2026-09-0' || i as partition_key, 'user-' || i as batch_id,"
         " timestamptz '2026-09-02 04:49:00+00' + to_days(i::integer) as read_until from range(1, 4) r(i)"
     )
-    connection.execute("create table gtm_meta.landed_tables (table_name varchar)")
     connection.execute("create table gtm_meta.tables_not_read (table_name varchar)")
+    connection.execute(
+        "create table gtm_meta.landed_tables (source_name varchar, table_name varchar, landed_name varchar,"
+        " has_history boolean, row_count bigint, newest_synced_at timestamptz,"
+        " missing_columns varchar, unknown_columns varchar)"
+    )
+    connection.execute(
+        "create table gtm_meta.landed_misfits (source_name varchar, table_name varchar, column_name varchar,"
+        " type_name varchar, row_count bigint, record varchar, value varchar)"
+    )
     connection.close()
     return Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock")
 
@@ -214,6 +225,50 @@ def test_the_file_is_written_for_duckdb_1_2_and_later(source, tmp_path):
 
     # The file's header, behind its checksum and the word DUCK: 65 is what 1.2 reads and writes.
     assert int.from_bytes(target.read_bytes()[12:20], "little") == 65
+
+
+def test_a_landed_table_that_has_left_the_landing_stops_publishing_until_it_is_forgotten_or_back(
+    warehouse, tmp_path
+):
+    source = duckdb.connect(str(warehouse.path))
+    target, lake, lead = tmp_path / "gtm.duckdb", Lake(tmp_path / "lake"), TABLES["lead"]
+
+    def land(**rows: int | None) -> None:
+        """Tables of the landing with their rows; None where one is missing."""
+        source.execute("delete from gtm_meta.landed_tables")
+        for name, count in rows.items():
+            landed = None if count is None else name
+            row = ["salesforce", name, landed, False, count or 0, PUBLICATION.as_of, None, None]
+            source.execute("insert into gtm_meta.landed_tables values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def published() -> str:
+        try:
+            refuse_vanished(source, target, lake)
+        except PublishError as error:
+            return str(error)
+        publish(source, target, PUBLICATION, {})
+        return "published"
+
+    told = []
+    land(account=5, lead=1200, task=0)
+    told.append(published())
+    land(account=4, lead=None, task=None)
+    told += [published(), published()]
+    lake.forget(lead, PUBLICATION.published_at)
+    told.append(published())
+    # It is back, and goes again.
+    land(account=4, lead=1300, task=None)
+    told.append(published())
+    land(account=4, lead=None, task=None)
+    told.append(published())
+
+    assert [text == "published" for text in told] == [True, False, False, True, True, False]
+    assert "salesforce.lead had 1,200 rows in the landing and is not there any more" in told[1]
+    assert "gtm source forget salesforce.lead, then gtm run" in told[1]
+    assert "task" not in told[1]
+    # With the lake in its place nothing has left it.
+    land()
+    assert published() == "published"
 
 
 def test_tables_that_could_not_be_read_are_listed(instance, source, tmp_path):

@@ -22,8 +22,10 @@ from dagster import DagsterRunStatus
 from gtm_assets.automation import jobs
 from gtm_assets.automation.alerts.matrix import Channel
 from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
+from gtm_assets.checks.raw import VANISHED, still_there
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.instance import PROCESS_TAG
+from gtm_assets.lake import Lake
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
@@ -174,6 +176,14 @@ class Week:
             )
         return run.run_id
 
+    def forget(self, table: RawTable) -> None:
+        """What `gtm source forget` does."""
+        lake = Lake(self.settings.lake_dir)
+        with self.standing_still() as instance:
+            lake.forget(table, self._d.now)
+            check = dg.AssetCheckKey(asset_key(table), VANISHED)
+            instance.report_runless_asset_event(still_there(lake, table).evaluation(check))
+
     def status(self, run_id: str) -> DagsterRunStatus:
         return self._d.instance.get_run_by_id(run_id).status
 
@@ -266,9 +276,16 @@ def _thursday_a_killed_run_and_a_table_that_we_may_not_read(week: Week, usual: d
         "lead": raises(lambda table: NotReadable(table, refused)),
         "account": raises(lambda _: ConnectionError("connection reset by peer"), times=1),
     }
-    assert week.at(5, 21, 49) == ["extract 2026-03-04 ok"]
+    assert week.at(5, 21, 49) == ["extract 2026-03-04 failed"]
     assert week.org.asked.count(("account", "2026-03-04")) == 2
-    assert week.at(5, 22, 0) == ["transform ok"]
+    # It had records: nothing is built without them, unless its owner says that it is gone.
+    assert "salesforce/lead: table_has_not_vanished" in week.body("[critical] extract failed")
+    assert week.at(5, 21, 59) == []
+    assert "1 blocking checks of raw tables failed: salesforce/lead table_has_not_vanished" in (
+        week.skipped_because("transform_when_landed")
+    )
+    week.forget(TABLES["lead"])
+    assert week.at(5, 22, 1) == ["transform ok"]
     assert week.at(5, 22, 25) == []
     # It is asked for again after an hour, and then with growing pauses.
     assert week.at(5, 22, 50) == ["extract 2026-03-04 of 1 ok"]

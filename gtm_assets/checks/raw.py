@@ -16,6 +16,7 @@ from gtm_assets.lake import Lake, Landing
 from gtm_assets.sources.raw_table import Described, RawTable
 
 QUARANTINE = "nothing_in_quarantine"
+VANISHED = "table_has_not_vanished"
 DRIFT = "schema_as_catalogued"
 VOLUME = "volume_as_usual"
 VALUES = "values_as_usual"
@@ -133,6 +134,36 @@ def quarantine(lake: Lake, table: RawTable, limit: float) -> Finding:
         severity=dg.AssetCheckSeverity.ERROR if holed else dg.AssetCheckSeverity.WARN,
         figures={"records": waiting.height, "partitions_blocked": [partition for partition, *_ in holed]},
         sample=waiting.head(10).select("partition", "record_id", "reason").to_dicts(),
+    )
+
+
+def still_there(lake: Lake, table: RawTable) -> Finding:
+    """:func:`has_not_vanished`, as the newest partition that has landed says it."""
+    return has_not_vanished(lake, table, lake.unread(table))
+
+
+def has_not_vanished(lake: Lake, table: RawTable, reason: str | None) -> Finding:
+    """Whether a table that had records can still be read, or its owner has said that it is gone.
+
+    ``reason`` is why the source does not let us read it; None where it does.
+    """
+    records = lake.alive(table) if reason else 0
+    if not reason or not records:
+        sentence = "It never had a record, and can't be read." if reason else "It can be read."
+        return Finding(True, sentence, figures={"records_known": records})
+    name, known = table.qualified_name, f"its {records:,} records stay as they were last known"
+    since = lake.forgotten(table)
+    if since:
+        said = f"{name} can't be read any more, and its owner has said so on {since:%Y-%m-%d %H:%M} UTC: {known}."
+        return Finding(True, said, figures={"records_known": records})
+    return Finding(
+        passed=False,
+        sentence=(
+            f"{name} had {records:,} records and can't be read any more: {reason.rstrip('.')}. Nothing is "
+            f"published, and the file published before stays. Mend it: give the platform's user {table.api_name} "
+            f"back, then run: gtm run. Or, if it is gone for good: gtm source forget {name}, then gtm run; {known}"
+        ),
+        figures={"records_known": records},
     )
 
 

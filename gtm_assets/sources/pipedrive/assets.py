@@ -9,7 +9,7 @@ import dagster as dg
 
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Window
-from gtm_assets.sources.pipedrive.export import Export, claim_origin, extracted
+from gtm_assets.sources.pipedrive.export import Export, FileMissing, claim_origin, extracted
 from gtm_assets.sources.raw_asset import ExtractConfig, Rules, as_raw_asset, land_partitions, result_of
 from gtm_assets.sources.raw_table import RawTable
 
@@ -29,7 +29,12 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
 
         def landed(window: Window) -> Landing:
             nonlocal landed_last
-            found = pipedrive.extract(table, window)
+            try:
+                found = pipedrive.extract(table, window)
+            except FileMissing as error:
+                if not lake.forgotten(table):
+                    raise
+                return lake.land_unreadable(table, window, str(error), pipedrive.known_at(window))
             if found.fingerprint == landed_last:
                 # The partition before holds what was new in it.
                 return lake.land(table, window, [], pipedrive.known_at(window))

@@ -70,6 +70,10 @@ class ExportError(RuntimeError):
     """An export can't be read. The message names the file, the folder and what to do."""
 
 
+class FileMissing(ExportError):
+    """The export lacks one of its files."""
+
+
 @dataclass(frozen=True)
 class Extract:
     """The rows of one file, with an ``id`` each, as text."""
@@ -94,7 +98,8 @@ class Export(Protocol):
         """All rows of a table.
 
         Raises:
-            ExportError: there is no such file, or it can't be read.
+            FileMissing: there is no such file.
+            ExportError: it can't be read.
             SourceUnavailable: it is being written, and was waited for.
         """
         ...
@@ -179,11 +184,24 @@ class ExportFolder:
         found = sorted(path for path in self.folder.iterdir() if path.name.lower() == table.api_name)
         if not found:
             names = ", ".join(t.api_name for t in TABLES)
-            raise ExportError(
+            raise FileMissing(
                 f"{table.qualified_name}: {table.api_name} is not in {self.folder} (GTM_PIPEDRIVE_DIR). An export "
-                f"has the files {names}. Put the file there, and run again"
+                f"has the files {names}. Put the file there, and run again. If there is none any more: "
+                f"gtm source forget {table.qualified_name}"
             )
         return found[0]
+
+    def has_file(self, table: RawTable) -> bool:
+        """Whether the table's file is there.
+
+        Raises:
+            ExportError: the folder is not.
+        """
+        try:
+            self.path(table)
+        except FileMissing:
+            return False
+        return True
 
     def fingerprint(self, table: RawTable) -> str:
         """Tells one content of the table's file from another, without reading it."""
@@ -191,7 +209,9 @@ class ExportFolder:
         return f"{status.st_mtime_ns} {status.st_size}"
 
     def has_news(self, table: RawTable, lake: Lake) -> bool:
-        """Whether the file is not the one that was extracted last."""
+        """Whether the file is not the one that was extracted last. A missing one is none where it is forgotten."""
+        if lake.forgotten(table) and not self.has_file(table):
+            return False
         extracted = lake.root / SOURCE / table.name / _EXTRACTED
         return not extracted.exists() or extracted.read_text() != self.fingerprint(table)
 

@@ -10,6 +10,7 @@ import dagster as dg
 from gtm_assets.checks import totals as totals_check
 from gtm_assets.checks.drift import tables_in_scope
 from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.raw import VANISHED, has_not_vanished
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
@@ -40,7 +41,14 @@ def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> d
         description="The source lets us read the table. It stops nothing: the table lands empty.",
     )
 
-    @as_raw_asset(table, rules.calendar, [may_be_read])
+    stays = dg.AssetCheckSpec(
+        VANISHED,
+        asset=asset_key(table),
+        description="A table that had records can still be read, or its owner has said: gtm source forget.",
+        blocking=True,
+    )
+
+    @as_raw_asset(table, rules.calendar, [may_be_read, stays])
     def ingest(
         context: dg.AssetExecutionContext,
         config: ExtractConfig,
@@ -68,7 +76,8 @@ def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> d
             return None if refusal else org.described(table)
 
         found = land_partitions(context, lake, table, read, rules, landed, described)
-        return result_of(table, [*found, (READABLE_CHECK, readable(table, refusal))])
+        stays = has_not_vanished(lake, table, refusal.reason if refusal else None)
+        return result_of(table, [*found, (READABLE_CHECK, readable(table, refusal)), (VANISHED, stays)])
 
     return ingest
 

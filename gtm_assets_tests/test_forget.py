@@ -1,0 +1,80 @@
+"""``gtm source forget``: what its owner says of a table that can't be read any more."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from gtm_assets import cli
+from gtm_assets.checks.raw import VANISHED
+from gtm_assets.lake import Lake
+from gtm_assets.partitions import Calendar
+from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.salesforce.catalog import OBJECTS
+
+LEAD = next(table for table in OBJECTS if table.name == "lead")
+CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
+
+
+@pytest.fixture
+def forget(tmp_path, monkeypatch):
+    """Forgets a table, with these settings; gives the exit code and all that was said."""
+
+    def run(table: str, **settings: str) -> tuple[int, str]:
+        given = {"GTM_HOME": str(tmp_path / "gtm"), "GTM_START_DATE": "2026-01-01", "GTM_END_DATE": "2026-01-31"}
+        for name, value in (given | settings).items():
+            monkeypatch.setenv(name, value)
+        result = CliRunner().invoke(cli.main, ["source", "forget", table])
+        assert not result.exception or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_a_table_that_can_not_be_read_is_forgotten_and_its_check_passes(tmp_path, forget):
+    lake, window = Lake(tmp_path / "gtm" / "lake"), CALENDAR.window("2026-01-01")
+    leads = pl.DataFrame({"id": ["00Q1", "00Q2"], "system_modstamp": [datetime(2025, 1, 1, tzinfo=UTC)] * 2})
+    lake.land(LEAD, window, [leads], window.end)
+    readable = forget("salesforce.lead")
+    lake.land_unreadable(LEAD, CALENDAR.window("2026-01-02"), "no right", window.end)
+
+    forgotten = forget("lead")
+
+    assert readable == (1, "error: salesforce.lead can be read: there is nothing to forget\n")
+    assert forgotten == (
+        0,
+        "salesforce.lead: 2 records stay as they were last known.\n"
+        "salesforce.lead stops publishing no more, until it can be read again. Next: gtm run\n",
+    )
+    assert lake.forgotten(LEAD) is not None
+    with dg.DagsterInstance.from_config(str(tmp_path / "gtm" / "dagster")) as instance:
+        key = dg.AssetCheckKey(asset_key(LEAD), VANISHED)
+        (record,) = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).values()
+    assert record.evaluation.passed
+
+
+def test_a_table_of_another_loader_is_forgotten_too_and_an_unknown_one_is_named(tmp_path, forget):
+    external = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(tmp_path / "landing.duckdb")}
+
+    assert forget("salesforce.lead", **external)[0] == 0
+    code, said = forget("salesforce.leads")
+
+    assert Lake(tmp_path / "gtm" / "lake").forgotten(LEAD) is not None
+    assert code == 1 and "salesforce.leads is not a table. The tables are: salesforce.account," in said
+
+
+def test_a_missing_file_of_an_export_is_forgotten_and_one_that_is_there_is_not(tmp_path, forget):
+    export = tmp_path / "export"
+    export.mkdir()
+    (export / "users.csv").write_text("id\n1\n")
+    settings = {"GTM_PIPEDRIVE_DIR": str(export)}
+
+    assert forget("pipedrive.fields", **settings)[0] == 0
+    assert forget("pipedrive.users", **settings) == (
+        1,
+        "error: pipedrive.users can be read: there is nothing to forget\n",
+    )
