@@ -1570,6 +1570,47 @@ def test_the_doctor_names_what_is_hidden_and_what_is_used_up(server, tmp_path):
     assert any("the right to read Lead" in sentence for sentence in sentences)
 
 
+def test_the_doctor_calls_nothing_wrong_in_an_organisation_without_our_custom_fields_and_its_optional_features(
+    server, tmp_path
+):
+    features = [table for table in OBJECTS if table.feature]
+    lacked = [(table.api_name, None) for table in features]
+    lacked += [(table.api_name, c.api_name) for table in OBJECTS for c in table.columns if c.optional]
+    for object_, field in lacked:
+        server.hide(object_, field)
+    try:
+        found = list(examine(settings_of(server, tmp_path)))
+    finally:
+        for object_, field in lacked:
+            server.show(object_, field)
+
+    said = "\n".join(sentence for _, sentence in found)
+    assert [sentence for ok, sentence in found if not ok] == []
+    assert {table.name for table in features} >= {"campaign_influence", "forecasting_item", "forecasting_quota"}
+    assert (
+        "salesforce.campaign_influence stays empty: the organisation has no CampaignInfluence, which comes with "
+        "Customizable Campaign Influence, or hides it from our user."
+    ) in said
+    assert (
+        "salesforce.account: null, as the organisation does not have it or hides it: RecordTypeId (record" in said
+    )
+    assert (
+        "Segment__c (a custom field of the synthetic organisation), CurrencyIsoCode (several currencies)." in said
+    )
+    assert "Audit_Phase__c (a custom field" in said and "ARR__c (a custom field" in said
+    assert "All 25 objects" not in said
+
+
+def test_the_doctor_calls_a_proxys_page_one(server, tmp_path):
+    server.faults.add(Fault.PROXY, match="describe", times=None)
+
+    *_, (ok, sentence) = examine(settings_of(server, tmp_path))
+
+    assert not ok
+    assert 'HTTP 403 with a page that is not Salesforce\'s (text/html, "Access denied")' in sentence
+    assert "a proxy or a firewall in between" in sentence and "the right to read" not in sentence
+
+
 def test_the_doctor_says_what_is_wrong_with_the_login(server, tmp_path):
     wrong = settings_of(server, tmp_path, GTM_SALESFORCE_CLIENT_SECRET="no")
     missing = settings_of(

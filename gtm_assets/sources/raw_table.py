@@ -89,6 +89,8 @@ class Column:
     description: str
     api_name: str
     pii: Pii | None = None
+    optional: str = ""
+    """With what of its own a source has the column; empty where every one has it."""
 
 
 @dataclass(frozen=True)

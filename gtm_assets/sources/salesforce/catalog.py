@@ -19,10 +19,30 @@ class SalesforceObject(RawTable):
     """A Salesforce object. ``key_prefix`` is the first three characters of its ids (not unique: see 017)."""
 
     key_prefix: str = ""
+    feature: str = ""
+    """What an organisation switches on to have the object; empty where every one has it."""
+
+
+OF_THE_SYNTHETIC_ORG = "a custom field of the synthetic organisation"
 
 
 def _column(api_name: str, type_: ColumnType, description: str, pii: Pii | None = None) -> Column:
-    return Column(fivetran_name(api_name), type_, description, api_name, pii)
+    optional = OF_THE_SYNTHETIC_ORG if api_name.endswith("__c") else _OF_A_FEATURE.get(api_name, "")
+    return Column(fivetran_name(api_name), type_, description, api_name, pii, optional)
+
+
+_OF_A_FEATURE = {"CurrencyIsoCode": "several currencies", "RecordTypeId": "record types"}
+"""Standard fields that an organisation has with a feature alone, and that."""
+_FEATURES = {
+    "AccountHistory": "field history tracking",
+    "CampaignInfluence": "Customizable Campaign Influence",
+    "ContactHistory": "field history tracking",
+    "EmailMessage": "Enhanced Email or Email-to-Case",
+    "ForecastingItem": "forecasts",
+    "ForecastingQuota": "forecasts with quotas",
+    "OpportunityFieldHistory": "field history tracking",
+}
+"""Objects that an organisation has with a feature alone, and that."""
 
 
 def _text(api_name: str, description: str, pii: Pii | None = None) -> Column:
@@ -108,6 +128,7 @@ def _object(
         busy=api_name in _BUSY,
         is_append_only="S" not in system_fields,
         key_prefix=key_prefix,
+        feature=_FEATURES.get(api_name, ""),
     )
 
 

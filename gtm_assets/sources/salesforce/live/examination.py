@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gtm_assets.settings import Settings
 from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live.extraction import not_readable
 from gtm_assets.sources.salesforce.live.org import read_limits, session_of
 from gtm_assets.sources.salesforce.live.query import Description, read_description
@@ -43,24 +43,48 @@ def _budget(session: Session) -> Iterator[tuple[bool, str]]:
 
 
 def _rights(session: Session) -> Iterator[tuple[bool, str]]:
-    readable, hidden = 0, 0
+    lacking = False
     for table in OBJECTS:
         try:
             try:
                 answer = session.call("GET", f"sobjects/{table.api_name}/describe", read_description)
             except Refused as error:
+                if table.feature and error.code == "NOT_FOUND":
+                    lacking = True
+                    yield True, _without_feature(table)
+                    continue
                 raise not_readable(table, error) from None
-            description = Description.read(table, answer)
+            findings = list(_fields(Description.read(table, answer)))
         except NotReadable as error:
-            yield False, f"{error}. Give the platform's user the right to read {table.api_name}."
-            continue
-        readable += 1
-        if description.hidden:
-            hidden += len(description.hidden)
-            yield (
-                False,
-                f"{table.qualified_name}: {', '.join(description.hidden)} can't be read and land as null. Give "
-                f"the platform's user these fields of {table.api_name}, where the organisation has them.",
-            )
-    if readable == len(OBJECTS) and not hidden:
+            findings = [(False, f"{error}. Give the platform's user the right to read {table.api_name}.")]
+        lacking |= bool(findings)
+        yield from findings
+    if not lacking:
         yield True, f"All {len(OBJECTS)} objects and their fields can be read."
+
+
+def _without_feature(table: SalesforceObject) -> str:
+    return (
+        f"{table.qualified_name} stays empty: the organisation has no {table.api_name}, which comes with "
+        f"{table.feature}, or hides it from our user."
+    )
+
+
+def _fields(description: Description) -> Iterator[tuple[bool, str]]:
+    """What there is to say of an object's fields: nothing where all can be read."""
+    table, name = description.table, description.table.qualified_name
+    optional = {column.api_name: column.optional for column in table.columns if column.optional}
+    if description.stand_in:
+        yield (
+            False,
+            f"{name}: {description.own_cursor} can't be read, and {description.stand_in} stands for it as the "
+            f"cursor. Give the platform's user this field of {table.api_name}.",
+        )
+    if hidden := [field for field in description.hidden if field not in optional]:
+        yield (
+            False,
+            f"{name}: {', '.join(hidden)} can't be read and land as null. Give the platform's user these fields "
+            f"of {table.api_name}, where the organisation has them.",
+        )
+    if absent := [f"{field} ({optional[field]})" for field in description.hidden if field in optional]:
+        yield True, f"{name}: null, as the organisation does not have it or hides it: {', '.join(absent)}."

@@ -20,9 +20,6 @@ CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
 """Fields that order a record's versions, the best one first."""
 _UNSUPPORTED = {"address", "location", "base64", "complexvalue"}
 """Types of fields that Bulk queries can't hold. Their parts are fields of their own."""
-_CUSTOM = "__c"
-_OPTIONAL = {"CurrencyIsoCode"}
-"""Standard fields that only organisations with a certain feature have."""
 _NUMBERS = {"int", "long", "double", "percent", "currency"}
 _FITTING = {
     ColumnType.BOOLEAN: {"boolean"},
@@ -157,9 +154,7 @@ class Description:
             new=tuple(name for name in not_landed if before and name not in before[-1]),
             absent=frozenset(absent.values()),
             expected=frozenset(
-                column
-                for name, column in absent.items()
-                if name in once or not (name.endswith(_CUSTOM) or name in _OPTIONAL)
+                column for name, column in absent.items() if name in once or not columns[name].optional
             ),
             stand_ins={self.table.cursor: self.stand_in} if self.stand_in else {},
             retyped={
