@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from gtm_assets.checks import totals
 from gtm_assets.checks.drift import schema_drift
 from gtm_assets.checks.finding import Finding
-from gtm_assets.checks.raw import DRIFT, Limits
+from gtm_assets.checks.raw import DRIFT, VANISHED, Limits
 from gtm_assets.checks.totals import equals_source
 from gtm_assets.lake import Lake, Landing
 from gtm_assets.partitions import Calendar
@@ -1217,7 +1217,7 @@ def landed_by_its_asset(server: SalesforceServer, folder: Path, table: Salesforc
         resources = {"org": source, "lake": Lake(folder / "lake")}
         result = dg.materialize(
             [asset, scope_check(["*__c", "Case"])], resources=resources, partition_key=FIRST,
-            selection=dg.AssetSelection.assets(asset.key),
+            selection=dg.AssetSelection.assets(asset.key), raise_on_error=False,
         )  # fmt: skip
     return {e.check_name: e for e in result.get_asset_check_evaluations()}
 
@@ -1228,17 +1228,24 @@ def test_a_table_that_is_not_listed_is_gone_and_what_was_known_stays(server, tmp
     known = content(Lake(tmp_path / "lake"), contact)
     server.hide("Contact")
     try:
-        gone = landed_by_its_asset(server, tmp_path, contact)[READABLE_CHECK]
+        found = landed_by_its_asset(server, tmp_path, contact)
+        gone, stays = found[READABLE_CHECK], found[VANISHED]
     finally:
         server.show("Contact")
     server.faults.add(Fault.HIDDEN, match="Account/describe", object="Account", times=None)
-    hidden = landed_by_its_asset(server, tmp_path, account)[READABLE_CHECK]
+    found = landed_by_its_asset(server, tmp_path, account)
+    hidden, never = found[READABLE_CHECK], found[VANISHED]
 
     assert (gone.passed, gone.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert gone.description.startswith(
         "salesforce.contact is gone: Salesforce lists no object Contact to our user. What was last known stays."
     )
     assert content(Lake(tmp_path / "lake"), contact) == known != Counter()
+    # It had records; the other one never had any.
+    assert (
+        "salesforce.contact had 160 records and can't be read any more: Salesforce lists no" in stays.description
+    )
+    assert not stays.passed and never.passed
     assert "salesforce.account can't be read" in hidden.description
 
 

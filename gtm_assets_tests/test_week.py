@@ -292,8 +292,12 @@ def _thursday_a_killed_run_and_a_table_that_we_may_not_read(week: Week, usual: d
     assert sorted(week.at(5, 23, 30)) == ["extract 2026-03-04 of 1 ok", "measure ok"]
 
     assert week.told() == [
+        "chat: [critical] extract failed",
         "chat: [critical] salesforce/lead: table_is_readable failed",
+        "email: [critical, not resolved for 36 minutes] extract failed",
         "email: [critical, not resolved for 36 minutes] salesforce/lead: table_is_readable failed",
+        "chat: [resolved] extract failed",
+        "email: [resolved] extract failed",
     ]
     assert week.not_passed() == usual | {"salesforce/lead table_is_readable": "ERROR"}
     assert week.read("from gtm_meta.unreadable_tables") == [("salesforce", "lead", refused)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 REPLACEMENT = "\ufffd"
@@ -29,8 +30,11 @@ def parsed(content: bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    found = json.loads(repaired(text), parse_float=str, parse_int=str)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = repaired(content.decode("utf-8-sig", "surrogateescape"))
+    found = json.loads(text, parse_float=str, parse_int=str)
     # Only an escape can hide half a pair from what was repaired already.
     return _each_repaired(found) if "\\ud" in text.lower() else found
 
@@ -56,6 +60,10 @@ class Utf8:
     def add(self, chunk: bytes, is_last: bool = False) -> bytes:
         """The chunk as UTF-8. The start of a character whose rest has not come is held back."""
         text = self._held + self._decoder.decode(chunk, is_last)
+        self._held = ""
+        # Nearly always all is well: looking for what is not takes ten times as long.
+        with suppress(UnicodeEncodeError):
+            return text.encode()
         cut = None if is_last else _CUT_HALF.search(text)
         self._held = text[cut.start() :] if cut else ""
         return repaired(text[: cut.start()] if cut else text).encode()
