@@ -455,7 +455,7 @@ class Lake:
     def _ahead(self, table: RawTable) -> dict[str, datetime]:
         """The partitions with records of after their window's end: the greatest cursor of these by key."""
         marks = (self.root / table.source / table.name / _AHEAD).glob("[!.]*")
-        return {mark.name: datetime.fromisoformat(mark.read_text()) for mark in marks}
+        return {mark.name: _instant_in(mark) for mark in marks}
 
     def known_since(self) -> datetime | None:
         """When the first records were seen, UTC; None where there are none.
@@ -947,8 +947,11 @@ class _Landing:
         folder = self.folder.with_name(_AHEAD)
         folder.mkdir(exist_ok=True)
         temporary = folder / f".{self.window.key}.tmp"
-        temporary.write_text(newest.isoformat())
-        _into_place(temporary, folder / self.window.key)
+        try:
+            temporary.write_text(newest.isoformat())
+            _into_place(temporary, folder / self.window.key)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _landed_versions(self, partition: str) -> pl.Series:
         if partition not in self._seen:
@@ -1450,6 +1453,14 @@ def _from_json(records: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(
         {name: [row.get(name) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
     )
+
+
+def _instant_in(mark: Path) -> datetime:
+    """The instant that a mark holds. One that can't be read stands for every instant: it costs a file more."""
+    try:
+        return datetime.fromisoformat(mark.read_text())
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _partition_in(path: Path) -> str:

@@ -352,6 +352,15 @@ def test_a_version_of_after_its_window_is_not_added_again_by_its_own_partition_n
     assert set(content(lake).values()) == {1}
 
 
+def test_a_mark_of_what_lies_ahead_that_can_not_be_read_leads_to_its_partition_all_the_same(lake):
+    land(lake, page(deal(1, NEXT)), partition="2026-01-03")
+    (mark,) = (lake.root / "salesforce/deal/ahead").iterdir()
+    assert mark.name == "2026-01-03"
+    mark.write_text("")
+
+    assert land(lake, page(deal(1, NEXT)), partition=NEXT).added == 0
+
+
 def test_what_a_full_extraction_stamps_with_its_windows_end_is_not_added_again_by_the_next_partition(lake):
     end = CALENDAR.window(DAY).end
     land(lake, page(deal(1, DAY)), partition=DAY)
