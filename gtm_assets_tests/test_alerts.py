@@ -501,7 +501,10 @@ def test_a_run_that_a_blocking_check_made_fail_is_one_incident(world, receiver):
     world.tick()
 
     assert receiver.titles("chat") == ["[critical] transform failed"]
-    assert UNIQUE.name in receiver.bodies("chat")[0]
+    # What the check says, and what mends it, before what the build says.
+    assert receiver.bodies("chat")[0].startswith(
+        f"What: - gtm_core/dim_account: {UNIQUE.name} failed. {UNIQUE.name} says so.\nbuild_models: "
+    )
     assert "gtm_mart/rep_x waits." in receiver.bodies("chat")[0]
 
     world.failing_checks = set()

@@ -94,14 +94,15 @@ def blocks(assets: Iterable[dg.AssetKey], published_at: datetime | None) -> str:
 
 
 def detail(condition: Condition, checks: Sequence[Condition] = ()) -> str:
-    """What a condition says, with the checks that failed in its run and that it does not name itself."""
-    unnamed = [check for check in checks if check.key.rsplit(":", 1)[1] not in condition.detail]
-    return shortened("\n".join([condition.detail, *([check_lines(unnamed)] if unnamed else [])]).strip())
+    """What a condition says, after what the checks say that failed in its run and whose words it does not have."""
+    said = [check for check in checks if not check.detail or check.detail not in condition.detail]
+    return shortened("\n".join([*([check_lines(said)] if said else []), condition.detail]).strip())
 
 
 def check_lines(checks: Sequence[Condition]) -> str:
     """A line for each of the first checks."""
-    lines = [shortened(f"- {check.title}. {check.detail}".strip(), 300) for check in checks[:NAMED_CHECKS]]
+    most = max(300, LONGEST_DETAIL // 2 // len(checks))
+    lines = [shortened(f"- {check.title}. {check.detail}".strip(), most) for check in checks[:NAMED_CHECKS]]
     more = len(checks) - NAMED_CHECKS
     return "\n".join([*lines, *([f"and {more:,} more"] if more > 0 else [])])
 
