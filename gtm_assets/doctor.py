@@ -165,8 +165,8 @@ def _landing(settings: Settings) -> Iterator[Finding]:
         extra = f"; {len(table.unknown_columns)} more columns are left out" if table.unknown_columns else ""
         loaded = f"{table.newest_synced_at:%Y-%m-%d %H:%M} UTC" if table.newest_synced_at else "an unknown time"
         yield Finding(True, f"{table.name}: {table.row_count:,} rows, loaded until {loaded}; {lacks}{extra}.")
-        for misfit in table.misfits:
-            yield Finding(False, misfit)
+        for trouble in (*table.misfits, *table.flaws):
+            yield Finding(False, trouble)
 
 
 def _alerts(settings: Settings) -> Iterator[Finding]:

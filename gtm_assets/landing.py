@@ -41,6 +41,26 @@ class LandedTable:
     """Its columns that are not in the catalogue: left out."""
     misfits: tuple[str, ...]
     """Columns with values that are cut to the catalogue's type, a sentence each."""
+    flaws: tuple[str, ...] = ()
+    """Records ahead of now, and intervals of history mode that contradict each other, a sentence each."""
+
+
+FLAWS = {
+    "created_ahead": "were created after the newest load, {now}: they count once it has come so far",
+    "modified_ahead": "have a version that begins after the newest load, {now}: it counts once that has come so "
+    "far, until then the one before",
+    "ahead_without_history": "were modified after the newest load, {now}: no earlier version is known, so that they "
+    "count as they are, but for those without created_date, which wait until it has come so far",
+    "several_active": "have several active versions: the one that started last counts as the current one",
+    "after_active": "have versions that are not active and start after the active one: these have no place",
+    "one_start": "have several versions with one start: the active one counts, else the one that ended last",
+    "overlap": "have versions that end after the next one starts: each counts until the next one starts",
+    "without_start": "have versions without _fivetran_start: they count from when they were modified, else loaded",
+    "end_not_believed": "have versions that are not active and have no end, one before their start or one to "
+    "come: each lasts until the next one starts, the last one until it was loaded",
+    "active_ended": "have an active version that has ended: it counts as the current one",
+}
+"""What can be odd about a record of a landing, as gtm_meta.landed_flaws names it, and how it is counted."""
 
 
 def check_landing(settings: Settings) -> None:
@@ -72,6 +92,7 @@ def check_landing(settings: Settings) -> None:
 
 def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
     """What the last build of the warehouse found in the landing: one entry per raw table, none for the lake."""
+    flaws = _flaws(warehouse)
     misfits: dict[tuple[str, str], list[str]] = {}
     for source, name, column, type_, count, record, value in warehouse.execute(
         "select * from gtm_meta.landed_misfits order by all"
@@ -87,7 +108,13 @@ def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
         " missing_columns, unknown_columns from gtm_meta.landed_tables order by all"
     ).fetchall()
     return [
-        LandedTable(*row[:6], _names(row[6]), _names(row[7]), tuple(misfits.get((row[0], row[1]), ())))
+        LandedTable(
+            *row[:6],
+            _names(row[6]),
+            _names(row[7]),
+            tuple(misfits.get((row[0], row[1]), ())),
+            tuple(flaws.get((row[0], row[1]), ())),
+        )
         for row in rows
     ]
 
@@ -96,6 +123,26 @@ def tables_not_read(database: duckdb.DuckDBPyConnection) -> list[str]:
     """Tables that lie in the landing and are not in the catalogue, by what the last build found."""
     rows = database.execute("select table_name from gtm_meta.tables_not_read order by all").fetchall()
     return [row[0] for row in rows]
+
+
+def landing_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
+    """The models' now in landing mode, UTC: the newest time that any table was loaded. None for the lake."""
+    (now,) = warehouse.execute("select max(now_at) from gtm_meta.landing_now").fetchone()
+    return now
+
+
+def _flaws(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:
+    now = landing_now(warehouse)
+    found: dict[tuple[str, str], list[str]] = {}
+    for source, name, flaw, records, example in warehouse.execute(
+        "select source_name, table_name, flaw, count(*), min(record_id)"
+        " from gtm_meta.landed_flaws group by all order by all"
+    ).fetchall():
+        what = FLAWS[flaw].format(now=f"{now:%Y-%m-%d %H:%M:%S} UTC" if now else "")
+        found.setdefault((source, name), []).append(
+            f"{source}.{name}: {records:,} records, such as {example}, {what}"
+        )
+    return found
 
 
 def _names(joined: str | None) -> tuple[str, ...]:

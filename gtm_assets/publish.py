@@ -22,7 +22,7 @@ from gtm_assets import clock, exposures
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake
-from gtm_assets.landing import landed_tables
+from gtm_assets.landing import landing_now
 from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
@@ -332,9 +332,9 @@ def unreadable_tables(
 
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
     """The models' now, UTC: up to when the lake that they were built from was read, or a landing's last load."""
-    landed = landed_tables(warehouse)
-    if landed:
-        return max(table.newest_synced_at for table in landed if table.newest_synced_at)
+    landed = landing_now(warehouse)
+    if landed is not None:
+        return landed
     return warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchone()[0]
 
 

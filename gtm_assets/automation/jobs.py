@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from gtm_assets.checks.built import LANDING_IS_SOUND
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
@@ -64,7 +65,10 @@ class Jobs:
             *(dg.AssetCheckKey(asset_key(table), TOTALS) for table in tables if table.source == "salesforce")
         )
         if landed:
-            raw, built = _raw(tables), _BUILT | source_freshness
+            sound = dg.AssetSelection.checks(
+                *(dg.AssetCheckKey(asset_key(table), LANDING_IS_SOUND) for table in landed)
+            )
+            raw, built = _raw(tables), _BUILT | source_freshness | sound
         else:
             raw, built = _raw(tables) - freshness - source_freshness - totals, _BUILT - freshness
         full_config = {"ops": {**extract_all(tables), **REBUILD}}

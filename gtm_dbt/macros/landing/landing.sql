@@ -152,8 +152,9 @@
     Select of the versions that the landing holds of a raw table, in the catalogue's types: one per record, in
     history mode all. What the landing lacks is null; of a missing table there is no row.
 
-    The cursor of a record that has none is when it was last modified, else when it was loaded. Where a record has
-    gone (_fivetran_deleted; in history mode no version is active) its delete mark says so.
+    The cursor of a record that has none is when it was last modified, else when it was loaded. In history mode
+    a version's cursor is when it began by the loader's word, but of records that do not change, whose cursor is
+    their creation.
 -#}
 {% macro landed_versions(source_name, table_name) %}
     {%- set node = raw_table(source_name, table_name) -%}
@@ -169,82 +170,91 @@
         where 1 = 0
     {%- else -%}
         {%- set synced = landed_value(landed, '_fivetran_synced', 'timestamp with time zone') -%}
-        {%- set gone = [] -%}
-        {%- for name in ['is_deleted', '_fivetran_deleted'] if name in landed.columns -%}
-            {%- do gone.append('coalesce(' ~ landed_value(landed, name, 'boolean') ~ ', false)') -%}
-        {%- endfor -%}
-        {%- set active = 'coalesce(' ~ landed_value(landed, '_fivetran_active', 'boolean') ~ ', true)' -%}
         select
             versions.*,
-            {{ surrogate_key(hashed_columns(columns)) }} as _version_hash,
-            cast({{ partition_of('versions._fivetran_synced') }} as varchar) as _partition
+            {{ surrogate_key(hashed_columns(columns)) }} as _version_hash
         from (
             select
             {%- for column in columns %}
                 {%- if column.name == delete_mark %}
-                {{ gone | join(' or ') or 'false' }}
+                landed._gtm_is_deleted
                 {%- elif column.name == cursor and cursor != 'created_date' %}
-                {{ landed_cursor(landed, cursor, synced) }}
+                landed._gtm_begins_at
                 {%- else %}
                 {{ landed_value(landed, column.name, column.data_type) }}
                 {%- endif %} as {{ column.name }},
             {%- endfor %}
                 {{ synced }} as _fivetran_synced,
                 '{{ landing_batch() }}' as _batch_id,
-                {{ synced }} as _known_at
-            from {{ landed.relation }} as landed
-        {%- if '_fivetran_active' in landed.columns and not landed.has_history %}
-            -- Without its time a version that is no longer active has no place.
-            where {{ active }}
-        {%- endif %}
-        {%- if landed.has_history %}
-            union all
-            -- Records without an active version have gone when their last one ended.
-            select
-            {%- for column in columns %}
-                {%- if column.name == delete_mark %}
-                true
-                {%- elif column.name == cursor and cursor != 'created_date' %}
-                coalesce(
-                    {{ landed_value(landed, '_fivetran_end', 'timestamp with time zone') }},
-                    {{ landed_cursor(landed, cursor, synced) }}
-                )
-                {%- else %}
-                {{ landed_value(landed, column.name, column.data_type) }}
-                {%- endif %} as {{ column.name }},
-            {%- endfor %}
-                {{ synced }} as _fivetran_synced,
-                '{{ landing_batch() }}' as _batch_id,
-                {{ synced }} as _known_at
+                {{ synced }} as _known_at,
+                cast({{ partition_of('landed._gtm_begins_at' if landed.has_history else synced) }} as varchar) as _partition
             from (
-                select
-                    landed.*,
-                    row_number() over (
-                        partition by {{ landed_value(landed, 'id', 'varchar') }}
-                        order by {{ active }} desc, {{ landed_value(landed, '_fivetran_start', 'timestamp with time zone') }} desc
-                    ) as _gtm_recency
-                from {{ landed.relation }} as landed
+                {%- if landed.has_history %}
+                    {{ landed_history(landed, cursor) }}
+                {%- else %}
+                    {{ landed_records(landed, cursor) }}
+                {%- endif %}
             ) as landed
-            where _gtm_recency = 1 and not {{ active }}
-        {%- endif %}
         ) as versions
     {%- endif -%}
 {% endmacro %}
 
 
-{#- The landed cursor, or what comes nearest to it; in history mode not before the version's start. -#}
-{% macro landed_cursor(landed, cursor, synced) -%}
-    {%- set type = 'timestamp with time zone' -%}
-    {%- set stamps = [] -%}
-    {%- for name in [cursor, 'last_modified_date'] if name in landed.columns -%}
-        {%- do stamps.append(landed_value(landed, name, type)) -%}
+{#-
+    Select of a landed table's rows without history mode, each the one version of its record.
+    _gtm_begins_at: when the version begins. _gtm_is_deleted: whether its record is deleted.
+-#}
+{% macro landed_records(landed, cursor) %}
+    select records.*
+    from (
+        select
+            landed.*,
+            {{ landed_cursor(landed, cursor) }} as _gtm_begins_at,
+            {{ landed_value(landed, 'created_date', 'timestamp with time zone') }} as _gtm_created_at,
+            {{ landed_is_marked(landed) }} as _gtm_is_deleted
+        from {{ landed.relation }} as landed
+        {%- if '_fivetran_active' in landed.columns %}
+        -- Without its time a version that is no longer active has no place.
+        where {{ landed_is_active(landed) }}
+        {%- endif %}
+    ) as records
+    where {{ now_has_reached('records._gtm_begins_at', 'records._gtm_created_at', 'true') }}
+{%- endmacro %}
+
+
+{#- Condition: a landed row says that its record is deleted. -#}
+{% macro landed_is_marked(landed) -%}
+    {%- set marks = [] -%}
+    {%- for name in ['is_deleted', '_fivetran_deleted'] if name in landed.columns -%}
+        {%- do marks.append('coalesce(' ~ landed_value(landed, name, 'boolean') ~ ', false)') -%}
     {%- endfor -%}
-    {%- if landed.has_history -%}
-        {%- set start = landed_value(landed, '_fivetran_start', type) -%}
-        greatest(coalesce({{ (stamps + [start]) | join(', ') }}), coalesce({{ ([start] + stamps) | join(', ') }}))
-    {%- else -%}
-        coalesce({{ (stamps + [synced]) | join(', ') }})
-    {%- endif -%}
+    {{ '(' ~ (marks | join(' or ') or 'false') ~ ')' }}
+{%- endmacro %}
+
+
+{#- Condition: the loader says that a landed row is how its record is now. -#}
+{% macro landed_is_active(landed) -%}
+    coalesce({{ landed_value(landed, '_fivetran_active', 'boolean') }}, true)
+{%- endmacro %}
+
+
+{#-
+    Condition: now has reached a version; what lies ahead of now counts once it has. A record's first version is in
+    force from its creation on where that is earlier, as in its history.
+-#}
+{% macro now_has_reached(begins_at, created_at, is_first) -%}
+    coalesce({{ created_at }} <= {{ as_of() }}, true)
+    and (coalesce({{ begins_at }} <= {{ as_of() }}, true) or ({{ is_first }} and {{ created_at }} is not null))
+{%- endmacro %}
+
+
+{#- The landed cursor, or what comes nearest to it: when the record was last modified, else when it was loaded. -#}
+{% macro landed_cursor(landed, cursor) -%}
+    {%- set stamps = [] -%}
+    {%- for name in [cursor, 'last_modified_date', '_fivetran_synced'] -%}
+        {%- do stamps.append(landed_value(landed, name, 'timestamp with time zone')) -%}
+    {%- endfor -%}
+    coalesce({{ stamps | join(', ') }})
 {%- endmacro %}
 
 

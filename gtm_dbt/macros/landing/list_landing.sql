@@ -1,9 +1,13 @@
 {#-
     Before the first model, in landing mode: gtm_meta.landed_tables says of each raw table what the landing has
-    of it, gtm_meta.landed_misfits which columns hold values that are cut to the catalogue's type, and
-    gtm_meta.tables_not_read which tables lie there that the catalogue does not have. In other modes they are empty. A value that can't be read is an error: as null it would be lost.
+    of it, gtm_meta.landing_now the models' now, gtm_meta.tables_not_read which tables lie there that the catalogue
+    does not have, gtm_meta.landed_misfits which columns hold values that are cut to the catalogue's type,
+    gtm_meta.landed_flaws which records lie ahead of now or have intervals that can't be. In other modes all are
+    empty. A value that can't be read is an error: as null it would be lost.
+
+    with_lake: whether the lake has been listed, from which other sources are read.
 -#}
-{% macro list_landing() %}
+{% macro list_landing(with_lake=true) %}
     {%- set tables = [] -%}
     {%- set misfits = [] -%}
     {%- set unread = [] -%}
@@ -64,6 +68,39 @@
     insert into {{ meta_table('tables_not_read') }} values ('{{ name | replace("'", "''") }}');
     {% endfor %}
 
+    {#- The newest time that any table was loaded, in the catalogue or not; of the lake the last boundary. -#}
+    create or replace table {{ meta_table('landing_now') }} as
+    select max(loads.loaded_until) as now_at
+    from (
+        select max(newest_synced_at) as loaded_until
+        from {{ meta_table('landed_tables') }}
+        {%- for relation, column in other_landed_tables(tables) %}
+        union all
+        select max(cast({{ column }} as timestamp with time zone)) as loaded_until
+        from {{ relation }}
+        {%- endfor %}
+        {%- if tables and with_lake %}
+        union all
+        select {{ partition_boundary('(cast(max(partition_key) as date) + 1)') }} as loaded_until
+        from {{ meta_table('lake_batches') }}
+        {%- endif %}
+    ) as loads
+    having count(loads.loaded_until) > 0;
+
+    create or replace table {{ meta_table('landed_flaws') }} (
+        source_name varchar not null,
+        table_name varchar not null,
+        flaw varchar not null,
+        record_id varchar,
+        row_count bigint not null
+    );
+
+    {% for node, landed in tables if landed.relation is not none %}
+    insert into {{ meta_table('landed_flaws') }}
+    select '{{ node.source_name }}', '{{ node.name }}', flaws.flaw, flaws.record_id, flaws.row_count
+    from ({{ landed_flaws(landed, node.config.meta.cursor) }}) as flaws;
+    {% endfor %}
+
     create or replace table {{ meta_table('landed_misfits') }} (
         source_name varchar not null,
         table_name varchar not null,
@@ -87,8 +124,36 @@
 {#- The same on a warehouse of its own, for `gtm doctor`. -#}
 {% macro examine_landing() %}
     {%- do run_query('create schema if not exists ' ~ meta_table('landed_tables').without_identifier()) -%}
-    {%- do run_query(list_landing()) -%}
+    {%- do run_query(list_landing(with_lake=false)) -%}
     {%- do check_pass_through() -%}
+{% endmacro %}
+
+
+{#- The landing's tables that are not in the catalogue and say when their rows were loaded: relation and column. -#}
+{% macro other_landed_tables(tables) %}
+    {%- set catalogued = [] -%}
+    {%- for node, landed in tables if landed.relation is not none -%}
+        {%- do catalogued.append(landed.relation.identifier) -%}
+    {%- endfor -%}
+    {%- set others = [] -%}
+    {%- if tables -%}
+        {%- set database = landing_database() -%}
+        {%- set query -%}
+            select table_name, column_name, lower(data_type)
+            from information_schema.columns
+            where
+                lower(table_catalog) = '{{ database | lower }}'
+                and lower(table_schema) = 'gtm_raw'
+                and lower(column_name) = '_fivetran_synced'
+            order by table_name
+        {%- endset -%}
+        {%- for row in run_query(query).rows if row[0] not in catalogued and row[2].startswith('timestamp') -%}
+            {%- do others.append([
+                api.Relation.create(database=database, schema='gtm_raw', identifier=row[0]), adapter.quote(row[1])
+            ]) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- do return(others) -%}
 {% endmacro %}
 
 

@@ -164,6 +164,12 @@
 {%- endmacro %}
 
 
+{#- What has no end ends then: after all records. -#}
+{% macro last_instant() -%}
+    cast('9999-12-31 00:00:00+00' as timestamp with time zone)
+{%- endmacro %}
+
+
 {#- English name of a date's month. -#}
 {% macro month_name(day) -%}
     case extract(month from {{ day }})

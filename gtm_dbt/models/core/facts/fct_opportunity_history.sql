@@ -17,14 +17,20 @@ users as (
     select * from {{ ref('stg_salesforce__user') }}
 ),
 
--- From the first landed boundary to today. A landing that keeps no history says nothing of the days before.
+-- From where the versions begin to today: from the first landed boundary, or where a landing's loader says that the
+-- first one began. A landing that keeps no history says nothing of the days before.
 bounds as (
     select
-        {% if keeps_history('salesforce', 'opportunity') %}
-            {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }} as first_day,
-        {% else %}
-            max({{ to_reporting_date(as_of()) }}) as first_day,
-        {% endif %}
+        least(
+            {% if not keeps_history('salesforce', 'opportunity') %}
+                max({{ to_reporting_date(as_of()) }}),
+            {% elif is_landed() %}
+                min({{ to_reporting_date('system_modstamp') }}),
+            {% else %}
+                {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }},
+            {% endif %}
+            max({{ to_reporting_date(as_of()) }})
+        ) as first_day,
         max({{ to_reporting_date(as_of()) }}) as last_day
     from versions
 ),
@@ -105,12 +111,22 @@ states as (
     }}
 ),
 
+-- In history mode of a landing each deal's days begin with its own first version: since when the loader keeps
+-- versions is not one day for all, and what a deal was before is not known.
 dated as (
     select
         states.*,
         {{ is_closed_deal('states.is_closed', 'states.is_won') }} as is_closed_deal,
         {{ to_reporting_date('states.valid_from') }} as from_day,
-        {{ to_reporting_date('states.valid_to') }} as next_from_day
+        {{ to_reporting_date('states.valid_to') }} as next_from_day,
+        {% if is_landed() and keeps_history('salesforce', 'opportunity') %}
+            least(
+                {{ to_reporting_date('min(states.seen_at) over (partition by states.opportunity_id)') }},
+                {{ to_reporting_date(as_of()) }}
+            ) as known_from_day
+        {% else %}
+            {{ to_reporting_date('states.valid_from') }} as known_from_day
+        {% endif %}
     from states
 ),
 
@@ -173,7 +189,10 @@ deals_by_day as (
         stretches.is_closed_deal and days.date_day = stretches.to_day as is_closed_on_day,
         stretches.is_closed_deal and days.date_day < stretches.to_day as is_not_known_on_day
     from stretches
-    inner join days on days.date_day between stretches.from_day and stretches.to_day
+    inner join days
+        on
+            days.date_day between stretches.from_day and stretches.to_day
+            and days.date_day >= stretches.known_from_day
     {% if is_incremental() %}
         cross join built_days
         where

@@ -1,0 +1,409 @@
+"""Whether core shows what the rows of a landing say that are active: record for record, value for value.
+
+It asks the landing's tables and not base, with SQL of its own: a model that takes the wrong version of a record is
+wrong in base already, and every total of it agrees with core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from gtm_assets.checks.finding import Finding
+from gtm_assets.checks.sample import rows_of
+from gtm_assets.landing import SCHEMA
+from gtm_assets.sources.raw_table import ColumnType, RawTable, fivetran_name
+
+DATABASE = "gtm_landing"
+
+
+@dataclass(frozen=True)
+class RecordTie:
+    """A table of core, a row of which is a record of a raw table."""
+
+    core: str
+    raw: str
+    id_column: str
+    """Core's column with the record's id."""
+    values: Mapping[str, str]
+    """Core's columns that show a value of the record as it is, each with its raw column."""
+
+
+def _tie(core: str, raw: str, id_column: str, *same: str, **renamed: str) -> RecordTie:
+    return RecordTie(core, raw, id_column, {**{name: name for name in same}, **renamed})
+
+
+_PERSON = ("first_name", "last_name", "email", "phone", "title", "lead_source")
+
+RECORD_TIES = (
+    _tie(
+        "dim_user",
+        "user",
+        "user_id",
+        *("email", "title", "department", "division", "audit_phase_c", "user_type", "is_active", "user_role_id"),
+        user_name="name",
+        manager_user_id="manager_id",
+        time_zone="time_zone_sid_key",
+        created_at="created_date",
+    ),
+    _tie(
+        "dim_account",
+        "account",
+        "account_id",
+        *("industry", "rating", "account_source", "website", "phone", "billing_city", "billing_state"),
+        *("billing_country", "currency_iso_code", "number_of_employees", "annual_revenue", "last_activity_date"),
+        *("record_type_id",),
+        account_name="name",
+        account_type="type",
+        segment="segment_c",
+        owner_user_id="owner_id",
+        parent_account_id="parent_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "dim_contact",
+        "contact",
+        "contact_id",
+        *_PERSON,
+        *("account_id", "mobile_phone", "department", "mailing_city", "mailing_state", "mailing_country"),
+        *("has_opted_out_of_email", "last_activity_date"),
+        contact_name="name",
+        owner_user_id="owner_id",
+        reports_to_contact_id="reports_to_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "dim_lead",
+        "lead",
+        "lead_id",
+        *_PERSON,
+        *("company", "rating", "industry", "country", "number_of_employees", "annual_revenue"),
+        *("converted_account_id", "converted_contact_id", "converted_opportunity_id"),
+        lead_name="name",
+        lead_status="status",
+        owner_user_id="owner_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "dim_campaign",
+        "campaign",
+        "campaign_id",
+        *(
+            "is_active",
+            "currency_iso_code",
+            "budgeted_cost",
+            "actual_cost",
+            "expected_revenue",
+            "expected_response",
+        ),
+        *("number_sent", "start_date", "end_date"),
+        campaign_name="name",
+        campaign_type="type",
+        campaign_status="status",
+        parent_campaign_id="parent_id",
+        owner_user_id="owner_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "dim_product",
+        "product_2",
+        "product_id",
+        *("product_code", "family", "description", "quantity_unit_of_measure", "is_active"),
+        product_name="name",
+        created_at="created_date",
+    ),
+    _tie(
+        "dim_forecasting_period",
+        "period",
+        "period_id",
+        *("period_label", "quarter_label", "start_date", "end_date"),
+        period_name="fully_qualified_label",
+        period_type="type",
+        period_number="number",
+    ),
+    _tie(
+        "fct_opportunity",
+        "opportunity",
+        "opportunity_id",
+        *("account_id", "contact_id", "campaign_id", "record_type_id", "stage_name", "forecast_category"),
+        *("forecast_category_name", "lead_source", "currency_iso_code", "amount", "expected_revenue", "arr_c"),
+        *("arr_churn_c", "probability", "close_date", "last_activity_date"),
+        opportunity_name="name",
+        opportunity_type="type",
+        loss_reason="loss_reason_c",
+        owner_user_id="owner_id",
+        last_stage_changed_at="last_stage_change_date",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_opportunity_line_item",
+        "opportunity_line_item",
+        "opportunity_line_item_id",
+        *("opportunity_id", "pricebook_entry_id", "currency_iso_code", "quantity", "unit_price", "list_price"),
+        *("discount", "total_price", "service_date"),
+        opportunity_line_item_name="name",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_opportunity_contact_role",
+        "opportunity_contact_role",
+        "opportunity_contact_role_id",
+        *("opportunity_id", "contact_id", "role"),
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_opportunity_field_history",
+        "opportunity_field_history",
+        "opportunity_field_history_id",
+        *("opportunity_id", "old_value", "new_value"),
+        field_name="field",
+        field_data_type="data_type",
+        changed_by_user_id="created_by_id",
+        changed_at="created_date",
+    ),
+    _tie(
+        "fct_task",
+        "task",
+        "task_id",
+        *("who_id", "what_id", "task_subtype", "priority", "call_type", "call_disposition", "activity_date"),
+        *("call_duration_in_seconds",),
+        task_type="type",
+        task_status="status",
+        owner_user_id="owner_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_event",
+        "event",
+        "event_id",
+        *("who_id", "what_id", "event_subtype"),
+        event_type="type",
+        started_at="start_date_time",
+        ended_at="end_date_time",
+        owner_user_id="owner_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_email_message",
+        "email_message",
+        "email_message_id",
+        "related_to_id",
+        message_status="status",
+        message_at="message_date",
+        open_count="open_count_c",
+        click_count="click_count_c",
+        owner_user_id="created_by_id",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_campaign_member",
+        "campaign_member",
+        "campaign_member_id",
+        *("campaign_id", "lead_id", "contact_id", "first_responded_date"),
+        campaign_member_status="status",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_campaign_influence",
+        "campaign_influence",
+        "campaign_influence_id",
+        *("campaign_id", "opportunity_id", "contact_id", "model_id", "currency_iso_code"),
+        influence_percent="influence",
+        influence_amount="revenue_share",
+        created_at="created_date",
+    ),
+    _tie(
+        "fct_forecasting_quota",
+        "forecasting_quota",
+        "forecasting_quota_id",
+        *("period_id", "forecasting_type_id", "currency_iso_code", "quota_amount", "quota_quantity", "start_date"),
+        owner_user_id="quota_owner_id",
+    ),
+    _tie(
+        "fct_forecasting_item",
+        "forecasting_item",
+        "forecasting_item_id",
+        *("period_id", "forecasting_type_id", "parent_forecasting_item_id", "forecast_category_name"),
+        *("currency_iso_code", "forecast_amount", "amount_without_adjustments", "owner_only_amount"),
+        *("forecast_quantity",),
+        forecast_category="forecasting_item_category",
+        owner_user_id="owner_id",
+    ),
+)
+
+
+def reconcile_with_active_rows(
+    warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, landing: Path
+) -> Finding:
+    """Whether each record of a landed table that is there now is in core with its values, and no other record.
+
+    In history mode the active row of a record says what it is, elsewhere its one row. Left out, and counted, are
+    records with a row that begins after the models' now, and those loaded since the build looked: the landing is
+    another loader's.
+    """
+    place = str(landing).replace("'", "''")
+    try:
+        warehouse.execute(f"attach if not exists '{place}' as {DATABASE} (read_only)")
+        return _compared(warehouse, tie, table, landing)
+    except duckdb.IOException as error:
+        return Finding(
+            False,
+            f"The landing {landing} can't be read, so that nothing proves gtm_core.{tie.core}: {error}. "
+            f"When its loader has ended, run again: gtm run",
+        )
+
+
+def _compared(warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, landing: Path) -> Finding:
+    landed_name, has_history, loaded_until = warehouse.execute(
+        "select landed_name, has_history, newest_synced_at from gtm_meta.landed_tables"
+        " where source_name = ? and table_name = ?",
+        [table.source, table.name],
+    ).fetchone()
+    (now,) = warehouse.execute("select max(now_at) from gtm_meta.landing_now").fetchone()
+    landed = _landed_rows(warehouse, table, landed_name)
+    begins = "coalesce(_start, _cursor)" if has_history else "least(created, _cursor)"
+    differs = ",\n        ".join(
+        f"case when core.{name} is distinct from expected.\"{raw}\" then  '{name}' end"
+        for name, raw in tie.values.items()
+    )
+    sql = f"""
+with landed as ({landed}),
+left_out as (
+    select
+        id,
+        coalesce(max(_synced) > {_instant(loaded_until)}, false) as is_newer
+    from landed
+    group by id
+    having
+        max(_synced) > {_instant(loaded_until)}
+        or max({begins}) > {_instant(now)}
+        or max(created) > {_instant(now)}
+),
+active as (
+    select
+        *,
+        rank() over (
+            partition by id
+            order by {"coalesce(_start, _cursor)" if has_history else "_cursor"} desc nulls last, _is_gone desc
+        ) as rank_in_record
+    from landed
+    where _is_active and id not in (select id from left_out where id is not null)
+),
+expected as (
+    select * from active where rank_in_record = 1 and not _is_gone
+),
+core as (
+    select *
+    from gtm_core.{tie.core}
+    where source_system = 'salesforce' and {tie.id_column} not in (select id from left_out where id is not null)
+),
+compared as (
+    select
+        coalesce(core.{tie.id_column}, expected.id) as {tie.id_column},
+        case
+            when core.{tie.id_column} is null then 'missing in core'
+            when expected.id is null then 'not active in the landing'
+            else concat_ws(', ',
+        {differs})
+        end as difference
+    from core
+    full join expected on core.{tie.id_column} = expected.id
+)
+"""
+    # Of several active rows of one time it is not ours to say which counts: core shows one of them.
+    per_record = f"select {tie.id_column}, min(difference) as difference from compared group by all"
+    records, missing, surplus, different = warehouse.execute(
+        f"{sql} select count(*), count(*) filter (difference = 'missing in core'),"
+        " count(*) filter (difference = 'not active in the landing'),"
+        " count(*) filter (difference not in ('', 'missing in core', 'not active in the landing'))"
+        f" from ({per_record})"
+    ).fetchone()
+    newer, ahead = warehouse.execute(
+        f"{sql} select count(*) filter (is_newer), count(*) filter (not is_newer) from left_out"
+    ).fetchone()
+    figures = {
+        "records_compared": records,
+        "records_missing_in_core": missing,
+        "records_not_active": surplus,
+        "records_that_differ": different,
+        "records_loaded_since": newer,
+        "records_ahead_of_now": ahead,
+    }
+    subject = f"gtm_core.{tie.core} and the active rows of {table.qualified_name}"
+    if not missing and not surplus and not different:
+        return Finding(
+            True, f"{subject} agree: {records:,} records in {len(tie.values)} columns.", figures=figures
+        )
+    rows = (
+        f"-- attach '{landing}' as {DATABASE} (read_only);\n{sql}"
+        f" select * from ({per_record}) where difference <> ''"
+    )
+    return Finding(
+        passed=False,
+        sentence=f"{subject} do not agree: of {records:,} records {missing:,} are missing in core, "
+        f"{surplus:,} are not active in the landing, and {different:,} have other values. Look at the rows; "
+        f"then build again: gtm run",
+        figures=figures,
+        sql=rows,
+        sample=rows_of(warehouse, rows),
+    )
+
+
+def _instant(value: object) -> str:
+    return "null::timestamptz" if value is None else f"timestamptz '{value}'"
+
+
+def _landed_rows(warehouse: duckdb.DuckDBPyConnection, table: RawTable, landed_name: str | None) -> str:
+    """Select of a landed table's rows: the catalogue's columns in its types, and what the loader says of each."""
+    found: dict[str, tuple[str, str]] = {}
+    if landed_name is not None:
+        rows = warehouse.execute(
+            "select column_name, data_type from information_schema.columns where table_catalog = ?"
+            " and lower(table_schema) = ? and table_name = ?",
+            [DATABASE, SCHEMA, landed_name],
+        ).fetchall()
+        for name, type_ in rows:
+            found[fivetran_name(name)] = (name, type_.lower())
+        for name, type_ in rows:
+            found[name.lower()] = (name, type_.lower())
+
+    def value(name: str, type_: ColumnType, api_name: str = "") -> str:
+        own = found.get(name, found.get(api_name.lower())) if api_name else found.get(name)
+        return f"null::{type_.sql}" if own is None else _typed(*own, type_)
+
+    types = {column.name: column for column in table.columns}
+    raw = {name: value(name, column.type, column.api_name) for name, column in types.items()}
+    marks = [
+        value(name, ColumnType.BOOLEAN, api_name)
+        for name, api_name in (("is_deleted", "IsDeleted"), ("_fivetran_deleted", ""))
+    ]
+    instant, boolean = ColumnType.TIMESTAMP, ColumnType.BOOLEAN
+    modified = [value(name, instant, api) for name, api in (("last_modified_date", "LastModifiedDate"),)]
+    synced = value("_fivetran_synced", instant)
+    of_loader = {
+        "created": raw.get("created_date", f"null::{instant.sql}"),
+        "_cursor": f"coalesce({', '.join([raw[table.cursor], *modified, synced])})",
+        "_start": value("_fivetran_start", instant),
+        "_is_active": f"coalesce({value('_fivetran_active', boolean)}, true)",
+        "_is_gone": " or ".join(f"coalesce({mark}, false)" for mark in marks),
+        "_synced": synced,
+    }
+    columns = ",\n    ".join(f'{value} as "{name}"' for name, value in (raw | of_loader).items())
+    relation = f'from {DATABASE}.{SCHEMA}."{landed_name}"' if landed_name is not None else "where false"
+    return f"\n    select\n    {columns}\n    {relation}\n"
+
+
+def _typed(name: str, landed_type: str, type_: ColumnType) -> str:
+    """A landed column as a value of a type. An empty text is null in any other type than text."""
+    column = f'"{name}"'
+    is_text = landed_type == "varchar"
+    if is_text and type_ is not ColumnType.STRING:
+        column = f"nullif(trim({column}), '')"
+    if type_ is ColumnType.DATE:
+        return f"{column}::timestamptz::date"
+    if type_ is ColumnType.INTEGER and is_text:
+        return f"{column}::decimal(38, 10)::bigint"
+    return f"{column}::{type_.sql}"
