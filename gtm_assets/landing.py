@@ -49,7 +49,7 @@ FLAWS = {
     "created_ahead": "were created after the newest load, {now}: they count once it has come so far",
     "modified_ahead": "have a version that begins after the newest load, {now}: it counts once that has come so "
     "far, until then the one before",
-    "ahead_without_history": "were modified after the newest load, {now}: no earlier version is known, so that they "
+    "ahead_without_history": "were modified after the newest load, {now}: no earlier version is known, so they "
     "count as they are, but for those without created_date, which wait until it has come so far",
     "several_active": "have several active versions: the one that started last counts as the current one",
     "after_active": "have versions that are not active and start after the active one: these have no place",

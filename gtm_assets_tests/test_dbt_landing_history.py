@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
 from gtm_assets.checks.built import _checks, built_checks
 from gtm_assets.checks.reconciliation import SOURCE_TIES
+from gtm_assets.landing import landed_tables
 from gtm_assets.publish import known_as_of
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.change_logs import examples
@@ -262,6 +263,56 @@ def test_a_gap_between_two_versions_is_a_deletion(tmp_path):
         "select count(*) from gtm_core.fct_opportunity_history where opportunity_id like '%1' and date_day between"
         " date '2026-01-07' and date '2026-01-09'"
     ) == [(0,)]
+
+
+# -- intervals that contradict each other -------------------------------------------------------------------------
+
+
+def test_intervals_that_can_not_be_have_a_rule_and_are_told(tmp_path):
+    second, fifth, ninth = (utc(1, day) for day in (2, 5, 9))
+    rows = {
+        "several_active": [("A", second, FOREVER, True), ("B", fifth, FOREVER, True)],
+        "after_active": [("B", second, FOREVER, True), ("A", fifth, ninth, False)],
+        "one_start": [("A", second, second - MILLISECOND, False), ("B", second, FOREVER, True)],
+        "overlap": [("A", second, ninth, False), ("B", fifth, FOREVER, True)],
+        "without_start": [("B", None, FOREVER, True)],
+        "end_not_believed": [("A", fifth, second, False)],
+        "active_ended": [("B", second, fifth, True)],
+        "sound": [("A", second, fifth - MILLISECOND, False), ("B", fifth, FOREVER, True)],
+    }
+    users = [
+        version(user(1, second, id=flaw, name=name, division=name, created_date=second), start, end, active)
+        for flaw, versions in rows.items()
+        for name, start, end, active in versions
+    ]
+    home = Home(tmp_path / "gtm", landing=land(tmp_path / "landing.duckdb", user=users))
+
+    home.build("+stg_salesforce__user", "+dim_user_scd2")
+
+    assert home.rows("select flaw, record_id, row_count from gtm_meta.landed_flaws order by all") == [
+        (flaw, flaw, 1) for flaw in sorted(rows.keys() - {"sound"})
+    ]
+    # Of the one whose end can't be nothing is active: it was there until it was loaded.
+    assert home.rows("select user_id, user_name from gtm_staging.stg_salesforce__user order by all") == [
+        (flaw, "B") for flaw in sorted(rows.keys() - {"end_not_believed"})
+    ]
+    assert home.rows(
+        "select user_id, division, valid_from, is_deleted from gtm_core.dim_user_scd2"
+        " where user_id in ('end_not_believed', 'overlap') order by user_id, valid_from"
+    ) == [
+        ("end_not_believed", "A", second, False),
+        ("end_not_believed", "A", SYNCED, True),
+        ("overlap", "A", second, False),
+        ("overlap", "B", fifth, False),
+    ]
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("set TimeZone = 'UTC'")
+        told = next(table.flaws for table in landed_tables(warehouse) if table.name == "user")
+        assert len(told) == len(rows) - 1
+        assert (
+            "salesforce.user: 1 records, such as overlap, have versions that end after the next one starts: each "
+            "counts until the next one starts"
+        ) in told
 
 
 # -- what lies ahead of now ---------------------------------------------------------------------------------------

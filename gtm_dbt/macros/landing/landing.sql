@@ -148,6 +148,12 @@
 {% endmacro %}
 
 
+{#- Whether it is a landing in history mode, whose loader says when each version began. -#}
+{% macro is_landed_history(source_name, table_name) %}
+    {%- do return(execute and is_landed(source_name) and landed_table(source_name, table_name).has_history) -%}
+{% endmacro %}
+
+
 {#-
     Select of the versions that the landing holds of a raw table, in the catalogue's types: one per record, in
     history mode all. What the landing lacks is null; of a missing table there is no row.

@@ -81,7 +81,7 @@
         {%- endfor %}
         {%- if tables and with_lake %}
         union all
-        select {{ partition_boundary('(cast(max(partition_key) as date) + 1)') }} as loaded_until
+        select max(read_until) as loaded_until
         from {{ meta_table('lake_batches') }}
         {%- endif %}
     ) as loads

@@ -17,14 +17,14 @@ users as (
     select * from {{ ref('stg_salesforce__user') }}
 ),
 
--- From where the versions begin to today: from the first landed boundary, or where a landing's loader says that the
--- first one began. A landing that keeps no history says nothing of the days before.
+-- From where the versions begin to today: from the first landed boundary, or where a landing's loader says that
+-- the first one began. A landing that keeps no history says nothing of the days before.
 bounds as (
     select
         least(
             {% if not keeps_history('salesforce', 'opportunity') %}
                 max({{ to_reporting_date(as_of()) }}),
-            {% elif is_landed() %}
+            {% elif is_landed_history('salesforce', 'opportunity') %}
                 min({{ to_reporting_date('system_modstamp') }}),
             {% else %}
                 {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }},
@@ -119,7 +119,7 @@ dated as (
         {{ is_closed_deal('states.is_closed', 'states.is_won') }} as is_closed_deal,
         {{ to_reporting_date('states.valid_from') }} as from_day,
         {{ to_reporting_date('states.valid_to') }} as next_from_day,
-        {% if is_landed() and keeps_history('salesforce', 'opportunity') %}
+        {% if is_landed_history('salesforce', 'opportunity') %}
             least(
                 {{ to_reporting_date('min(states.seen_at) over (partition by states.opportunity_id)') }},
                 {{ to_reporting_date(as_of()) }}
@@ -191,8 +191,9 @@ deals_by_day as (
     from stretches
     inner join days
         on
-            days.date_day between stretches.from_day and stretches.to_day
-            and days.date_day >= stretches.known_from_day
+            stretches.from_day <= days.date_day
+            and stretches.to_day >= days.date_day
+            and stretches.known_from_day <= days.date_day
     {% if is_incremental() %}
         cross join built_days
         where
