@@ -406,4 +406,7 @@ def _typed(name: str, landed_type: str, type_: ColumnType) -> str:
         return f"{column}::timestamptz::date"
     if type_ is ColumnType.INTEGER and is_text:
         return f"{column}::decimal(38, 10)::bigint"
+    if type_ is ColumnType.CURRENCY and landed_type in ("double", "float"):
+        # By its shortest text, as it was written: 0.045 and not the binary number nearest to it.
+        column = f"{column}::varchar"
     return f"{column}::{type_.sql}"

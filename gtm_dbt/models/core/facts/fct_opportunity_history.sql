@@ -21,16 +21,15 @@ users as (
 -- the first one began. A landing that keeps no history says nothing of the days before.
 bounds as (
     select
-        least(
-            {% if not keeps_history('salesforce', 'opportunity') %}
-                max({{ to_reporting_date(as_of()) }}),
-            {% elif is_landed_history('salesforce', 'opportunity') %}
-                min({{ to_reporting_date('system_modstamp') }}),
-            {% else %}
-                {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }},
-            {% endif %}
-            max({{ to_reporting_date(as_of()) }})
-        ) as first_day,
+        {% if not keeps_history('salesforce', 'opportunity') %}
+            max({{ to_reporting_date(as_of()) }}) as first_day,
+        {% elif is_landed_history('salesforce', 'opportunity') %}
+            least(
+                min({{ to_reporting_date('system_modstamp') }}), max({{ to_reporting_date(as_of()) }})
+            ) as first_day,
+        {% else %}
+            {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }} as first_day,
+        {% endif %}
         max({{ to_reporting_date(as_of()) }}) as last_day
     from versions
 ),
