@@ -162,7 +162,12 @@
     {%- set checked = [] -%}
     {#- Of those that are passed through the var says the type, and check_pass_through whether it is the right one. -#}
     {%- set passed_through = pass_through_columns(source_name, table_name) | map(attribute='name') | list -%}
-    {%- for column in raw_columns(source_name, table_name) if column.name in landed.columns and column.name not in passed_through -%}
+    {%- set of_loader = [
+        {'name': '_fivetran_active', 'data_type': 'boolean'},
+        {'name': '_fivetran_start', 'data_type': 'timestamp with time zone'},
+        {'name': '_fivetran_end', 'data_type': 'timestamp with time zone'},
+    ] -%}
+    {%- for column in raw_columns(source_name, table_name) + of_loader if column.name in landed.columns and column.name not in passed_through -%}
         {%- set own = landed.columns[column.name] -%}
         {%- set value = 'landed.' ~ adapter.quote(own.name) -%}
         {%- set misfits = landed_misfits(value, own.data_type, column.data_type) -%}
