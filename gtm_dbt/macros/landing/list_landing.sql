@@ -74,7 +74,7 @@
     from (
         select max(newest_synced_at) as loaded_until
         from {{ meta_table('landed_tables') }}
-        {%- for relation, column in other_landed_tables(tables) %}
+        {%- for relation, column in loaded_tables(unread) %}
         union all
         select max(cast({{ column }} as timestamp with time zone)) as loaded_until
         from {{ relation }}
@@ -129,31 +129,28 @@
 {% endmacro %}
 
 
-{#- The landing's tables that are not in the catalogue and say when their rows were loaded: relation and column. -#}
-{% macro other_landed_tables(tables) %}
-    {%- set catalogued = [] -%}
-    {%- for node, landed in tables if landed.relation is not none -%}
-        {%- do catalogued.append(landed.relation.identifier) -%}
-    {%- endfor -%}
-    {%- set others = [] -%}
-    {%- if tables -%}
+{#- Those of the tables that are not read that say when their rows were loaded: relation and column. -#}
+{% macro loaded_tables(unread) %}
+    {%- set loaded = [] -%}
+    {%- if unread -%}
         {%- set database = landing_database() -%}
         {%- set query -%}
-            select table_name, column_name, lower(data_type)
+            select table_name, column_name
             from information_schema.columns
             where
                 lower(table_catalog) = '{{ database | lower }}'
                 and lower(table_schema) = 'gtm_raw'
                 and lower(column_name) = '_fivetran_synced'
+                and lower(data_type) like 'timestamp%'
             order by table_name
         {%- endset -%}
-        {%- for row in run_query(query).rows if row[0] not in catalogued and row[2].startswith('timestamp') -%}
-            {%- do others.append([
+        {%- for row in run_query(query).rows if row[0] in unread -%}
+            {%- do loaded.append([
                 api.Relation.create(database=database, schema='gtm_raw', identifier=row[0]), adapter.quote(row[1])
             ]) -%}
         {%- endfor -%}
     {%- endif -%}
-    {%- do return(others) -%}
+    {%- do return(loaded) -%}
 {% endmacro %}
 
 
