@@ -22,7 +22,7 @@ from gtm_assets import clock, exposures
 from gtm_assets.automation.retries import retried
 from gtm_assets.checks.finding import Finding
 from gtm_assets.lake import Lake
-from gtm_assets.landing import landing_now
+from gtm_assets.landing import landed_tables, landing_now
 from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
