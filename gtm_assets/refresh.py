@@ -172,7 +172,7 @@ def refresh(
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
-        wanted = dict.fromkeys(tables, keys) if first else _wanted(settings, lake, tables, keys)
+        wanted = dict.fromkeys(tables, keys) if first else wanted_by(settings, lake, tables, keys, early)
         if early is not None:
             wanted = {table: [*wanted[table], early] for table in tables}
         if settings.is_landed:
@@ -233,12 +233,15 @@ def _reach(lake: Lake, tables: Sequence[RawTable]) -> str:
     return said + (f". Less far: {', '.join(behind)}" if behind else "")
 
 
-def _wanted(
-    settings: Settings, lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]
+def wanted_by(
+    settings: Settings, lake: Lake, tables: Sequence[RawTable], keys: Sequence[str], early: str | None = None
 ) -> dict[RawTable, list[str]]:
-    """The partitions that are missing; of a file of an export that is newer than what has landed the last one."""
+    """The partitions that are missing; of a file of an export that is newer than what has landed the last one.
+
+    With ``early``, the partition that is landed early, news of an export come in that one.
+    """
     wanted = missing(lake, tables, keys)
-    if settings.pipedrive_dir is not None:
+    if settings.pipedrive_dir is not None and early is None:
         export = ExportFolder(settings.pipedrive_dir)
         for table in TABLES:
             if not wanted[table] and export.has_news(table, lake):

@@ -30,9 +30,10 @@ from gtm_assets.cli import main
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publish import batches_digest, known_as_of
-from gtm_assets.refresh import refresh
+from gtm_assets.refresh import refresh, wanted_by
 from gtm_assets.runs import missing
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE
 from gtm_assets.sources.raw_asset import UNTIL_TAG, Rules, asset_key
 from gtm_assets.sources.salesforce.assets import raw_asset, totals_checks
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -303,6 +304,18 @@ def test_the_schedule_takes_the_partition_that_ends_and_the_ui_offers_the_open_o
     tick = OPEN.window(DAY).end
     assert daily(dg.build_schedule_context(scheduled_execution_time=tick)).partition_key == DAY
     assert OPEN.definition().get_partition_keys(current_time=NOON)[-2:] == [partition(4), DAY]
+
+
+def test_a_newer_export_lands_in_the_open_partition_alone(tmp_path):
+    folder, lake = tmp_path / "export", Lake(tmp_path / "gtm" / "lake")
+    folder.mkdir()
+    for table in PIPEDRIVE:
+        (folder / table.api_name).write_text("id\n1\n")
+        lake.land(table, OPEN.window(partition(4)), [], at(5, 0))
+    settings = load_settings({"GTM_HOME": str(tmp_path / "gtm"), "GTM_PIPEDRIVE_DIR": str(folder)})
+
+    assert set(map(tuple, wanted_by(settings, lake, PIPEDRIVE, [partition(4)]).values())) == {(partition(4),)}
+    assert set(map(tuple, wanted_by(settings, lake, PIPEDRIVE, [partition(4)], DAY).values())) == {()}
 
 
 @pytest.mark.parametrize(
