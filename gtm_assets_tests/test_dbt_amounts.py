@@ -37,6 +37,7 @@ MODELS = (
     "rep_campaign_attribution",
     "rep_lead_conversion",
     "rep_sales_velocity",
+    "fct_campaign_influence",
 )
 LOADER_TYPES = ("decimal(24, 6)", "decimal(38, 18)", "double", "varchar")
 """What another loader may have made of a currency field."""
@@ -120,6 +121,8 @@ def records() -> dict[str, list[dict]]:
         | {"campaign_id": f"701{chance.randint(1, 4):015d}", "revenue_share": amount_of(chance)}
         for n in range(1, 40)
     ]
+    # More digits than a floating point number of another loader shows without its shortest text.
+    influences[0]["revenue_share"] = Decimal("16147805824397.45")
     period = {"id": "026000000000000001", "type": "Quarter", "start_date": date(2026, 1, 1)}
     period |= {"end_date": date(2026, 3, 31), "system_modstamp": at(2), "_fivetran_deleted": False}
     return {
@@ -167,7 +170,7 @@ def landing(path, types: dict[str, str]) -> Home:
 
 def test_the_lake_and_another_loaders_tables_give_the_same_amounts(lake_home, tmp_path):
     home = landing(tmp_path / "external", LOADER_TYPES).seed()
-    facts = ("fct_opportunity", "fct_opportunity_line_item", "fct_forecasting_quota", "dim_campaign")
+    facts = ("fct_opportunity", "fct_opportunity_line_item", "fct_forecasting_quota", "fct_campaign_influence")
     home.build(*with_ancestors(*facts))
 
     for fact in facts:
@@ -272,15 +275,13 @@ def test_a_mean_amount_is_rounded_as_written_and_not_as_a_floating_point_number(
 def test_every_sum_of_a_report_ties_to_core_in_dbts_tests(lake_home):
     result = lake_home.dbt("test", "--select", "test_type:singular")
     ran = {test.node.name: test.status for test in result.result.results}
-    adding = {name: status for name, status in ran.items() if "add_up" in name or "equals_staging" in name}
-
     built = (
         "owners_add_up_to_the_deals",
         "quota_owners_add_up_to_quotas_and_bookings",
         "teams_add_up_to_the_whole",
     )
     assert {name: ran[name] for name in built} == dict.fromkeys(built, "pass")
-    assert [name for name, status in adding.items() if status == "fail"] == []
+    assert [name for name, status in ran.items() if status == "fail"] == []
 
 
 def test_every_sum_of_a_report_ties_to_core_in_the_checks(lake_home):
