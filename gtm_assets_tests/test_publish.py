@@ -162,6 +162,11 @@ def warehouse(tmp_path) -> Warehouse:
         "create table gtm_meta.landed_misfits (source_name varchar, table_name varchar, column_name varchar,"
         " type_name varchar, row_count bigint, record varchar, value varchar)"
     )
+    connection.execute("create table gtm_meta.landing_now (now_at timestamptz)")
+    connection.execute(
+        "create table gtm_meta.landed_flaws (source_name varchar, table_name varchar, flaw varchar,"
+        " record_id varchar, row_count bigint)"
+    )
     connection.close()
     return Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock")
 
