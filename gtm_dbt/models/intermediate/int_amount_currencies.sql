@@ -100,6 +100,8 @@ amounts as (
 
 final as (
     select
+        -- keys
+        {{ surrogate_key(['amounts_of', 'currency_iso_code']) }} as amount_currency_key,
         -- what it is
         amounts_of,
         currency_iso_code,
