@@ -3,7 +3,7 @@
 import csv
 import subprocess
 import sys
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from math import isclose
 from pathlib import Path
 
@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 MF = Path(sys.executable).with_name("mf")
 EXACT, NEAR = Decimal, float
-"""How figures are compared: amounts and counts exactly, doubles to the twelfth digit."""
+"""How figures are compared: amounts to the cent and counts exactly, doubles to the twelfth digit."""
+CENT = Decimal("0.01")
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,13 @@ def compare(home: GtmHome, figures: dict[str, type], keys: dict[str, str], query
 
 
 def figure(value: object, kind: type) -> Decimal | float | None:
-    """A figure as its kind; where there is none, 0 of an exact one."""
+    """A figure as its kind; where there is none, 0 of an exact one.
+
+    A metric is exact: a report rounds it to the cent, once.
+    """
     if value in (None, ""):
         return Decimal(0) if kind is EXACT else None
-    return kind(value)
+    return Decimal(value).quantize(CENT, ROUND_HALF_UP) if kind is EXACT else kind(value)
 
 
 def same(one: Decimal | float | None, two: Decimal | float | None) -> bool:
