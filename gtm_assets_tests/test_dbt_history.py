@@ -185,7 +185,7 @@ def oracle(table: str, versions: list[Record]) -> list[Record]:
             "source_system": "salesforce",
         }
         if table == "account":
-            row["account_key"] = row["_scd_id"]
+            row |= {"account_key": row["_scd_id"], "is_first": row is history[0]}
         if table == "user":
             row["update_date"] = row["valid_from"]
     return history
