@@ -303,12 +303,16 @@ def _to_timestamp(values: pl.Series) -> pl.Series:
         if (instants := _salesforce_instants(values)) is not None:
             return instants
         # One shape for JSON (…T…+0000), Bulk CSV (…Z) and Fivetran's exports (a space, no offset: UTC). A day
-        # alone is its midnight, as it is where the source hands over dates.
+        # alone is its midnight, as it is where the source hands over dates, and a minute alone is its beginning.
         text = (
             values.str.strip_chars()
             .str.replace(_DAY, "${0}T00:00:00")
             .str.replace(r"^(\d{4}-\d{2}-\d{2}) ", "${1}T")
-            .str.replace(r"(T[\d:.]+)[zZ]?$", "${1}+0000")
+            .str.replace(r"T(\d:)", "T0${1}")
+            .str.replace(r" ?(?:[zZ]|UTC)$", "+0000")
+            .str.replace(r" ([+-][\d:]+)$", "${1}")
+            .str.replace(r"(T\d{2}:\d{2})([+-].*)?$", "${1}:00${2}")
+            .str.replace(r"(T[\d:.]+)$", "${1}+0000")
             .str.replace(r"([+-]\d{2}):?(\d{2})$", "${1}${2}")
             .str.replace(r"(:[\d.]+[+-]\d{2})$", "${1}00")
         )

@@ -314,6 +314,26 @@ def test_a_file_that_cannot_be_read_is_named_with_what_to_do(lake, folder, conte
     assert lake.batches() == []
 
 
+def test_what_is_no_file_and_two_files_of_one_name_are_refused(lake, folder):
+    path, table = folder / "users.csv", BY_NAME["users"]
+    content = path.read_bytes()
+    path.unlink()
+    for make, says in (
+        (path.mkdir, r"users\.csv in .* is a folder"),
+        (lambda: path.symlink_to("gone.csv"), r"users\.csv in .* is no file .*a link to one that is gone"),
+        (lambda: (folder / "Users.csv").write_bytes(content), r"has Users\.csv and users\.csv, and which"),
+    ):
+        make()
+        for look in (lambda: land(lake, folder, "users"), lambda: ExportFolder(folder).fingerprint(table)):
+            with pytest.raises(ExportError, match=f"^pipedrive.users: .*{says}.*, and run again$"):
+                look()
+        if path.is_dir():
+            path.rmdir()
+        elif path.is_symlink():
+            path.unlink()
+            path.write_bytes(content)
+
+
 # -- what a file is --------------------------------------------------------------------------------------------
 
 
@@ -335,6 +355,37 @@ def test_rows_that_hold_nothing_are_no_records(folder, name):
     filled = b"".join([*blank, header, *(b"".join([*blank, row]) for row in rest), *blank])
 
     assert rows_of(read(name, filled)) == rows_of(read(name, whole))
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_header_that_comes_again_is_no_record_and_is_told(folder, name):
+    whole = (folder / f"{name}.csv").read_bytes()
+    header = ",".join(f" {column}" for column in HEADERS[name]).encode()
+
+    found = read(name, b"".join([whole, b"\xef\xbb\xbf", whole, header, b",\n"]))
+
+    assert rows_of(found) == rows_of(read(name, whole))
+    assert f"{name}.csv has 2 rows that are its header again" in found.notes[0]
+
+
+def test_quotes_after_a_space_are_quotes():
+    assert rows_of(read("stages", b'stage_id, stage_name\n1, "Lead, new"\n')) == rows_of(
+        read("stages", b'stage_id,stage_name\n1,"Lead, new"\n')
+    )
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Yes", "No"), ("y", "n"), ("1", "0"), ("TRUE", "FALSE"), ("t", "f")])
+def test_flags_are_read_in_every_english_spelling(yes, no):
+    found = read("activity_types", f"id,name,active,type\n1,Call,{yes},call\n2,Lunch,{no},lunch\n".encode())
+
+    assert found.rows["active"].to_list() == ["true", "false"]
+
+
+def test_minutes_without_seconds_are_read(lake, folder):
+    write(folder, "activity", [(1, "meeting", 7, 100, "True", "2026-01-05 10:30")])
+
+    assert land(lake, folder, "activity").quarantined == 0
+    assert newest(lake, "activity")[0]["due_to"] == datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
 
 
 CHANGES = (
@@ -444,8 +495,14 @@ NOT_CSV = {
     "half a character": (USERS + "7,Zoë".encode()[:-1], r"ends within a character \(line 2\)"),
     "other headers": (
         b"Kennung;Name\n7;Ann\n",
-        r"has no column id, .*; it has kennung, name\. Export it w",
+        r"has no column id, .*; its first row \(line 1\) is Kennung, Name\. Remove what .* English names",
     ),
+    "a title above the headers": (
+        b"Users of 2026,,,\n" + USERS,
+        r"has no column id, .* first row \(line 1\) is Users of 2026\. Remove what stands above the headers",
+    ),
+    "HTML with a mark": (b"\xef\xbb\xbf<html>", "is a page of HTML or XML"),
+    "full of NUL": (USERS + b"\0" * 99, "is damaged, or no CSV at all: it is full of NUL bytes"),
     "a nameless column": (b"id,,name\n7,x,Ann\n", r"has no header for its column 2 \(line 1\)"),
     "blank": (b" \n,,\n", "is empty, without even a header"),
     "an open quote": (USERS + b'7,"Ann\nLee,a@x.example,\n', r"in quotes that begins in line 2 does not end"),
@@ -477,6 +534,8 @@ def test_what_can_not_be_read_without_a_doubt_is_refused_with_what_it_is(case):
             b'1,meeting,"7,5",100,True,',
             "has '7,5' for assigned_to_user in line 3, which is a number with a deci",
         ),
+        (b"1,meeting,7,1 000,True,", "has '1 000' for deal_id in line 3, which is a number with a separator"),
+        ("1,meeting,7,1’000,True,".encode(), "has '1’000' for deal_id in line 3, which is a number with a sep"),
         (b"1,meeting,7,100,Wahr,", "has 'Wahr' for done in line 3, which is neither Yes nor No"),
     ],
 )

@@ -1,8 +1,9 @@
 """What a file that people hand us is, and its rows as text.
 
 What can be read without a doubt is read: UTF-8 with or without a mark, UTF-16 with one; values separated by
-commas, semicolons, tabs or pipes, with or without Excel's line ``sep=``. A row that holds nothing is no row. All
-else is refused, with what the file is and what to do about it: a row with too few or too many values, too.
+commas, semicolons, tabs or pipes, with or without Excel's line ``sep=``. A row that holds nothing is no row, nor
+is the header where it comes again. All else is refused, with what the file is and what to do about it: a row with
+too few or too many values, too.
 """
 
 from __future__ import annotations
@@ -57,11 +58,13 @@ class CsvFile:
     """The line in which a row ends, by the row's number from 0."""
     how: str
     """How the file was read, where not as commas in UTF-8: a few words, else empty."""
+    headers_again: int
+    """How often the header comes again among the rows."""
     ends_with_newline: bool
 
 
-def read(content: bytes, is_header: Callable[[Collection[str]], bool]) -> CsvFile:
-    """The rows of a file's content. ``is_header`` says whether these are the headers of the table.
+def read(content: bytes, lacking: Callable[[Collection[str]], Collection[str]]) -> CsvFile:
+    """The rows of a file's content. ``lacking`` names the columns that a header must have and these don't.
 
     Raises:
         NotCsv: it is another kind of file, or can't be read without a doubt.
@@ -70,17 +73,25 @@ def read(content: bytes, is_header: Callable[[Collection[str]], bool]) -> CsvFil
     declared, body = _declared(text)
     if not _HOLDS_SOMETHING.search(body):
         raise NotCsv("is empty, without even a header. Export it again as CSV UTF-8")
-    delimiter = declared or _delimiter(body, is_header)
+    delimiter = declared or _delimiter(body, lambda header: not lacking(header))
     first_line = 2 if declared else 1
-    header = _header(*next(_records(body, delimiter, first_line)))
+    line, values = next(_records(body, delimiter, first_line))
+    header = _header(line, values)
+    if lacks := lacking(header):
+        raise NotCsv(
+            f"has no column {', '.join(lacks)}, without which its rows can't be told apart; its first row (line "
+            f"{line}) is {_shown(header, 200)}. Remove what stands above the headers, or give the columns their "
+            f"English names"
+        )
     said = [] if delimiter == "," else [f"values separated by {_DELIMITERS.get(delimiter, repr(delimiter))}"]
     said += [] if encoding == "UTF-8" else [f"text in {encoding}"]
 
     def lines() -> Iterator[int]:
-        return (line for line, _ in islice(_records(body, delimiter, first_line), 1, None))
+        found = islice(_records(body, delimiter, first_line), 1, None)
+        return (line for line, values in found if not _is_again(header, values))
 
     try:
-        rows = _rows(body, delimiter, header)
+        rows, headers_again = _rows(body, delimiter, header)
     except (_Ragged, csv.Error):
         # Only now it is worth finding out where.
         _refuse_ragged(_records(body, delimiter, first_line), header)
@@ -89,6 +100,7 @@ def read(content: bytes, is_header: Callable[[Collection[str]], bool]) -> CsvFil
         rows=rows,
         line_of=lambda row: next(islice(lines(), row, None)),
         how=" and ".join(said),
+        headers_again=headers_again,
         ends_with_newline=text.endswith(("\n", "\r")),
     )
 
@@ -106,6 +118,16 @@ def _header(line: int, names: list[str]) -> list[str]:
     return names
 
 
+def _shown(values: list[str], length: int) -> str:
+    """Values in a sentence, without what a terminal would take for a command."""
+    return "".join(filter(str.isprintable, ", ".join(values)))[:length]
+
+
+def _is_again(header: list[str], values: list[str]) -> bool:
+    """Whether a row is the header once more, as where files were put one after the other."""
+    return [value.strip(" \ufeff") for value in values[: len(header)]] == header
+
+
 def _decoded(content: bytes) -> tuple[str, str]:
     """The text and the name of its encoding."""
     if content.startswith(b"PK\x03\x04"):
@@ -115,11 +137,15 @@ def _decoded(content: bytes) -> tuple[str, str]:
             )
         raise NotCsv("is a ZIP archive, whatever its name. Unpack it")
     for begins, what, advice in _OTHER_FILES:
-        if content.lstrip().startswith(begins):
+        if content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(begins):
             raise NotCsv(f"is {what}, whatever its name. {advice}")
     mark, codec, encoding = next((e for e in _ENCODINGS if content.startswith(e[0])), _PLAIN)
-    if not mark and content[:4096].count(0) * 4 > len(content[:4096]):
-        raise NotCsv("looks like UTF-16 without a mark that says so. Save it as CSV UTF-8")
+    begins = content[:4096]
+    if not mark and begins.count(0) * 4 > len(begins):
+        in_one_half, in_other = sorted(begins[first::2].count(0) for first in (0, 1))
+        if in_other > 4 * in_one_half:
+            raise NotCsv("looks like UTF-16 without a mark that says so. Save it as CSV UTF-8")
+        raise NotCsv("is damaged, or no CSV at all: it is full of NUL bytes. Put the whole file there")
     content = content.removeprefix(mark)
     try:
         return content.decode(codec), encoding
@@ -161,11 +187,15 @@ def _delimiter(text: str, is_header: Callable[[Collection[str]], bool]) -> str:
 
 def _reader(text: str, delimiter: str):
     csv.field_size_limit(sys.maxsize)
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # Values are stripped in the end; quotes after a space are quotes.
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
 
 
-def _rows(text: str, delimiter: str, header: list[str]) -> pl.DataFrame:
-    """The rows that hold something, without the header. What is beyond it is left out where it is empty."""
+def _rows(text: str, delimiter: str, header: list[str]) -> tuple[pl.DataFrame, int]:
+    """The rows that hold something, and how often the header is among them: there it is left out.
+
+    What is beyond the header's columns is left out where it is empty.
+    """
     width, schema = len(header), dict.fromkeys(header, pl.String)
     chunks, reader = [pl.DataFrame(schema=schema)], _reader(text, delimiter)
     next(row for row in reader if any(map(str.strip, row)))
@@ -176,7 +206,10 @@ def _rows(text: str, delimiter: str, header: list[str]) -> pl.DataFrame:
                 raise _Ragged
         columns = zip(header, zip(*chunk, strict=False), strict=False) if chunk else ()
         chunks.append(pl.DataFrame({name: pl.Series(cells, dtype=pl.String) for name, cells in columns}, schema))
-    return pl.concat(chunks).filter(pl.any_horizontal(pl.all().str.strip_chars() != ""))
+    rows = pl.concat(chunks).filter(pl.any_horizontal(pl.all().str.strip_chars() != ""))
+    is_again = pl.all_horizontal(pl.col(name).str.strip_chars(" \ufeff") == name for name in header)
+    records = rows.filter(~is_again)
+    return records, rows.height - records.height
 
 
 class _Ragged(ValueError):
@@ -217,6 +250,6 @@ def _refuse_ragged(records: Iterator[tuple[int, list[str]]], header: list[str]) 
         elif next(records, None) is None:
             advice = "It was cut short, or is still being written: put the whole file there"
         raise NotCsv(
-            f"can't be read as CSV: line {line} has {len(values)} values ({', '.join(values)[:80]}), and the "
+            f"can't be read as CSV: line {line} has {len(values)} values ({_shown(values, 80)}), and the "
             f"header {width} columns ({', '.join(header)}). {advice}"
         )

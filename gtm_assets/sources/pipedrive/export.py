@@ -58,7 +58,7 @@ _DAY_FIRST_OR_LAST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b.*|\d{4}[./]\
 _NAMED_MONTH = re.compile(r"(?=.*\d)(?=.*[^\W\d_]{3}).*")
 _DAY_NUMBER = re.compile(r"\d{5}([.,]\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d[\d.\u00a0 ]*,\d+")
-_GROUPED = r"^[+-]?\d{1,3}(?:[.,]\d{3})+$"
+_GROUPED = r"^[+-]?\d{1,3}(?:[.,'’\s]\d{3})+$"
 _YES_NO = {"ja", "nein", "nee", "oui", "non", "si", "sí", "sì", "sim", "não", "nao", "tak", "nie", "да", "нет"}
 _YES_NO |= {"wahr", "falsch", "vrai", "faux", "verdadero", "falso", "vero", "waar", "onwaar"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -182,12 +182,25 @@ class ExportFolder:
                 f"folder that holds the CSV files of the export"
             )
         found = sorted(path for path in self.folder.iterdir() if path.name.lower() == table.api_name)
+        if len(found) > 1:
+            raise ExportError(
+                f"{table.qualified_name}: {self.folder} has {' and '.join(path.name for path in found)}, and "
+                f"which of them counts can't be told. Leave one of them there, and run again"
+            )
         if not found:
             names = ", ".join(t.api_name for t in TABLES)
             raise FileMissing(
                 f"{table.qualified_name}: {table.api_name} is not in {self.folder} (GTM_PIPEDRIVE_DIR). An export "
                 f"has the files {names}. Put the file there, and run again. If there is none any more: "
                 f"gtm source forget {table.qualified_name}"
+            )
+        if not found[0].is_file():
+            what = (
+                "a folder" if found[0].is_dir() else "no file that can be read, such as a link to one that is gone"
+            )
+            raise ExportError(
+                f"{table.qualified_name}: {found[0].name} in {self.folder} is {what}. Put the CSV file there, and "
+                f"run again"
             )
         return found[0]
 
@@ -280,11 +293,12 @@ def _read(table: RawTable, content: bytes, name: str) -> tuple[pl.DataFrame, str
     def refused(why: str) -> ExportError:
         return ExportError(f"{table.qualified_name}: {name} {why}, and run again")
 
-    def is_header(headers: Collection[str]) -> bool:
-        return {*NEEDED[table.name]} <= {_own_name(table, header) for header in headers}
+    def lacking(headers: Collection[str]) -> list[str]:
+        own = {_own_name(table, header) for header in headers}
+        return [column for column in NEEDED[table.name] if column not in own]
 
     try:
-        file = csv_file.read(content, is_header)
+        file = csv_file.read(content, lacking)
     except csv_file.NotCsv as error:
         raise refused(str(error)) from error
     names: dict[str, str] = {}
@@ -294,24 +308,24 @@ def _read(table: RawTable, content: bytes, name: str) -> tuple[pl.DataFrame, str
             raise refused(f"has two columns {header!r}. Rename or remove one of them")
         names[header] = own
     frame = file.rows.rename(names)
-    lacking = [column for column in NEEDED[table.name] if column not in frame.columns]
-    if lacking:
-        raise refused(
-            f"has no column {', '.join(lacking)}, without which its rows can't be told apart; it has "
-            f"{', '.join(frame.columns)}. Export it with English headers, or give its columns the English names"
-        )
     odd: tuple[str, ...] = ()
+    if file.headers_again:
+        odd = (
+            f"{table.qualified_name}: {name} has {file.headers_again} rows that are its header again, as where "
+            f"files were put one after the other. They are left out.",
+        )
     if not file.ends_with_newline:
         if table.is_append_only:
             raise refused(
                 "has no newline at its end, so that its last row may be cut, and what has landed of this table "
                 "stays for ever. Put the whole file there or, if it is whole, add a newline"
             )
-        odd = (f"{table.qualified_name}: {name} has no newline at its end. If it was cut, so is its last row.",)
+        odd += (f"{table.qualified_name}: {name} has no newline at its end. If it was cut, so is its last row.",)
     text = pl.col(pl.String).str.strip_chars()
     frame = frame.with_columns(pl.when(text != "").then(text))
     flags = [n for n, kind in table.types.items() if kind is ColumnType.BOOLEAN and n in frame.columns]
-    words = {"yes": "true", "no": "false", "true": "true", "false": "false"}
+    words = dict.fromkeys(("true", "t", "yes", "y", "1"), "true")
+    words |= dict.fromkeys(("false", "f", "no", "n", "0"), "false")
     frame = frame.with_columns(
         pl.col(flag).str.to_lowercase().replace_strict(words, default=pl.col(flag), return_dtype=pl.String)
         for flag in flags
