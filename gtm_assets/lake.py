@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
+from shutil import rmtree
 from tempfile import gettempdir
 from types import MappingProxyType
 
@@ -453,9 +454,26 @@ class Lake:
         return newest.filter(~pl.col(table.deletes.value).fill_null(False)).height
 
     def _ahead(self, table: RawTable) -> dict[str, datetime]:
-        """The partitions with records of after their window's end: the greatest cursor of these by key."""
-        marks = (self.root / table.source / table.name / _AHEAD).glob("[!.]*")
-        return {mark.name: _instant_in(mark) for mark in marks}
+        """The partitions with records of after their window's end: the greatest cursor of these by key.
+
+        The table's lock is held.
+        """
+        folder = self.root / table.source / table.name / _AHEAD
+        if not folder.is_dir():
+            self._make_ahead(table, folder)
+        return {mark.name: _instant_in(mark) for mark in folder.glob("[!.]*")}
+
+    def _make_ahead(self, table: RawTable, folder: Path) -> None:
+        """Make the folder of these marks: of what landed before there were any, the files are asked once."""
+        versions = self.versions(self.batches(table), [table.cursor])
+        made = folder.with_name(f".{_AHEAD}.tmp")
+        rmtree(made, ignore_errors=True)
+        made.mkdir()
+        if not versions.is_empty():
+            for key, newest in versions.group_by("_partition").agg(pl.col(table.cursor).max()).iter_rows():
+                if newest is not None and newest > end_of(key):
+                    (made / key).write_text(newest.isoformat())
+        made.rename(folder)
 
     def known_since(self) -> datetime | None:
         """When the first records were seen, UTC; None where there are none.
@@ -941,11 +959,11 @@ class _Landing:
 
     def _mark_ahead(self) -> None:
         """Say that this partition holds records of after its window's end, where it does."""
+        marked = self._ahead
         if self.newest is None or self.newest <= self.window.end:
             return
-        newest = max(self.newest, self._ahead.get(self.window.key, self.newest))
+        newest = max(self.newest, marked.get(self.window.key, self.newest))
         folder = self.folder.with_name(_AHEAD)
-        folder.mkdir(exist_ok=True)
         temporary = folder / f".{self.window.key}.tmp"
         try:
             temporary.write_text(newest.isoformat())

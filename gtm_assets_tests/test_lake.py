@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import time
 from collections import Counter
 from dataclasses import replace
@@ -350,6 +351,27 @@ def test_a_version_of_after_its_window_is_not_added_again_by_its_own_partition_n
 
     assert landed.added == 1
     assert set(content(lake).values()) == {1}
+
+
+def test_what_landed_ahead_before_there_were_marks_is_found_once_by_asking_the_files(lake, monkeypatch):
+    ahead = deal(1, "2026-01-06")
+    land(lake, page(deal(2, "2026-01-02")), partition="2026-01-02")
+    land(lake, page(ahead), partition="2026-01-03")
+    land(lake, page(deal(3, DAY)), partition=DAY)
+    marks = lake.root / "salesforce/deal/ahead"
+    shutil.rmtree(marks)
+    # One was killed while it asked.
+    (marks.with_name(".ahead.tmp")).mkdir()
+    (marks.with_name(".ahead.tmp") / "2026-01-02").write_text("2026-02-01")
+
+    landed = land(lake, page(ahead, deal(4, "2026-01-08")), partition="2026-01-08")
+
+    assert landed.added == 1
+    assert set(content(lake).values()) == {1}
+    assert [mark.name for mark in marks.iterdir()] == ["2026-01-03"]
+    assert leftovers(lake) == [marks / "2026-01-03"]
+    monkeypatch.setattr(Lake, "_make_ahead", None)
+    assert land(lake, page(ahead), partition="2026-01-09").added == 0
 
 
 def test_a_mark_of_what_lies_ahead_that_can_not_be_read_leads_to_its_partition_all_the_same(lake):
