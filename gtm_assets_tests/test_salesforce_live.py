@@ -353,6 +353,25 @@ def test_a_session_that_expires_in_mid_download_goes_on_with_the_locator(server,
     assert len(asked(server, "token")) == 2
 
 
+def test_rows_of_a_page_that_hold_nothing_are_no_records(server, small_pages, young, tmp_path, monkeypatch):
+    results, contact = protocol.SalesforceServer._on_job_results, TABLES["contact"]
+
+    def with_blank_rows(self, call):
+        reply = results(self, call)
+        header, newline, rows = reply.whole().partition(b"\n")
+        blank = b"," * header.count(b",") + b"\n"
+        reply.body = b"".join([header, newline, blank, b"\n", rows, blank.replace(b",", b'"",', 1)])
+        return reply
+
+    monkeypatch.setattr(protocol.SalesforceServer, "_on_job_results", with_blank_rows)
+    lake = Lake(tmp_path / "lake")
+    with live(server, tmp_path, bulk_rows=BULK) as source:
+        (landing,) = land(lake, source, FIRST, tables=[contact])
+
+    assert landing.quarantined == 0
+    assert content(lake, contact) == young["contact"]
+
+
 def test_a_page_that_is_always_short_is_refused_and_lands_nothing(server, small_pages, tmp_path):
     lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
     server.faults.add(Fault.SHORT_PAGE, match="locator=|queryAll", times=None)

@@ -10,11 +10,13 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import requests
 from filelock import FileLock, Timeout
@@ -207,9 +209,17 @@ def _csv_batches(body: _Body, fields: Sequence[str]) -> Iterator[pa.RecordBatch]
     )
     if reader.schema.names != list(fields):
         raise Unsettled("a page of results has other columns than were asked for")
-    yield from reader
+    for batch in reader:
+        yield _without_blank_rows(batch)
     if not body.is_whole:
         raise Unsettled("a page of results ends in mid-record")
+
+
+def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows that hold something."""
+    if not batch.num_rows or not all(column.null_count for column in batch.columns):
+        return batch
+    return batch.filter(reduce(pc.or_, map(pc.is_valid, batch.columns)))
 
 
 def _frame(batches: Sequence[pa.RecordBatch]) -> pl.DataFrame:
