@@ -387,6 +387,49 @@ def test_a_page_that_is_always_short_is_refused_and_lands_nothing(server, small_
     assert list((tmp_path / "salesforce" / "spool").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("match", "bulk_rows", "told"),
+    [("query/01", REST, "announced 160 records"), ("results", BULK, "processed 160 records")],
+)
+@pytest.mark.parametrize("records", [0, 30], ids=["without records", "with records"])
+def test_pages_that_go_on_for_ever_are_refused(server, small_pages, tmp_path, match, bulk_rows, told, records):
+    """As of a cache in between, or of a place that never moves."""
+    lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
+    reply = protocol.SalesforceServer._reply
+
+    def looping(self, call):
+        answer = reply(self, call)
+        if re.search(match, call.request.line):
+            answer.headers["Sforce-Locator"] = "MjA"
+            if bulk_rows == REST:
+                page = json.loads(answer.whole())
+                page |= {"done": False, "nextRecordsUrl": call.request.path, "records": page["records"][:records]}
+                return Reply.json(page)
+            if not records:
+                answer.body = answer.whole().partition(b"\n")[0] + b"\n"
+                answer.headers["Sforce-NumberOfRecords"] = "0"
+        return answer
+
+    with (
+        live(server, tmp_path, bulk_rows=bulk_rows) as source,
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SourceUnavailable, match=told),
+    ):
+        patch.setattr(protocol.SalesforceServer, "_reply", looping)
+        land(lake, source, FIRST, tables=[contact])
+
+    assert lake.batches() == []
+
+
+@pytest.mark.parametrize("place", ["https://elsewhere.example/services/data/v62.0/query/01g", "5", {}, None])
+def test_a_next_page_whose_address_is_none_of_salesforces_is_refused(server, small_pages, tmp_path, place):
+    page = {"totalSize": 2, "done": False, "records": [{"Id": "0031"}], "nextRecordsUrl": place}
+    server.faults.add(Fault.PROXY, match="GET.*q=SELECT Id", times=None, status=200, page=json.dumps(page))
+
+    with live(server, tmp_path) as source, pytest.raises(SourceUnavailable, match="is not a page of records"):
+        land(Lake(tmp_path / "lake"), source, FIRST, tables=[TABLES["contact"]])
+
+
 def test_a_query_that_takes_too_long_is_asked_in_halves(server, young, tmp_path):
     lake, contact = Lake(tmp_path / "lake"), TABLES["contact"]
     server.faults.add(Fault.QUERY_TIMEOUT, match="queryAll", times=5)
@@ -1317,10 +1360,11 @@ def test_a_wrong_secret_is_refused_once_and_not_shown(server, tmp_path):
     [
         {"kind": Fault.REFUSED, "code": "unknown_error", "message": "retry your request"},
         {"kind": Fault.REFUSED, "code": "invalid_grant", "message": "login rate exceeded"},
+        {"kind": Fault.REFUSED, "code": "login_rate_exceeded", "message": ""},
         {"kind": Fault.REFUSED, "code": "server_error", "message": "none", "status": 500},
         {"kind": Fault.PROXY, "status": 403},
     ],
-    ids=["unknown error", "rate", "server", "proxy"],
+    ids=["unknown error", "rate", "rate as code", "server", "proxy"],
 )
 def test_a_login_that_hiccups_is_tried_again_and_does_not_doubt_the_credentials(server, hiccup):
     kind = hiccup.pop("kind")
@@ -1383,6 +1427,10 @@ def test_a_private_key_logs_in_too(tmp_path):
         assert session(server, login=login).get("limits")["DailyApiRequests"]
         with pytest.raises(CredentialsRefused, match="refuses the login"):
             session(server, login=other).get("limits")
+        # As openssl writes a key and its certificate into one file.
+        certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+        for both in (certificate + pem, pem + certificate, public.decode() + pem):
+            assert session(server, login=dataclasses.replace(login, private_key=both)).get("limits")
     assert pem not in repr(login)
 
 

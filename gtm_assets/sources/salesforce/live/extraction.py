@@ -7,7 +7,7 @@ organisation cuts off for its length is asked in halves. What arrives is counted
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -180,19 +180,14 @@ class Extraction:
         fields = list(self.description.fields)
         answer = self._query("queryAll", q=self.description.select(span))
         total = int(answer["totalSize"])
-        while True:
-            self.spool.add_records(answer["records"], fields)
-            if answer["done"]:
-                break
-            answer = self._query(answer["nextRecordsUrl"])
+        for records in records_of(answer, self._query):
+            self.spool.add_records(records, fields)
         if self.spool.rows - before != total:
             raise _Lost(f"Salesforce announced {total:,} records and returned {self.spool.rows - before:,}")
 
     def _query(self, path: str, **params: str) -> Any:
         self._go_on()
         try:
-            if not path.startswith("/services/data/") and "/" in path:
-                raise Unsettled("the next page has an address of another kind")
             return self.session.call("GET", path, read_page, params=params)
         except Refused as error:
             if error.code == _TIMED_OUT:
@@ -252,8 +247,9 @@ class Extraction:
         while True:
             self._go_on()
             params = {"maxRecords": str(PAGE_ROWS)} | ({"locator": locator} if locator else {})
-            locator = self.session.call("GET", f"jobs/query/{job_id}/results", page, params=params)
-            if locator is None:
+            here, locator = locator, self.session.call("GET", f"jobs/query/{job_id}/results", page, params=params)
+            # A place that leads to itself, and pages behind the last record, may go on for ever.
+            if locator in (None, here) or self.spool.rows - before > processed:
                 break
         if self.spool.rows - before != processed:
             raise _Lost(f"a Bulk job processed {processed:,} records and returned {self.spool.rows - before:,}")
@@ -286,12 +282,26 @@ def _read_job(answer: requests.Response) -> Any:
     return job
 
 
+def records_of(page: Any, query: Callable[[str], Any]) -> Iterator[list[dict[str, Any]]]:
+    """The records of a query's first page and of those that follow, which ``query`` reads.
+
+    A page without records, and one behind the last record, is the last: such pages may go on for ever.
+    """
+    found, total = 0, int(page["totalSize"])
+    while True:
+        yield page["records"]
+        found += len(page["records"])
+        if page["done"] or not page["records"] or found > total:
+            return
+        page = query(page["nextRecordsUrl"])
+
+
 def read_page(answer: requests.Response) -> Any:
     """A page of a query, or a number of records, if it is one."""
     page = read_json(answer)
     try:
         whole = page["done"] in (True, False) and int(page["totalSize"]) >= 0
-        whole &= page["done"] or bool(page["nextRecordsUrl"])
+        whole &= page["done"] or page["nextRecordsUrl"].startswith("/services/data/")
         whole &= all(record.keys() for record in page["records"])
     except (KeyError, TypeError, ValueError, AttributeError):
         whole = False

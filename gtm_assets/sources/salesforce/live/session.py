@@ -48,7 +48,7 @@ _NO_API = {"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"}
 _NOT_SERVED = "UNSUPPORTED_API_VERSION"
 _LOGIN_PASSES = {"unknown_error", "server_error", "temporarily_unavailable"}
 """OAuth errors that say nothing of our credentials."""
-_LOGIN_RATE = re.compile("rate (limit )?exceeded|too many|try again", re.IGNORECASE)
+_LOGIN_RATE = re.compile("rate.(limit.)?exceeded|too.many|try again", re.IGNORECASE)
 _TITLE = re.compile(rb"<(title|h1)[^>]*>\s*([^<]{1,80})", re.IGNORECASE)
 
 
@@ -372,7 +372,7 @@ class Session:
         try:
             self._judge(answer, is_login=True)
         except Refused as error:
-            if error.code.lower() in _LOGIN_PASSES or _LOGIN_RATE.search(error.message):
+            if error.code.lower() in _LOGIN_PASSES or _LOGIN_RATE.search(str(error)):
                 raise Unsettled(f"HTTP {error.status} {error.code}: {error.message}") from None
             raise CredentialsRefused(
                 f"Salesforce refuses the login at {self.login.url} ({error.code}: {error.message}). Check the "
@@ -486,8 +486,6 @@ def signing_key(pem: str) -> Any:
     def refused(what: str) -> CredentialsRefused:
         return CredentialsRefused(f"the file of GTM_SALESFORCE_PRIVATE_KEY_FILE holds {what}")
 
-    if "PUBLIC KEY" in pem or "BEGIN CERTIFICATE" in pem or pem.startswith("ssh-"):
-        raise refused("a public key or a certificate. Name the file of the private key that belongs to it")
     try:
         key = serialization.load_pem_private_key(pem.encode(), password=None)
     except TypeError:
@@ -496,7 +494,12 @@ def signing_key(pem: str) -> Any:
         ) from None
     # Of what is no key the library raises errors of many kinds.
     except Exception:
-        raise refused("no RSA private key in PEM form") from None
+        # A file may hold a certificate beside its key: only where no key was found is it what is wrong.
+        if "PUBLIC KEY" in pem or "BEGIN CERTIFICATE" in pem or pem.startswith("ssh-"):
+            what = "a public key or a certificate. Name the file of the private key that belongs to it"
+        else:
+            what = "no RSA private key in PEM form"
+        raise refused(what) from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise refused(f"a private key of another kind ({type(key).__name__}). Salesforce takes RSA alone")
     if key.key_size < SHORTEST_KEY:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from gtm_assets import clock
 from gtm_assets.sources.errors import SourceUnavailable
 from gtm_assets.sources.raw_table import Deletes
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
-from gtm_assets.sources.salesforce.live.extraction import read_page
+from gtm_assets.sources.salesforce.live.extraction import read_page, records_of
 from gtm_assets.sources.salesforce.live.query import Description, Span
 from gtm_assets.sources.salesforce.live.session import Refused, Session
 from gtm_assets.sources.salesforce.org import Totals
@@ -101,9 +102,5 @@ def _first(session: Session, soql: str) -> dict[str, Any]:
 
 
 def _ids(session: Session, soql: str) -> frozenset[str]:
-    page = _query(session, "queryAll", q=soql)
-    found = [record["Id"] for record in page["records"]]
-    while not page["done"]:
-        page = _query(session, page["nextRecordsUrl"])
-        found += [record["Id"] for record in page["records"]]
-    return frozenset(found)
+    pages = records_of(_query(session, "queryAll", q=soql), partial(_query, session))
+    return frozenset(record["Id"] for records in pages for record in records)
