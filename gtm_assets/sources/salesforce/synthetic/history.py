@@ -130,7 +130,7 @@ class OpportunityHistory(_History):
         amount = series.money(np.maximum(now.cents, 0), now.cents < 0)
         return [
             series.text(STAGE_NAMES, now.stage),
-            amount.cast(pl.String),
+            amount.cast(pl.Decimal(18, 2)).cast(pl.String),  # a text, which no wider type of amounts changes
             series.day(now.close_day).cast(pl.String),
             user_ids(now.owner),
         ]
