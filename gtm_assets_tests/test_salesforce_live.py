@@ -1675,6 +1675,19 @@ def test_the_doctor_calls_nothing_wrong_in_an_organisation_without_our_custom_fi
     assert "All 25 objects" not in said
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "INVALID_TYPE"), (403, "FUNCTIONALITY_NOT_ENABLED"), (400, "FUNCTIONALITY_NOT_ENABLED")],
+)
+def test_the_doctor_takes_each_way_of_salesforce_to_say_that_a_feature_is_off(server, tmp_path, status, code):
+    server.faults.add(Fault.REFUSED, match="ForecastingItem/describe", times=None, status=status, code=code)
+
+    found = list(examine(settings_of(server, tmp_path)))
+
+    assert [sentence for ok, sentence in found if not ok] == []
+    assert "salesforce.forecasting_item stays empty" in found[-1][1]
+
+
 def test_the_doctor_calls_a_proxys_page_one(server, tmp_path):
     server.faults.add(Fault.PROXY, match="describe", times=None)
 

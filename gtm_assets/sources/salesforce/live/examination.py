@@ -12,6 +12,9 @@ from gtm_assets.sources.salesforce.live.org import read_limits, session_of
 from gtm_assets.sources.salesforce.live.query import Description, read_description
 from gtm_assets.sources.salesforce.live.session import Refused, Session
 
+_FEATURE_IS_OFF = {"NOT_FOUND", "INVALID_TYPE", "FUNCTIONALITY_NOT_ENABLED"}
+"""Salesforce's codes for an object that an organisation lacks."""
+
 
 def examine(settings: Settings) -> Iterator[tuple[bool, str]]:
     """Findings: whether it is well, and a sentence. It costs a request per object and two more."""
@@ -49,7 +52,7 @@ def _rights(session: Session) -> Iterator[tuple[bool, str]]:
             try:
                 answer = session.call("GET", f"sobjects/{table.api_name}/describe", read_description)
             except Refused as error:
-                if table.feature and error.code == "NOT_FOUND":
+                if table.feature and error.code in _FEATURE_IS_OFF:
                     lacking = True
                     yield True, _without_feature(table)
                     continue
