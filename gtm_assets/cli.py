@@ -263,6 +263,7 @@ def forget(table: str) -> None:
     from gtm_assets.checks.raw import VANISHED, still_there
     from gtm_assets.instance import prepare_home
     from gtm_assets.lake import Lake, LakeError
+    from gtm_assets.landing import examine_landing
     from gtm_assets.sources.pipedrive.export import ExportFolder
     from gtm_assets.sources.raw_asset import asset_key
     from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -270,8 +271,15 @@ def forget(table: str) -> None:
     lake, folder = Lake(settings.lake_dir), settings.pipedrive_dir
     raw = _table(table, (*OBJECTS, *_tables()) if settings.is_landed else None)
     is_external = settings.is_landed and raw.source == "salesforce"
-    is_file = raw.source == "pipedrive" and folder is not None
-    is_read = ExportFolder(folder).has_file(raw) if is_file else not is_external and lake.unread(raw) is None
+    if is_external:
+        found, _ = examine_landing(settings)
+        is_read = raw.name in {table.name for table in found if table.landed_name is not None}
+    elif raw.source == "pipedrive" and folder is not None:
+        is_read = ExportFolder(folder).has_file(raw)
+    elif lake.partitions(raw):
+        is_read = lake.unread(raw) is None
+    else:
+        raise LakeError(f"{raw.qualified_name}: nothing has landed, and there is nothing to forget. Run: gtm run")
     if is_read:
         raise LakeError(f"{raw.qualified_name} can be read: there is nothing to forget")
     lake.forget(raw, clock.now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -57,13 +58,33 @@ def test_a_table_that_can_not_be_read_is_forgotten_and_its_check_passes(tmp_path
     assert record.evaluation.passed
 
 
-def test_a_table_of_another_loader_is_forgotten_too_and_an_unknown_one_is_named(tmp_path, forget):
-    external = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(tmp_path / "landing.duckdb")}
+def test_a_table_of_which_nothing_has_landed_is_not_forgotten(forget):
+    said = "error: salesforce.lead: nothing has landed, and there is nothing to forget. Run: gtm run"
+
+    code, output = forget("lead")
+
+    assert (code, " ".join(output.split())) == (1, said)
+
+
+def test_a_table_that_another_loader_has_taken_away_is_forgotten_and_one_that_is_there_is_not(tmp_path, forget):
+    landing, lake = tmp_path / "landing.duckdb", Lake(tmp_path / "gtm" / "lake")
+    external = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(landing)}
+    with duckdb.connect(str(landing)) as connection:
+        connection.execute("create schema gtm_raw")
+        # As an API names it.
+        connection.execute("""create table gtm_raw."Lead" as select '00Q1' as "Id", now() as _fivetran_synced""")
+
+    readable = forget("salesforce.lead", **external)
+    assert readable == (1, "error: salesforce.lead can be read: there is nothing to forget\n")
+    assert lake.forgotten(LEAD) is None
+    with duckdb.connect(str(landing)) as connection:
+        connection.execute('alter table gtm_raw."Lead" rename to "Leads of old"')
+        connection.execute("create table gtm_raw.account as select '0011' as id, now() as _fivetran_synced")
 
     assert forget("salesforce.lead", **external)[0] == 0
     code, said = forget("salesforce.leads")
 
-    assert Lake(tmp_path / "gtm" / "lake").forgotten(LEAD) is not None
+    assert lake.forgotten(LEAD) is not None
     assert code == 1 and "salesforce.leads is not a table. The tables are: salesforce.account," in said
 
 
