@@ -180,8 +180,6 @@ def quarantine() -> None:
 @explained
 def list_quarantine(table: str | None) -> None:
     """Show the records of TABLE that wait, each with its reason; without TABLE, how many wait in each."""
-    from rich.table import Table
-
     settings = load_settings()
     from gtm_assets.lake import Lake
 
@@ -198,7 +196,7 @@ def list_quarantine(table: str | None) -> None:
     if waiting.is_empty():
         console.print(f"No record of {table} waits in quarantine.")
         return
-    shown = Table("partition", "id", "reason")
+    shown = _whole_texts("partition", "id", "reason")
     for row in waiting.iter_rows(named=True):
         shown.add_row(row["partition"], row["record_id"] or "", _escaped(row["reason"]))
     console.print(shown)
@@ -359,8 +357,6 @@ def try_channels() -> None:
 @explained
 def list_alerts() -> None:
     """Show the incidents that are open."""
-    from rich.table import Table
-
     settings = load_settings()
     from contextlib import closing
 
@@ -372,7 +368,7 @@ def list_alerts() -> None:
     with closing(Incidents(settings.incidents_path)) as incidents:
         unresolved, waiting = incidents.unresolved(), incidents.waiting()
     if unresolved:
-        shown = Table("since (UTC)", "severity", "event", "what")
+        shown = _whole_texts("since (UTC)", "severity", "event", "what")
         for incident in unresolved:
             since = f"{incident.since:%Y-%m-%d %H:%M}"
             shown.add_row(since, incident.severity, incident.event, _escaped(incident.title))
@@ -393,6 +389,16 @@ def doctor() -> None:
         mark = "[green]ok[/]   " if finding.ok else "[red]wrong[/]"
         console.print(f"{mark} {_escaped(finding.sentence)}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _whole_texts(*headers: str):
+    """A table of texts that goes on in the next line where there is no room, and cuts nothing off."""
+    from rich.table import Table
+
+    table = Table()
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
 
 
 def _tables():

@@ -68,11 +68,11 @@ def _pipedrive(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.partitions import Calendar
     from gtm_assets.sources.errors import SourceUnavailable
     from gtm_assets.sources.pipedrive.catalog import TABLES
-    from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, check_origin
+    from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, FileMissing, check_origin
 
-    folder, calendar = ExportFolder(settings.pipedrive_dir), Calendar.of(settings)
+    folder, calendar, lake = ExportFolder(settings.pipedrive_dir), Calendar.of(settings), Lake(settings.lake_dir)
     try:
-        check_origin(Lake(settings.lake_dir), folder.origin)
+        check_origin(lake, folder.origin)
     except ExportError as error:
         yield Finding(False, f"{error}.")
     window = calendar.window(calendar.first.isoformat())
@@ -80,6 +80,9 @@ def _pipedrive(settings: Settings) -> Iterator[Finding]:
         try:
             found = folder.extract(table, window)
         except (ExportError, SourceUnavailable) as error:
+            if isinstance(error, FileMissing) and lake.forgotten(table):
+                yield Finding(True, f"{table.qualified_name}: {table.api_name} is gone, as its owner has said.")
+                continue
             yield Finding(False, f"{error}.")
             if not folder.folder.is_dir():
                 return
@@ -147,12 +150,18 @@ def _landing(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, str(error))
         return
     there = [table for table in tables if table.landed_name is not None]
-    newest = max(table.newest_synced_at for table in there if table.newest_synced_at)
+    newest = max((table.newest_synced_at for table in there if table.newest_synced_at), default=None)
     yield Finding(
         True,
         f"The landing {settings.landing_database} holds {len(there)} of the {len(tables)} tables, loaded until "
-        f"{newest:%Y-%m-%d %H:%M} UTC.",
+        f"{_moment(newest)}.",
     )
+    if newest is None:
+        yield Finding(
+            False,
+            "No row of the landing says when it was loaded (_fivetran_synced), and nothing is published before "
+            "one does. Let the loader load rows with it.",
+        )
     if len(there) < len(tables):
         names = ", ".join(table.name for table in tables if table.landed_name is None)
         yield Finding(True, f"Not in the landing, and counted as empty: {names}.")
@@ -163,10 +172,14 @@ def _landing(settings: Settings) -> Iterator[Finding]:
     for table in there:
         lacks = f"lacks {', '.join(table.missing_columns)}" if table.missing_columns else "lacks nothing"
         extra = f"; {len(table.unknown_columns)} more columns are left out" if table.unknown_columns else ""
-        loaded = f"{table.newest_synced_at:%Y-%m-%d %H:%M} UTC" if table.newest_synced_at else "an unknown time"
+        loaded = _moment(table.newest_synced_at)
         yield Finding(True, f"{table.name}: {table.row_count:,} rows, loaded until {loaded}; {lacks}{extra}.")
         for trouble in (*table.misfits, *table.flaws):
             yield Finding(False, trouble)
+
+
+def _moment(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else "an unknown time"
 
 
 def _alerts(settings: Settings) -> Iterator[Finding]:

@@ -331,11 +331,19 @@ def unreadable_tables(
 
 
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
-    """The models' now, UTC: up to when the lake that they were built from was read, or a landing's last load."""
-    landed = landing_now(warehouse)
-    if landed is not None:
-        return landed
-    return warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchone()[0]
+    """The models' now, UTC: up to when the lake that they were built from was read, or a landing's last load.
+
+    Raises:
+        PublishError: nothing says it.
+    """
+    (read_until,) = warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchone()
+    now = landing_now(warehouse) or read_until
+    if now is None:
+        raise PublishError(
+            "not published: no row of the landing says when it was loaded (_fivetran_synced), so that there is no "
+            "day up to which its tables count. Let the loader load rows with it, then run: gtm run"
+        )
+    return now
 
 
 def descriptions(manifest: Mapping) -> dict[str, Table]:

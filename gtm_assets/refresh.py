@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import dagster as dg
-import duckdb
 from dagster import DagsterEventType as Event
 from rich.console import Console
 from rich.markup import escape
@@ -32,6 +32,7 @@ from gtm_assets.sources.raw_asset import UNTIL_TAG, asset_key
 from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets.transform import LAYERS
+from gtm_assets.warehouse import Warehouse, WarehouseError
 
 
 @dataclass
@@ -62,7 +63,9 @@ class Outcome:
 
     def print_summary(self, console: Console, settings: Settings, seconds: float) -> None:
         """The end of ``gtm run``: rows per layer, checks, time, where the file is, what to type next."""
-        table = Table("layer", "tables", "rows", title="gtm run", title_justify="left")
+        table = Table(title="gtm run", title_justify="left")
+        for header in ("layer", "tables", "rows"):
+            table.add_column(header, overflow="fold")
         table.columns[1].justify = table.columns[2].justify = "right"
         tables, rows = Counter(), Counter()
         sources: dict[str, list[int]] = defaultdict(list)
@@ -200,10 +203,18 @@ def refresh(
             outcome.troubles.clear()
             refresh.run(extractions(released), jobs.REFRESH, {})
         outcome.reach = _reach(lake, tables)
-        if settings.is_landed and outcome.published:
-            with duckdb.connect(str(settings.published_path), read_only=True) as published:
-                outcome.unread = tables_not_read(published)
+        outcome.unread = _unread(settings, outcome)
         return outcome
+
+
+def _unread(settings: Settings, outcome: Outcome) -> list[str]:
+    """Tables of the landing that are not read, by what this run listed, whether it published or not."""
+    listed = outcome.missing or any(outcome.layers[key] == "raw" for key in outcome.rows)
+    if settings.is_landed and listed:
+        # The end of a run is told, whoever has opened the warehouse by then.
+        with suppress(WarehouseError), Warehouse.of(settings).open("gtm run") as built:
+            return tables_not_read(built)
+    return []
 
 
 def _nothing_is_open(calendar: Calendar, last: str) -> str:

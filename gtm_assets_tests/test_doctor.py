@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import duckdb
+import polars as pl
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from gtm_assets import cli
-from gtm_assets_tests.pipedrive_exports import exported, write_export
+from gtm_assets.lake import Lake
+from gtm_assets_tests.pipedrive_exports import BY_NAME, CALENDAR, exported, write_export
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -61,3 +69,51 @@ def test_a_damaged_warehouse_is_wrong(doctor, tmp_path):
 
     assert code == 1
     assert [line[:30] for line in lines if line.startswith("wrong")] == [f"wrong {home}"[:30]]
+
+
+def test_a_landing_that_has_no_rows_yet_is_told(doctor, tmp_path):
+    landing = tmp_path / "landing.duckdb"
+    with duckdb.connect(str(landing)) as connection:
+        connection.execute("create schema gtm_raw")
+        connection.execute("create table gtm_raw.lead (id varchar, _fivetran_synced timestamp with time zone)")
+
+    code, lines = doctor(GTM_SALESFORCE_SOURCE="landed", GTM_LANDING_DATABASE=str(landing))
+
+    assert code == 1
+    (wrong,) = [line for line in lines if not line.startswith("ok ")]
+    assert wrong.startswith(
+        "wrong No row of the landing says when it was loaded (_fivetran_synced), and nothing is"
+    )
+    assert f"ok    The landing {landing} holds 1 of the 25 tables, loaded until an unknown time." in lines
+
+
+def test_a_file_of_an_export_that_was_forgotten_is_not_wrong(doctor, tmp_path):
+    folder = write_export(tmp_path / "export")
+    (folder / "stages.csv").unlink()
+    forgotten = Lake(tmp_path / "gtm" / "lake")
+
+    code, lines = doctor(GTM_PIPEDRIVE_DIR=str(folder))
+    assert code == 1
+    assert [line[:27] for line in lines if line.startswith("wrong")] == ["wrong pipedrive.stages: sta"]
+
+    forgotten.forget(BY_NAME["stages"], AT)
+    code, lines = doctor()
+    assert [line for line in lines if not line.startswith("ok ")] == []
+    assert code == 0
+    assert "ok    pipedrive.stages: stages.csv is gone, as its owner has said." in lines
+
+
+def test_no_text_of_a_list_is_cut_off_where_there_is_little_room(tmp_path, monkeypatch):
+    id_, value = "8be7640a04bced106e21bf59b818ff86" * 2, "abcdefghij" * 7
+    user, window = BY_NAME["users"], CALENDAR.window("2026-01-01")
+    lake = Lake(tmp_path / "gtm" / "lake")
+    lake.land(user, window, [pl.DataFrame({"id": [id_], "modified": [value], "exported_at": [AT]})], window.end)
+    monkeypatch.setenv("GTM_HOME", str(tmp_path / "gtm"))
+    monkeypatch.setattr(cli, "console", Console(highlight=False, soft_wrap=True, width=60))
+
+    listed = CliRunner().invoke(cli.main, ["quarantine", "list", "pipedrive.users"])
+
+    cells = zip(*(line.split("│")[1:-1] for line in listed.stdout.splitlines() if "│" in line), strict=True)
+    partition, shown_id, reason = ("".join(part.strip() for part in column) for column in cells)
+    assert (partition, shown_id) == ("2026-01-01", id_)
+    assert value in reason

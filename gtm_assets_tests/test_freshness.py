@@ -244,3 +244,9 @@ def test_nothing_is_promised_before_the_first_deadline():
 
     assert found.passed
     assert "no day was due yet" in found.sentence
+
+
+def test_a_source_of_which_no_row_says_when_it_was_loaded_has_no_age():
+    found = judge_source({"max_loaded_at": "0001-01-01T00:00:00+00:00", "criteria": {}, "status": "error"}, END)
+
+    assert (found.passed, found.sentence) == (False, "No row says when it was loaded (_fivetran_synced).")

@@ -20,6 +20,7 @@ from gtm_assets.publish import (
     Publication,
     PublishError,
     Table,
+    known_as_of,
     publish,
     published_asset,
     refuse,
@@ -274,6 +275,18 @@ def test_a_landed_table_that_has_left_the_landing_stops_publishing_until_it_is_f
     # With the lake in its place nothing has left it.
     land()
     assert published() == "published"
+
+
+def test_a_landing_of_which_no_row_says_when_it_was_loaded_is_not_published():
+    with duckdb.connect() as built:
+        built.execute("create schema gtm_meta")
+        built.execute("create table gtm_meta.landing_now (now_at timestamp with time zone)")
+        built.execute("create table gtm_meta.lake_batches (read_until timestamp with time zone)")
+
+        with pytest.raises(
+            PublishError, match=r"no row of the landing says when .* Let the loader load rows with"
+        ):
+            known_as_of(built)
 
 
 def test_tables_that_could_not_be_read_are_listed(instance, source, tmp_path):

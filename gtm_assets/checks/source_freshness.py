@@ -58,7 +58,11 @@ def judge(result: Mapping[str, Any], now: datetime) -> Finding:
     """
     if "max_loaded_at" not in result:
         return Finding(False, f"dbt could not tell: {result.get('error') or result['status']}.")
-    age = now - datetime.fromisoformat(result["max_loaded_at"])
+    loaded_at = datetime.fromisoformat(result["max_loaded_at"])
+    if loaded_at.year == 1:
+        # So dbt writes that no row says it.
+        return Finding(False, "No row says when it was loaded (_fivetran_synced).")
+    age = now - loaded_at
     limits = {
         name: timedelta(**{f"{limit['period']}s": limit["count"]})
         for name in ("warn_after", "error_after")

@@ -1,0 +1,24 @@
+"""What `gtm run` tells of a landing, whether it published or not."""
+
+from __future__ import annotations
+
+import dagster as dg
+import duckdb
+
+from gtm_assets import refresh
+from gtm_assets.settings import load_settings
+from gtm_assets.warehouse import Warehouse
+
+
+def test_tables_that_are_not_read_are_told_where_nothing_is_published_too(tmp_path):
+    landed = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(tmp_path / "landing.duckdb")}
+    settings = load_settings({"GTM_HOME": str(tmp_path)} | landed)
+    with duckdb.connect(str(Warehouse.of(settings).path)) as built:
+        built.execute("create schema gtm_meta")
+        built.execute("create table gtm_meta.tables_not_read as select unnest(['order', 'Quote']) as table_name")
+    lead = dg.AssetKey(["salesforce", "lead"])
+    refused = refresh.Outcome(rows={lead: 1}, layers={lead: "raw"}, errors=["not published"])
+
+    assert refresh._unread(settings, refused) == ["Quote", "order"]
+    # What was not listed in this run is not told.
+    assert refresh._unread(settings, refresh.Outcome(errors=["a value can't be read"])) == []
