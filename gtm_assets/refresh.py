@@ -166,7 +166,8 @@ def refresh(
         check_landing(settings)
     calendar = Calendar.of(settings)
     keys = calendar.range(first, last, now) if tables else []
-    early = calendar.open_at(now) if up_to_now else None
+    still_open = calendar.open_at(now) if tables else None
+    early = still_open if up_to_now else None
     if up_to_now and early is None:
         console.print(_nothing_is_open(calendar, keys[-1]))
     if settings.pipedrive_source:
@@ -176,8 +177,8 @@ def refresh(
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
         wanted = dict.fromkeys(tables, keys) if first else wanted_by(settings, lake, tables, keys, early)
-        if early is not None:
-            wanted = {table: [*wanted[table], early] for table in tables}
+        if still_open is not None and last is None:
+            wanted = with_open(lake, wanted, still_open, up_to_now)
         if settings.is_landed:
             console.print(f"Reading the landing {settings.landing_database}.")
         if tables and not any(wanted.values()):
@@ -258,6 +259,17 @@ def wanted_by(
             if not wanted[table] and export.has_news(table, lake):
                 wanted[table] = [keys[-1]]
     return wanted
+
+
+def with_open(
+    lake: Lake, wanted: Mapping[RawTable, Sequence[str]], still_open: str, up_to_now: bool
+) -> dict[RawTable, list[str]]:
+    """The wanted partitions and the one that is still open: of all tables, or of those that owe it alone.
+
+    A table that could not be read when it was landed early would else stop publishing until the partition's end.
+    """
+    owing = {table for table in wanted if up_to_now or still_open in lake.owed(table)}
+    return {table: [*keys, still_open] if table in owing else [*keys] for table, keys in wanted.items()}
 
 
 def _released(

@@ -23,14 +23,14 @@ from gtm_assets.automation.freshness import Freshness
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import missed, transformation
-from gtm_assets.checks.raw import VALUES, VOLUME, Limits
+from gtm_assets.checks.raw import VALUES, VOLUME, Limits, still_there
 from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.checks.totals import CHECK
 from gtm_assets.cli import main
 from gtm_assets.lake import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publish import batches_digest, known_as_of
-from gtm_assets.refresh import refresh, wanted_by
+from gtm_assets.refresh import refresh, wanted_by, with_open
 from gtm_assets.runs import missing
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE
@@ -316,6 +316,22 @@ def test_a_newer_export_lands_in_the_open_partition_alone(tmp_path):
 
     assert set(map(tuple, wanted_by(settings, lake, PIPEDRIVE, [partition(4)]).values())) == {(partition(4),)}
     assert set(map(tuple, wanted_by(settings, lake, PIPEDRIVE, [partition(4)], DAY).values())) == {()}
+
+
+def test_what_could_not_be_read_early_is_asked_for_again_by_the_next_run_and_nothing_else_of_that_day(lake):
+    land(lake, account(1, at(3)), day=partition(4))
+    lake.land_unreadable(ACCOUNT, OPEN.window(DAY, NOON), "hidden", MINUTE)
+    lake.land(USER, OPEN.window(DAY, NOON), [], MINUTE)
+    wanted = missing(lake, [ACCOUNT, USER], [partition(4)])
+
+    again = with_open(lake, wanted, DAY, up_to_now=False)
+
+    assert not still_there(lake, ACCOUNT).passed
+    assert again == {ACCOUNT: [DAY], USER: [partition(4)]}
+    assert with_open(lake, wanted, DAY, up_to_now=True) == {ACCOUNT: [DAY], USER: [partition(4), DAY]}
+    land(lake, account(1, at(3)), now=at(5, 16))
+    assert still_there(lake, ACCOUNT).passed
+    assert with_open(lake, wanted, DAY, up_to_now=False) == wanted
 
 
 @pytest.mark.parametrize(
