@@ -55,6 +55,7 @@ FLAWS = {
     "after_active": "have versions that are not active and start after the active one: these have no place",
     "one_start": "have several versions with one start: the active one counts, else the one that ended last",
     "overlap": "have versions that end after the next one starts: each counts until the next one starts",
+    "before_creation": "have versions that had been replaced when the record was created: these do not count",
     "without_start": "have versions without _fivetran_start: they count from when they were modified, else loaded",
     "end_not_believed": "have versions that are not active and have no end, one before their start or one to "
     "come: each lasts until the next one starts, the last one until it was loaded",

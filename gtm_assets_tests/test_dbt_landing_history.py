@@ -315,6 +315,40 @@ def test_intervals_that_can_not_be_have_a_rule_and_are_told(tmp_path):
         ) in told
 
 
+def test_no_deal_is_there_before_it_was_created_and_every_day_is_in_the_calendar(tmp_path):
+    """Loaders that do not know since when give the first version a start of long ago."""
+    long_ago, created, won = datetime(1970, 1, 1, tzinfo=UTC), utc(4, 2, 8), utc(5, 10, 15)
+    deals = [opportunity(number, won, created_date=created, close_date=date(2026, 5, 10)) for number in (1, 2, 3)]
+    unknown = {**opportunity(4, won), "created_date": None}
+    rows = [
+        version(deals[0], long_ago, won - MILLISECOND),
+        version(deals[0] | WON, won),
+        version(deals[1], long_ago),
+        version(deals[2], utc(3, 8, 9), utc(3, 8, 10) - MILLISECOND),
+        version(deals[2] | {"stage_name": "Qualification"}, utc(3, 8, 10)),
+        version(unknown, datetime(2024, 12, 30, 12, tzinfo=UTC)),
+    ]
+    home = Home(tmp_path / "gtm", landing=land(tmp_path / "landing.duckdb", opportunity=rows)).seed()
+
+    home.build("+fct_opportunity_history", "+dim_date")
+
+    assert home.rows(
+        "select right(opportunity_id, 1), stage_name, min(date_day), max(date_day)"
+        " from gtm_core.fct_opportunity_history group by all order by 1, 3"
+    ) == [
+        ("1", "Prospecting", date(2026, 4, 2), date(2026, 5, 9)),
+        ("1", "Closed Won", date(2026, 5, 10), date(2026, 5, 10)),
+        ("2", "Prospecting", date(2026, 4, 2), date(2026, 6, 1)),
+        ("3", "Qualification", date(2026, 4, 2), date(2026, 6, 1)),
+        ("4", "Prospecting", date(2024, 12, 30), date(2026, 6, 1)),
+    ]
+    assert home.rows(
+        "select count(*) from gtm_core.fct_opportunity_history where date_key not in"
+        " (select date_key from gtm_core.dim_date)"
+    ) == [(0,)]
+    assert home.rows("select flaw, right(record_id, 1) from gtm_meta.landed_flaws") == [("before_creation", "3")]
+
+
 # -- what lies ahead of now ---------------------------------------------------------------------------------------
 
 LATE_EVENING = utc(6, 1, 6, 30)

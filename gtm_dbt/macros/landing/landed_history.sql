@@ -6,7 +6,8 @@
     which started last; what is not active and started later has no place. Of rows with one start the active one
     counts, else that which ended last. While none of its intervals covers it a record is absent: deleted at the
     end of one version, back at the start of the next. An end that can't be (none, before the start, after now) is
-    not believed: the version lasts until the next one starts, the last one until it was loaded.
+    not believed: the version lasts until the next one starts, the last one until it was loaded. No record is there
+    before it was created: the version in force then begins with it, whatever its start, and earlier ones do not count.
     landed_flaws tells of each record that took more than the first of these rules.
 -#}
 
@@ -53,10 +54,15 @@
     versions as (
         select
             places.*,
-            places._gtm_start as _gtm_begins_at,
+            case
+                when places._gtm_created_at > places._gtm_start and places._gtm_created_at < places._gtm_covered_until
+                    then places._gtm_created_at
+                else places._gtm_start
+            end as _gtm_begins_at,
             places._gtm_is_marked as _gtm_is_deleted,
             places._gtm_is_first as _gtm_is_first_version
         from places
+        where not coalesce(places._gtm_next_start <= places._gtm_created_at, false)
         union all
         select
             places.*,
@@ -173,6 +179,7 @@
             'after_active': 'not _gtm_is_active and _gtm_start > _gtm_active_start',
             'one_start': 'not _gtm_is_active and _gtm_rank_at_start > 1 and coalesce(_gtm_start <= _gtm_active_start, true)',
             'overlap': '_gtm_has_place and not _gtm_is_active and _gtm_end > _gtm_next_start',
+            'before_creation': '_gtm_has_place and _gtm_next_start <= _gtm_created_at',
             'without_start': '_gtm_told_start is null',
             'end_not_believed': '_gtm_has_place and not _gtm_is_active and _gtm_end is null'
                 ~ ' and coalesce(_gtm_told_end < _gtm_start or _gtm_next_start is null, true)',

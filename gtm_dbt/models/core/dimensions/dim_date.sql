@@ -1,6 +1,7 @@
-{#- Model and column of all dates that facts and reports meet; instants are those that end in _at. -#}
+{#- Model and column of all dates that facts and reports meet. Instants end in _at, as the cursor does not. -#}
 {% set dated = [
     ('int_opportunity_versions', 'close_date'),
+    ('int_opportunity_versions', 'system_modstamp'),
     ('int_pipedrive_deals', 'created_at'),
     ('int_pipedrive_deals', 'closed_at'),
     ('stg_pipedrive__activity', 'due_at'),
@@ -42,7 +43,8 @@ holidays as (
 
 dates_met as (
     {% for model_name, column in dated %}
-        select {{ to_reporting_date(column) if column.endswith('_at') else column }} as date_day
+        {%- set is_instant = column.endswith('_at') or column == 'system_modstamp' %}
+        select {{ to_reporting_date(column) if is_instant else column }} as date_day
         from {{ ref(model_name) }}
         group by 1
         union
