@@ -809,6 +809,23 @@ def test_a_refusal_that_may_pass_or_that_nobody_knows_makes_no_table_empty(serve
     assert lake.batches() == []
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_session_that_is_not_valid_is_no_word_of_the_table_whatever_the_status(server, young, tmp_path, status):
+    contact, lake = TABLES["contact"], Lake(tmp_path / "lake")
+    expired = {"match": "COUNT", "status": status, "code": "INVALID_SESSION_ID"}
+    server.faults.add(Fault.REFUSED, times=None, **expired)
+    with live(server, tmp_path) as source, pytest.raises(CredentialsRefused, match="refuses each new session"):
+        land(lake, source, FIRST, tables=[contact])
+    assert lake.batches() == [] and lake.owed(contact) == []
+    server.faults.clear()
+    server.faults.add(Fault.REFUSED, times=2, **expired)
+
+    with live(server, tmp_path) as source:
+        land(lake, source, FIRST, tables=[contact])
+
+    assert content(lake, contact) == young["contact"]
+
+
 def test_a_change_of_the_organisations_fields_is_told_once(server, tmp_path):
     contact, told = TABLES["contact"], []
     for _ in range(2):

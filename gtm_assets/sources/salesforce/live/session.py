@@ -234,11 +234,11 @@ class Session:
             try:
                 return self._once(method, path, read, params, body, token, counted)
             except Refused as error:
-                if error.status != 401:
+                if error.status != 401 and error.code != _EXPIRED:
                     self._see_version(error)
                     raise
                 self._renew(token)
-        raise CredentialsRefused("Salesforce logs us in and refuses each new session at once (INVALID_SESSION_ID)")
+        raise CredentialsRefused(f"Salesforce logs us in and refuses each new session at once ({_EXPIRED})")
 
     def _once(self, method, path, read, params, body, token, counted):
         if counted:
