@@ -88,6 +88,11 @@ TWICE = "names opportunity.my_field_c more than once: leave one of them"
         ({"Opportunity": ["my_field_c"]}, ["names Opportunity by its name in Salesforce: write opportunity"]),
         ({"Product2": ["my_field_c"]}, ["names Product2 by its name in Salesforce: write product_2"]),
         ({"opportunity": "my_field_c"}, [f"names opportunity with my_field_c, {AS_LIST}"]),
+        ({"opportunity": [""]}, [f"names opportunity with , {AS_COLUMN}"]),
+        (
+            {"opportunity": ["group", "table"]},
+            [f"names opportunity.{word}, a name that SQL gives {OTHERWISE}" for word in ("group", "table")],
+        ),
         ({"opportunity": {"name": "x_c"}}, [f"names opportunity with {{'name': 'x_c'}}, {AS_LIST}"]),
         (
             {"opportunity": [5, {"data_type": "double"}]},

@@ -30,7 +30,7 @@
 {#- An entry of such a list as a column with name and data_type; none where it is no column. -#}
 {% macro given_column(given) %}
     {%- set name = given.get('name') if given is mapping else given -%}
-    {%- if name is not string -%}
+    {%- if name is not string or not name -%}
         {%- do return(none) -%}
     {%- endif -%}
     {%- set data_type = (given.get('data_type') if given is mapping) or 'varchar' -%}
@@ -162,6 +162,9 @@
     {%- if name == '_partition' -%}
         {%- do found.append('the loader') -%}
     {%- endif -%}
+    {%- if name in reserved_words() -%}
+        {%- do found.append('SQL') -%}
+    {%- endif -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.name in models -%}
         {%- set sql = re.sub("(?s)\\{#.*?#\\}|--[^\n]*|'[^']*'", ' ', node.raw_code) -%}
         {%- if name in node.columns or re.search('\\b' ~ name ~ '\\b', sql) -%}
@@ -169,6 +172,22 @@
         {%- endif -%}
     {%- endfor -%}
     {%- do return(found | sort) -%}
+{% endmacro %}
+
+
+{#- The words of SQL that name no column unless they are quoted. -#}
+{% macro reserved_words() %}
+    {%- do return(adapter.dispatch('reserved_words', 'gtm_dbt')()) -%}
+{% endmacro %}
+
+
+{% macro default__reserved_words() %}
+    {{ not_supported('reserved_words') }}
+{% endmacro %}
+
+{% macro duckdb__reserved_words() %}
+    {%- set query = "select keyword_name from duckdb_keywords() where keyword_category = 'reserved'" -%}
+    {%- do return(run_query(query).columns[0].values() | list) -%}
 {% endmacro %}
 
 
