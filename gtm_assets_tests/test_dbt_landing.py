@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -377,6 +378,31 @@ def test_active_rows_alone_count_where_their_time_is_not_landed(tmp_path):
         ("005a", "South"),
         ("005b", "East"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "type_"),
+    [
+        ("opportunity", "probability", "'nan'::double", "double"),
+        ("opportunity", "probability", "'-Infinity'", "double"),
+        ("opportunity_line_item", "quantity", "'inf'::float", "double"),
+        ("opportunity", "amount", "'inf'::double", "decimal(24,6)"),
+        ("opportunity", "close_date", "'infinity'::date", "date"),
+        ("task", "activity_date", "'-infinity'::timestamptz", "date"),
+    ],
+)
+def test_an_infinite_value_or_one_that_is_no_number_stops_the_build_by_name(tmp_path, table, column, value, type_):
+    path = landing(
+        tmp_path / "landing.duckdb",
+        f"create table gtm_raw.{table} as select '001a' as id, {value} as {column}, now() as _fivetran_synced"
+        " union all select '001b', null, now()",
+    )
+
+    with pytest.raises(
+        BuildError,
+        match=rf"salesforce.{table}.{column}: 1 values are not a {re.escape(type_)}, such as -?(?i:inf|nan)",
+    ):
+        Home(tmp_path / "gtm", landing=path).build(f"base_salesforce__{table}")
 
 
 @pytest.mark.parametrize(

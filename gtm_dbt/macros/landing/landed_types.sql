@@ -56,7 +56,8 @@
 
 {#-
     Conditions under which a landed value is not one of the catalogue's type: `unreadable` (there is no such value)
-    and `inexact` (it loses its time of day, or decimals). None where all values of the landed type fit.
+    and `inexact` (it loses its time of day, or decimals). None where all values of the landed type fit: a number or
+    a date of the same type may still be infinite, or not a number, which nothing can be added to.
 -#}
 {% macro landed_misfits(value, landed_type, data_type) %}
     {%- do return(adapter.dispatch('landed_misfits', 'gtm_dbt')(value, landed_type, data_type)) -%}
@@ -67,7 +68,8 @@
 {% endmacro %}
 
 {% macro duckdb__landed_misfits(value, landed_type, data_type) %}
-    {%- if landed_type == data_type or is_text(data_type) or holds_decimals(data_type, landed_type) -%}
+    {%- set holds_all = landed_type == data_type and data_type not in ['double', 'date'] -%}
+    {%- if holds_all or is_text(data_type) or holds_decimals(data_type, landed_type) -%}
         {%- do return(none) -%}
     {%- endif -%}
     {%- if is_text(landed_type) -%}
@@ -77,7 +79,7 @@
     {%- if data_type == 'boolean' -%}
         {%- set read = "case when lower(cast(" ~ value ~ " as varchar)) in ('true', 'false') then true end" -%}
     {%- elif data_type == 'date' -%}
-        {%- set read = 'try_cast(' ~ value ~ ' as timestamp with time zone)' -%}
+        {%- set read = finite('try_cast(' ~ value ~ ' as timestamp with time zone)') -%}
         {%- set inexact = read ~ " <> date_trunc('day', " ~ read ~ ')' -%}
     {%- elif data_type.startswith('timestamp') -%}
         {%- set read = 'try_cast(' ~ value ~ ' as timestamp with time zone)' -%}
@@ -91,7 +93,13 @@
         {%- set read = 'try_cast(' ~ number ~ ' as ' ~ data_type ~ ')' -%}
         {%- set inexact = read ~ ' <> ' ~ number -%}
     {%- else -%}
-        {%- set read = 'try_cast(' ~ value ~ ' as ' ~ data_type ~ ')' -%}
+        {%- set read = finite('try_cast(' ~ value ~ ' as ' ~ data_type ~ ')') -%}
     {%- endif -%}
     {%- do return({'unreadable': value ~ ' is not null and ' ~ read ~ ' is null', 'inexact': inexact}) -%}
 {% endmacro %}
+
+
+{#- A number or an instant; null where it is infinite or not a number. -#}
+{% macro finite(value) -%}
+    case when isfinite({{ value }}) then {{ value }} end
+{%- endmacro %}

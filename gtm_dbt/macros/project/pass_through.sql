@@ -257,7 +257,7 @@
 {#- Whether values of a column are none of the type that the var gives it. -#}
 {% macro type_faults(object, column, found_type, rows, value, id) %}
     {%- set misfits = landed_misfits(value, found_type, column.data_type) -%}
-    {%- if not misfits -%}
+    {%- if not misfits or found_type == column.data_type -%}
         {%- do return([]) -%}
     {%- endif -%}
     {%- set query -%}
