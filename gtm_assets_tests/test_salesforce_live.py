@@ -321,6 +321,34 @@ def test_a_proxy_that_goes_on_answering_is_named_and_nothing_lands(server, tmp_p
     assert lake.batches() == [] and lake.owed(contact) == []
 
 
+@pytest.mark.parametrize("match", ["oauth2", "describe", "results"])
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://portal.example/login", "portal.example"),
+        ("", "another address"),
+        ("http://[no", "another address"),
+    ],
+)
+def test_a_redirect_is_refused_with_where_it_leads(server, tmp_path, match, location, named):
+    lake, reply = Lake(tmp_path / "lake"), protocol.SalesforceServer._reply
+
+    def redirecting(self, call):
+        if re.search(match, call.request.line):
+            return Reply(302, b"", {"Location": location})
+        return reply(self, call)
+
+    with (
+        live(server, tmp_path, bulk_rows=BULK) as source,
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(CredentialsRefused, match=f"redirects to {named}. Set GTM_SALESFORCE_INSTANCE_URL"),
+    ):
+        patch.setattr(protocol.SalesforceServer, "_reply", redirecting)
+        land(lake, source, FIRST, tables=[TABLES["contact"]])
+
+    assert lake.batches() == []
+
+
 def test_what_a_proxy_answers_beside_the_extraction_is_no_word_of_salesforces_either(server, tmp_path):
     """The list of all objects, what was deleted, the totals."""
     user, window = TABLES["user"], YOUNG.window("2024-10-11")
