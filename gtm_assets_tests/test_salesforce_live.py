@@ -327,7 +327,6 @@ def test_a_proxy_that_goes_on_answering_is_named_and_nothing_lands(server, tmp_p
     [
         ("https://portal.example/login", "portal.example"),
         ("", "another address"),
-        ("http://[no", "another address"),
     ],
 )
 def test_a_redirect_is_refused_with_where_it_leads(server, tmp_path, match, location, named):
