@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
 from gtm_assets.checks.built import _checks, built_checks
-from gtm_assets.checks.reconciliation import SOURCE_TIES
+from gtm_assets.checks.reconciliation import REPORT_TIES, SOURCE_TIES, reconcile_with_core
 from gtm_assets.landing import landed_tables
 from gtm_assets.publish import known_as_of
 from gtm_assets.settings import load_settings
@@ -93,8 +93,18 @@ def eight_deals() -> list[dict[str, object]]:
 def eight(tmp_path_factory) -> Home:
     folder = tmp_path_factory.mktemp("eight")
     home = Home(folder / "gtm", landing=land(folder / "landing.duckdb", opportunity=eight_deals())).seed()
-    home.build("+fct_pipeline_snapshot", "+fct_opportunity_stage_history")
+    home.build("+fct_pipeline_snapshot", "+fct_opportunity_stage_history", "+rep_pipeline_health")
     return home
+
+
+def test_a_week_that_ends_with_an_empty_pipeline_ties_to_core(eight):
+    """The deals are won on a Sunday."""
+    health = next(tie for tie in REPORT_TIES if tie.report == "rep_pipeline_health")
+    with duckdb.connect(str(eight.path / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = reconcile_with_core(warehouse, health, 0.0)
+
+    assert found.passed, found.sentence
+    assert found.figures["open_count"] == 8 * 5
 
 
 def test_the_current_version_is_the_active_one_whatever_its_content(eight):
@@ -202,6 +212,16 @@ def test_a_landing_that_can_not_be_read_proves_nothing(spoilt, tmp_path):
     found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], tmp_path / "nowhere.duckdb")
 
     assert not found.passed and "nowhere.duckdb can't be read" in found.sentence
+
+
+def test_a_table_that_has_left_the_landing_since_the_build_proves_nothing(spoilt):
+    warehouse, landing = spoilt
+    with duckdb.connect(str(landing)) as loader:
+        loader.execute("drop table gtm_raw.opportunity")
+
+    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], landing)
+
+    assert not found.passed and "run again: gtm run" in found.sentence
 
 
 def test_core_is_held_against_the_active_rows_before_anything_is_published(tmp_path, monkeypatch):

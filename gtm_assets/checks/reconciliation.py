@@ -15,12 +15,19 @@ import duckdb
 
 from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.sample import rows_of
+from gtm_assets.dbt_runner import project_variables
 from gtm_assets.sources.raw_table import RawTable
 
 CENTS = "decimal(38, 2)"
 """To which a report rounds the sum of each of its rows, half a cent away from zero."""
 SUM = "decimal(38, 6)"
 """Sums are exact: a sum of floating point numbers would depend on the order of the rows."""
+TODAY = f"""(
+    select cast(timezone('{project_variables()["reporting_timezone"]}', coalesce(
+        (select max(now_at) from gtm_meta.landing_now), (select max(read_until) from gtm_meta.lake_batches)
+    )) as date)
+)"""
+"""SQL: the day that the models' now is on."""
 
 
 @dataclass(frozen=True)
@@ -305,10 +312,8 @@ from (
         cast(sum(amount) as {CENTS}) as open_amount,
         cast(sum(weighted_amount) as {CENTS}) as weighted_amount
     from gtm_core.fct_pipeline_snapshot
-    -- The last day that the week has.
-    where date_day in (
-        select max(date_day) from gtm_core.fct_pipeline_snapshot group by date_trunc('week', date_day)
-    )
+    -- The last day that the week has, be the pipeline of it empty.
+    where date_day = least(cast(date_trunc('week', date_day) as date) + 6, {TODAY})
     group by all
 )
 group by all
