@@ -464,6 +464,25 @@ def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_r
     assert home.rows("select count(*) from gtm_meta.landed_flaws") == [(0,)]
 
 
+def test_a_table_that_is_not_read_says_when_it_was_loaded_in_whatever_type(tmp_path):
+    path = land(tmp_path / "landing.duckdb", user=[version(user(1, utc(1, 2)), utc(1, 2))])
+    loaded = {
+        "quote": "'2026-06-03T09:00:00.000Z'",
+        "case": "date '2026-06-02'",
+        "asset": "'soon'",
+        "pricebook": "7",
+        "partner": "timestamp '2026-06-01 13:00'",
+    }
+    with duckdb.connect(str(path)) as loader:
+        for name, value in loaded.items():
+            loader.execute(f'create table gtm_raw."{name}" as select \'x\' as id, {value} as "_FIVETRAN_SYNCED"')
+    home = Home(tmp_path / "gtm", landing=path)
+
+    home.build("base_salesforce__user")
+
+    assert home.rows("select now_at from gtm_meta.landing_now") == [(utc(6, 3, 9),)]
+
+
 # -- random histories against an oracle ---------------------------------------------------------------------------
 
 DAY = timedelta(days=1)

@@ -74,10 +74,10 @@
     from (
         select max(newest_synced_at) as loaded_until
         from {{ meta_table('landed_tables') }}
-        {%- for relation, column in loaded_tables(unread) %}
+        {%- for relation, value in loaded_tables(unread) %}
         union all
-        select max(cast({{ column }} as timestamp with time zone)) as loaded_until
-        from {{ relation }}
+        select max({{ value }}) as loaded_until
+        from {{ relation }} as landed
         {%- endfor %}
         {%- if tables and with_lake %}
         union all
@@ -129,24 +129,32 @@
 {% endmacro %}
 
 
-{#- Those of the tables that are not read that say when their rows were loaded: relation and column. -#}
+{#-
+    Those of the tables that are not read that say when their rows were loaded: relation, and that instant. What is
+    none there says nothing.
+-#}
 {% macro loaded_tables(unread) %}
     {%- set loaded = [] -%}
     {%- if unread -%}
         {%- set database = landing_database() -%}
         {%- set query -%}
-            select table_name, column_name
+            select table_name, column_name, lower(data_type)
             from information_schema.columns
             where
                 lower(table_catalog) = '{{ database | lower }}'
                 and lower(table_schema) = 'gtm_raw'
                 and lower(column_name) = '_fivetran_synced'
-                and lower(data_type) like 'timestamp%'
             order by table_name
         {%- endset -%}
         {%- for row in run_query(query).rows if row[0] in unread -%}
+            {%- set column, type = 'landed.' ~ adapter.quote(row[1]), 'timestamp with time zone' -%}
+            {%- set misfits = landed_misfits(column, row[2], type) -%}
+            {%- set value = cast_landed(column, row[2], type) -%}
+            {%- if misfits -%}
+                {%- set value = 'case when not (' ~ misfits.unreadable ~ ') then ' ~ value ~ ' end' -%}
+            {%- endif -%}
             {%- do loaded.append([
-                api.Relation.create(database=database, schema='gtm_raw', identifier=row[0]), adapter.quote(row[1])
+                api.Relation.create(database=database, schema='gtm_raw', identifier=row[0]), value
             ]) -%}
         {%- endfor -%}
     {%- endif -%}
