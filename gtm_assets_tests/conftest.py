@@ -42,6 +42,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
+@pytest.fixture(autouse=True)
+def environment_as_it_was():
+    """What runs dbt in this process tells it by the environment where things are: the next test starts without."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def built_home(tmp_path_factory, worker_id) -> GtmHome:
     """A state folder after two undisturbed runs: of two partitions, then of the third.

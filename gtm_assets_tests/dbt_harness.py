@@ -103,6 +103,7 @@ class Home:
         if variables:
             command += ["--vars", str(dict(variables))]
         source = {
+            "DBT_WAREHOUSE_FILE": str(self.path / "warehouse.duckdb"),
             "GTM_SALESFORCE_SOURCE": "landed" if self.landing else "synthetic",
             "GTM_LANDING_DATABASE": str(self.landing or ""),
             "DBT_SOURCES_OFF": self.without,
