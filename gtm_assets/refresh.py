@@ -192,7 +192,7 @@ def refresh(
             before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
             plan = [*extractions(before), Extraction(tables, (keys[-1],))]
             outcome = refresh.run(plan, jobs.FULL_REFRESH, jobs.extract_all(tables) | jobs.REBUILD)
-            outcome.reach = _reach(lake, tables)
+            outcome.reach = _reach(lake, tables, still_open)
             return outcome
         outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
         released = {} if first or outcome.errors else _released(lake, wanted, missing(lake, tables, keys))
@@ -203,7 +203,7 @@ def refresh(
             outcome.checks.clear()
             outcome.troubles.clear()
             refresh.run(extractions(released), jobs.REFRESH, {})
-        outcome.reach = _reach(lake, tables)
+        outcome.reach = _reach(lake, tables, still_open)
         outcome.unread = _unread(settings, outcome)
         return outcome
 
@@ -227,8 +227,11 @@ def _nothing_is_open(calendar: Calendar, last: str) -> str:
     return f"{why}: no partition is open, and --now lands nothing more than gtm run does."
 
 
-def _reach(lake: Lake, tables: Sequence[RawTable]) -> str:
-    """Up to when Salesforce's tables were read, and which of them less far."""
+def _reach(lake: Lake, tables: Sequence[RawTable], still_open: str | None) -> str:
+    """Up to when Salesforce's tables were read, and which of them less far.
+
+    ``still_open`` is the partition that could be landed early, where there is one.
+    """
     read = {table: lake.read_until(table) for table in tables if table.source == "salesforce"}
     known = [until for until in read.values() if until is not None]
     if not known:
@@ -236,7 +239,9 @@ def _reach(lake: Lake, tables: Sequence[RawTable]) -> str:
     newest = max(known)
     key, said = partition_of(newest), f"read up to {newest:%Y-%m-%d %H:%M} UTC"
     if newest == boundary(date.fromisoformat(key)):
-        said += ", the last partition boundary. Up to this minute: gtm run --now"
+        said += ", the last partition boundary"
+        if still_open:
+            said += ". Up to this minute: gtm run --now"
     else:
         said += (
             f". Partition {key} is not whole: it ends {end_of(key):%Y-%m-%d %H:%M} UTC, and is then landed again"

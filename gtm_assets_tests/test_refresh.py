@@ -12,9 +12,12 @@ from rich.console import Console
 
 from gtm_assets import cli, refresh
 from gtm_assets.automation import alerts
+from gtm_assets.lake import Lake
 from gtm_assets.landing import LandedTable
 from gtm_assets.refresh import Outcome, _progress, _Refresh
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.transform import observation
+from gtm_assets_tests.dbt_harness import CALENDAR
 
 BLOCKING, OTHER = (dg.AssetCheckKey(dg.AssetKey(["gtm_core", "dim_user"]), name) for name in ("keys", "volume"))
 
@@ -127,3 +130,14 @@ def test_no_bar_is_drawn_in_a_log_even_where_colours_are_wanted(monkeypatch):
         progress.advance(task)
 
     assert log.getvalue() == ""
+
+
+def test_the_way_to_this_minute_is_told_where_a_partition_is_open(tmp_path):
+    window = CALENDAR.window("2026-01-01")
+    lake = Lake(tmp_path / "lake")
+    lake.land(OBJECTS[0], window, [], window.end)
+
+    ended, going_on = (refresh._reach(lake, OBJECTS[:1], still_open) for still_open in (None, "2026-01-02"))
+
+    assert ended == "read up to 2026-01-03 05:49 UTC, the last partition boundary"
+    assert going_on == f"{ended}. Up to this minute: gtm run --now"
