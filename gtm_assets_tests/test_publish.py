@@ -202,6 +202,28 @@ def test_what_another_run_has_built_while_we_waited_for_the_lock_is_judged_too(
     assert (ended.success, target.exists()) == (passes, passes)
 
 
+def test_a_table_that_has_left_the_landing_keeps_the_published_file_as_it_was(
+    instance, warehouse, tmp_path, monkeypatch
+):
+    built = dg.AssetsDefinition(specs=[dg.AssetSpec(ASSET, tags={"layer": "core"})])
+    manifest, lake = json.loads(manifest_path().read_text()), Lake(tmp_path / "lake")
+    asset = published_asset(built, {CHECK: True}, manifest, retry_seconds=0, lake=lake)
+    target = tmp_path / "published" / "gtm.duckdb"
+
+    def refused(_, published, asked):
+        assert (published, asked) == (target, lake)
+        raise PublishError("salesforce.lead has left the landing")
+
+    build(instance, result(True))
+    monkeypatch.setattr(publishing, "refuse_vanished", refused)
+    monkeypatch.setattr(publishing, "known_as_of", lambda _: PUBLICATION.as_of)
+    monkeypatch.setattr(publishing, "descriptions", lambda _: {})
+    resources = {"warehouse": warehouse, "published_path": target}
+    ended = dg.materialize([asset], instance=instance, resources=resources, raise_on_error=False)
+
+    assert (ended.success, target.exists()) == (False, False)
+
+
 def query(path: Path, sql: str) -> list[tuple]:
     with duckdb.connect(str(path), read_only=True) as connection:
         return connection.execute(sql).fetchall()
