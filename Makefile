@@ -42,7 +42,7 @@ sources: setup ## Write the dbt source files from the catalogue.
 	$(BIN)/python -m gtm_assets.sources.dbt_sources
 
 docs: setup ## Write the README's tables from the code.
-	$(BIN)/python -m gtm_assets.readme
+	$(BIN)/python -m gtm_assets.cli.readme
 
 bench: setup ## What the platform costs, beside bare SQL, dbt and Polars; about an hour.
 	$(BIN)/python benchmarks/bulk_landing.py

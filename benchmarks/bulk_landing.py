@@ -118,7 +118,7 @@ def _task():
 @click.argument("secret")
 @click.argument("folder", type=click.Path(path_type=Path))
 def land(url: str, key: str, secret: str, folder: Path) -> None:
-    from gtm_assets.lake import Lake
+    from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
     from gtm_assets.sources.salesforce.live import LiveOrg
 

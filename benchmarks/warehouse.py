@@ -387,10 +387,10 @@ def land() -> None:
 
     from gtm_assets import clock
     from gtm_assets.automation import jobs
-    from gtm_assets.instance import prepare_home
-    from gtm_assets.lake import Lake
+    from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
-    from gtm_assets.runs import execute, extractions, missing
+    from gtm_assets.runtime.instance import prepare_home
+    from gtm_assets.runtime.runs import execute, extractions, missing
     from gtm_assets.settings import load_settings
     from gtm_assets.sources.raw_tables import raw_tables
 
@@ -426,7 +426,7 @@ def copy(lake: Path, target: Path) -> None:
 def steps() -> None:
     import dagster as dg
 
-    from gtm_assets.instance import prepare_home
+    from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.settings import load_settings
 
     prepare_home(load_settings())

@@ -10,18 +10,20 @@ from typing import Any
 import dagster as dg
 
 from gtm_assets.automation.alerts.sensor import alerts_sensor
+from gtm_assets.automation.definitions import automation
 from gtm_assets.automation.freshness import policies
-from gtm_assets.automation.operation import automation
-from gtm_assets.checks.built import built_checks
+from gtm_assets.checks.definitions import built_checks
 from gtm_assets.checks.drift import columns_read
-from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.raw import QUARANTINE, VANISHED, Limits, quarantine, still_there
-from gtm_assets.dbt_runner import manifest_path, project_variables
-from gtm_assets.exposures import dashboards
-from gtm_assets.lake import Lake
+from gtm_assets.dbt.assets import DbtBuild, Translator, transform_assets
+from gtm_assets.dbt.exposures import dashboards
+from gtm_assets.dbt.project import manifest_path, project_variables
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publish import published_asset
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.pipedrive import assets as pipedrive
 from gtm_assets.sources.pipedrive.export import ExportFolder
@@ -32,8 +34,6 @@ from gtm_assets.sources.salesforce import assets as salesforce
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.resource import live_org
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
-from gtm_assets.transform import DbtBuild, Translator, transform_assets
-from gtm_assets.warehouse import Warehouse
 
 
 def definitions(settings: Settings) -> dg.Definitions:

@@ -23,6 +23,8 @@ PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
+SAMPLE_ROWS = 10
+"""How many rows a finding shows."""
 SYNTHETIC_DAYS = 30
 HARD_DELETE_LIMIT = 0.2
 KEPT_DAYS = 31

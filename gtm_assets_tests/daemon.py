@@ -36,8 +36,8 @@ from dagster._utils.error import SerializableErrorInfo
 
 from gtm_assets import clock
 from gtm_assets.definitions import definitions
-from gtm_assets.instance import CODE_LOCATION, prepare_home
 from gtm_assets.partitions import TIMEZONE
+from gtm_assets.runtime.instance import CODE_LOCATION, prepare_home
 from gtm_assets.settings import Settings
 
 LOGGER = logging.getLogger("gtm_assets_tests.daemon")
@@ -45,7 +45,7 @@ ROUNDS = 20
 LAST = "alerts"
 """The sensor that looks at what the others did."""
 _NUMBERS = count()
-_EVENT_LOG = {"module": "gtm_assets.event_log", "class": "KeptOpenEventLogStorage"}
+_EVENT_LOG = {"module": "gtm_assets.runtime.event_log", "class": "KeptOpenEventLogStorage"}
 _IN_THIS_PROCESS = {
     "run_launcher": {
         "module": "dagster._core.launcher.sync_in_memory_run_launcher",

@@ -21,11 +21,11 @@ from dbt.artifacts.schemas.results import NodeStatus
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
-from gtm_assets.lake import Lake, Landing
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake.store import Lake, Landing
 from gtm_assets.partitions import Calendar, boundary
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
-from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"

@@ -9,7 +9,7 @@ from unittest import mock
 from dagster._core.test_utils import freeze_time
 
 from gtm_assets import clock
-from gtm_assets.cli import main
+from gtm_assets.cli.main import main
 
 if __name__ == "__main__":
     now = datetime.fromisoformat(sys.argv[1])

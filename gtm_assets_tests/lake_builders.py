@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from gtm_assets.lake import LOADER_COLUMNS, Lake, LakeError, Landing
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, RawTable
+from gtm_assets.lake.store import LOADER_COLUMNS, Lake, LakeError, Landing
 from gtm_assets.partitions import Calendar, Window
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes, RawTable
 
 CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
 FIRST, DAY, NEXT = "2026-01-01", "2026-01-05", "2026-01-06"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from gtm_assets.sources.raw_table import Column, RawTable
+from gtm_assets.catalog.raw_table import Column, RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 

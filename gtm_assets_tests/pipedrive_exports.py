@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gtm_assets.lake import Lake, Landing
+from gtm_assets.lake.store import Lake, Landing
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.export import ExportFolder

@@ -7,9 +7,9 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks import anomalies
 from gtm_assets.partitions import Calendar
-from gtm_assets.sources.raw_table import ColumnType
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 

@@ -10,9 +10,9 @@ import duckdb
 import pytest
 from filelock import FileLock
 
-from gtm_assets import as_of
-from gtm_assets.lake import Lake
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.publishing import as_of
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 

@@ -10,10 +10,10 @@ import dagster as dg
 import duckdb
 import pytest
 
+from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.checks import reconciliation, scd
-from gtm_assets.checks.built import _checks
+from gtm_assets.checks.definitions import _checks
 from gtm_assets.settings import load_settings
-from gtm_assets.sources.raw_table import ColumnType, RawTable
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     PIPEDRIVE,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 NAMES = """

@@ -11,9 +11,9 @@ from itertools import groupby
 import pytest
 from hypothesis import strategies as st
 
-from gtm_assets.fit import fit
-from gtm_assets.lake import version_hash
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake.coerce import fit
+from gtm_assets.lake.store import version_hash
 from gtm_assets_tests.change_logs import Record, examples
 from gtm_assets_tests.dbt_harness import (
     CREATED,

@@ -12,12 +12,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gtm_assets import doctor
+from gtm_assets.catalog.raw_table import fivetran_name
 from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
-from gtm_assets.dbt_runner import TransformError
-from gtm_assets.landing import examine_landing
+from gtm_assets.cli import doctor
+from gtm_assets.dbt.external import examine_landing
+from gtm_assets.dbt.project import TransformError
 from gtm_assets.settings import load_settings
-from gtm_assets.sources.raw_table import fivetran_name
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import (
     TABLES,

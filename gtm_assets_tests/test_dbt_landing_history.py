@@ -16,10 +16,10 @@ import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
-from gtm_assets.checks.built import _checks, built_checks
+from gtm_assets.checks.definitions import _checks, built_checks
 from gtm_assets.checks.reconciliation import REPORT_TIES, SOURCE_TIES, reconcile_with_core
-from gtm_assets.landing import landed_tables
-from gtm_assets.publish import known_as_of
+from gtm_assets.dbt.external import landed_tables
+from gtm_assets.publishing.publish import known_as_of
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.change_logs import examples
 from gtm_assets_tests.dbt_harness import CREATED, TABLES, Home, account, describe, opportunity, task, user

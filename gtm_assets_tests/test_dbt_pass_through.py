@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
-from gtm_assets import dbt_runner
-from gtm_assets.dbt_runner import TransformError, build_arguments, run_dbt
-from gtm_assets.doctor import examine
+from gtm_assets.cli.doctor import examine
+from gtm_assets.dbt import project as dbt_runner
+from gtm_assets.dbt.project import TransformError, build_arguments, run_dbt
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.dbt_harness import (
     DBT_DIR,

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.checks import reconciliation
-from gtm_assets.checks.finding import Finding
+from gtm_assets.finding import Finding
 from gtm_assets.sources.pipedrive.export import extract
 from gtm_assets_tests.change_logs import examples
 from gtm_assets_tests.dbt_harness import (

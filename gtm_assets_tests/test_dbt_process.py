@@ -13,18 +13,18 @@ import psutil
 import pytest
 from filelock import Timeout
 
-from gtm_assets import dbt_process
-from gtm_assets.dbt_process import LandingListed, NodeEnded, build_beside, builder_lock
-from gtm_assets.dbt_runner import TransformError, build_arguments, manifest_path
+from gtm_assets.dbt import process as dbt_process
+from gtm_assets.dbt.process import LandingListed, NodeEnded, build_beside, builder_lock
+from gtm_assets.dbt.project import TransformError, build_arguments, manifest_path
+from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.warehouse import Warehouse
 
 SEED = build_arguments(["--select", "funnel_steps"], "cautious")
 PARENT = """
 import sys
 from pathlib import Path
-from gtm_assets.dbt_process import build_beside, warm_up
-from gtm_assets.dbt_runner import build_arguments
+from gtm_assets.dbt.process import build_beside, warm_up
+from gtm_assets.dbt.project import build_arguments
 from gtm_assets.settings import load_settings
 
 if sys.argv[1] == "warm":
@@ -91,7 +91,7 @@ def test_a_process_that_is_killed_is_told_and_leaves_the_warehouse_free(settings
         told = build_beside(build_arguments(), settings, settings.warehouse_path)
         next(told)
         alive = [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE]
-        [child] = [c for c in alive if "dbt_process" in " ".join(c.cmdline())]
+        [child] = [c for c in alive if "gtm_assets.dbt.process" in " ".join(c.cmdline())]
         child.kill()
         # What it had told before still comes.
         list(told)

@@ -6,9 +6,9 @@ import shutil
 import duckdb
 import pytest
 
-from gtm_assets.checks.dbt_tests import failure, meaning
-from gtm_assets.checks.sample import rows_of
-from gtm_assets.dbt_runner import TransformError, manifest_path
+from gtm_assets.dbt.project import TransformError, manifest_path
+from gtm_assets.dbt.sample import rows_of
+from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.definitions import defs
 from gtm_assets_tests.change_logs import id_of
 from gtm_assets_tests.dbt_harness import (

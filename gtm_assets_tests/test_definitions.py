@@ -3,12 +3,12 @@
 import dagster as dg
 import pytest
 
+from gtm_assets.automation.compaction import ASSET_KEY as COMPACTED
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
-from gtm_assets.compaction import ASSET_KEY as COMPACTED
+from gtm_assets.dbt.exposures import GROUP as DASHBOARDS
 from gtm_assets.definitions import definitions
-from gtm_assets.exposures import GROUP as DASHBOARDS
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.raw_tables import raw_tables

@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from gtm_assets.lake import Lake
+from gtm_assets.lake.store import Lake
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.browser import PATIENCE, Server, free_port
 from gtm_assets_tests.gtm_process import GtmHome

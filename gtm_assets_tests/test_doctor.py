@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from gtm_assets import cli
-from gtm_assets.lake import Lake
+from gtm_assets.cli import main as cli
+from gtm_assets.lake.store import Lake
 from gtm_assets_tests.pipedrive_exports import BY_NAME, CALENDAR, exported, write_export
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,10 +7,10 @@ import pytest
 from dagster._utils.schedules import is_valid_cron_string
 
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
-from gtm_assets.dbt_runner import TransformError, manifest_path
+from gtm_assets.dbt.exposures import exposure_of
+from gtm_assets.dbt.project import TransformError, manifest_path
 from gtm_assets.definitions import definitions
-from gtm_assets.exposures import exposure_of
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import load_settings
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtm_assets.fit import SYNCED, as_text, fit
-from gtm_assets.sources.raw_table import ColumnType
+from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.lake.coerce import SYNCED, as_text, fit
 from gtm_assets_tests.lake_builders import DEALS, deal, page
 
 NO_NUL = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))

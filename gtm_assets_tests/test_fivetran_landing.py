@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gtm_assets.lake import Lake
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, RawTable
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes, RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 LANDING = Path(__file__).resolve().parents[2] / "shared" / "data" / "fivetran_landing"

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from gtm_assets import cli
 from gtm_assets.checks.raw import VANISHED
-from gtm_assets.lake import Lake
+from gtm_assets.cli import main as cli
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS

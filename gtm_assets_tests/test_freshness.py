@@ -14,8 +14,8 @@ from gtm_assets.checks.freshness import Deadline, landed_on_time, published_on_t
 from gtm_assets.checks.service_levels import DAYS, days_on_time, judge
 from gtm_assets.checks.source_freshness import judge as judge_source
 from gtm_assets.checks.source_freshness import measure, source_freshness_checks
-from gtm_assets.dbt_runner import manifest_path
-from gtm_assets.lake import Lake
+from gtm_assets.dbt.project import manifest_path
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS

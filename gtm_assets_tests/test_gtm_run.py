@@ -14,10 +14,10 @@ import duckdb
 import polars as pl
 import pytest
 
-from gtm_assets.lake import Lake
+from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE
-from gtm_assets.sources.raw_table import ColumnType
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.gtm_process import GtmHome, differences, tables
 

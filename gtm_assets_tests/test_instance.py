@@ -9,8 +9,8 @@ import pytest
 from dagster import DagsterRunStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from gtm_assets.event_log import KEPT_SHARDS, KeptOpenEventLogStorage
-from gtm_assets.instance import PROCESS_TAG, end_dead_runs, is_alive, prepare_home, process_tag
+from gtm_assets.runtime.event_log import KEPT_SHARDS, KeptOpenEventLogStorage
+from gtm_assets.runtime.instance import PROCESS_TAG, end_dead_runs, is_alive, prepare_home, process_tag
 from gtm_assets.settings import load_settings
 
 

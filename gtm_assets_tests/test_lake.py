@@ -24,10 +24,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from gtm_assets import lake as lake_module
+from gtm_assets.catalog.raw_table import Column, ColumnType
 from gtm_assets.checks.drift import schema_drift
-from gtm_assets.lake import LOADER_COLUMNS, Lake, LakeError, version_hash
-from gtm_assets.sources.raw_table import Column, ColumnType
+from gtm_assets.lake import store as lake_module
+from gtm_assets.lake.store import LOADER_COLUMNS, Lake, LakeError, version_hash
 from gtm_assets_tests.lake_builders import (
     CALENDAR,
     DAY,

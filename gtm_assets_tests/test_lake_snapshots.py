@@ -12,10 +12,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from gtm_assets import lake as lake_module
-from gtm_assets.lake import Lake, LakeError
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes
+from gtm_assets.lake import store as lake_module
+from gtm_assets.lake.store import Lake, LakeError
 from gtm_assets.partitions import Calendar
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, content, deal, land, leftovers, page
 
 # An example lands whole lakes: to shrink one that fails would take minutes.

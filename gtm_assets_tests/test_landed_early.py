@@ -17,8 +17,6 @@ from dagster._core.test_utils import freeze_time
 from rich.console import Console
 
 from gtm_assets import clock
-from gtm_assets import lake as lake_module
-from gtm_assets.as_of import instant_of
 from gtm_assets.automation.freshness import Freshness
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
@@ -26,12 +24,14 @@ from gtm_assets.automation.sensors import missed, transformation
 from gtm_assets.checks.raw import VALUES, VOLUME, Limits, still_there
 from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.checks.totals import CHECK
-from gtm_assets.cli import main
-from gtm_assets.lake import Lake
+from gtm_assets.cli.main import main
+from gtm_assets.cli.run import refresh, wanted_by, with_open
+from gtm_assets.lake import store as lake_module
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
-from gtm_assets.publish import batches_digest, known_as_of
-from gtm_assets.refresh import refresh, wanted_by, with_open
-from gtm_assets.runs import missing
+from gtm_assets.publishing.as_of import instant_of
+from gtm_assets.publishing.publish import batches_digest, known_as_of
+from gtm_assets.runtime.runs import missing
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE
 from gtm_assets.sources.raw_asset import UNTIL_TAG, Rules, asset_key

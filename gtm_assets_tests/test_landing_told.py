@@ -5,9 +5,9 @@ from __future__ import annotations
 import dagster as dg
 import duckdb
 
-from gtm_assets import refresh
+from gtm_assets.cli import run as refresh
+from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.settings import load_settings
-from gtm_assets.warehouse import Warehouse
 
 
 def test_tables_that_are_not_read_are_told_where_nothing_is_published_too(tmp_path):

@@ -3,7 +3,7 @@
 import time
 from decimal import Decimal
 
-from gtm_assets import metrics
+from gtm_assets.dbt import metrics
 
 
 def test_amounts_are_printed_in_full_and_no_spinner_turns_in_a_log(monkeypatch, capsys):

@@ -6,12 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks.raw import DRIFT, QUARANTINE, VALUES, VOLUME, Limits
-from gtm_assets.lake import Lake
+from gtm_assets.lake.store import Lake
 from gtm_assets.sources.pipedrive.assets import raw_asset
 from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder
 from gtm_assets.sources.raw_asset import Rules
-from gtm_assets.sources.raw_table import ColumnType
 from gtm_assets_tests.pipedrive_exports import BY_NAME, CALENDAR, exported, newest, write, write_export
 
 ACTIVITY = BY_NAME["activity"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
-from gtm_assets.fit import fit
+from gtm_assets.lake.coerce import fit
 from gtm_assets.partitions import Window
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.synthetic import SyntheticExport

@@ -12,11 +12,13 @@ import pytest
 from dagster import DagsterEventType
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 
-from gtm_assets import publish as publishing
-from gtm_assets.dbt_runner import manifest_path
-from gtm_assets.lake import Lake
+from gtm_assets.dbt.project import manifest_path
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.errors import NotReadable
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import boundary
-from gtm_assets.publish import (
+from gtm_assets.publishing import publish as publishing
+from gtm_assets.publishing.publish import (
     Publication,
     PublishError,
     Table,
@@ -28,11 +30,9 @@ from gtm_assets.publish import (
     unreadable_tables,
     verdicts,
 )
-from gtm_assets.sources.errors import NotReadable
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK, readable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.warehouse import Warehouse
 
 TABLES = {table.name: table for table in OBJECTS}
 ASSET = dg.AssetKey(["gtm_core", "dim_user"])

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 import requests
 
-from gtm_assets.automation.retries import may_pass, retried
 from gtm_assets.checks.raw import DRIFT, QUARANTINE, VALUES, VANISHED, VOLUME, Limits, still_there
-from gtm_assets.lake import Lake
+from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, Window
-from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.runtime.retries import may_pass, retried
 from gtm_assets.sources.raw_asset import Rules, asset_key
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK, raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS

@@ -2,8 +2,8 @@
 
 import re
 
-from gtm_assets.cli import main
-from gtm_assets.readme import README, current
+from gtm_assets.cli.main import main
+from gtm_assets.cli.readme import README, current
 from gtm_assets.settings import PROJECT_DIR, Settings
 
 

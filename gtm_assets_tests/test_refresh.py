@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from gtm_assets import cli, refresh
 from gtm_assets.automation import alerts
-from gtm_assets.lake import Lake
-from gtm_assets.landing import LandedTable
-from gtm_assets.refresh import Outcome, _progress, _Refresh
+from gtm_assets.cli import main as cli
+from gtm_assets.cli import run as refresh
+from gtm_assets.cli.run import Outcome, _progress, _Refresh
+from gtm_assets.dbt.assets import observation
+from gtm_assets.dbt.external import LandedTable
+from gtm_assets.lake.store import Lake
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.transform import observation
 from gtm_assets_tests.dbt_harness import CALENDAR
 
 BLOCKING, OTHER = (dg.AssetCheckKey(dg.AssetKey(["gtm_core", "dim_user"]), name) for name in ("keys", "volume"))

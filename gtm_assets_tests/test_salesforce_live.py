@@ -23,16 +23,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gtm_assets.catalog.raw_table import fivetran_name
 from gtm_assets.checks import totals
 from gtm_assets.checks.drift import schema_drift
-from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.raw import DRIFT, VANISHED, Limits
 from gtm_assets.checks.totals import equals_source
-from gtm_assets.lake import Lake, Landing
+from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake, Landing
 from gtm_assets.partitions import Calendar
-from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import Rules, asset_key, landing_metadata
-from gtm_assets.sources.raw_table import fivetran_name
 from gtm_assets.sources.salesforce.assets import (
     READABLE_CHECK,
     SCOPE_CHECK,

@@ -12,7 +12,7 @@ from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import all_sensors
 from gtm_assets.definitions import definitions
-from gtm_assets.lake import Lake
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS

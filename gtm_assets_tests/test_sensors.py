@@ -14,17 +14,17 @@ from dagster._utils.error import SerializableErrorInfo
 from gtm_assets import clock
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.sensors import all_sensors, missed, transformation
-from gtm_assets.dbt_runner import TransformError
-from gtm_assets.instance import job_origin
-from gtm_assets.lake import Lake
+from gtm_assets.dbt.project import TransformError
+from gtm_assets.dbt.warehouse import WarehouseBusy
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publish import BATCHES, batches_digest
-from gtm_assets.runs import range_tags
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import BATCHES, batches_digest
+from gtm_assets.runtime.instance import job_origin
+from gtm_assets.runtime.runs import range_tags
 from gtm_assets.settings import PROJECT_DIR, load_settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.warehouse import WarehouseBusy
 
 CALENDAR = Calendar(date(2026, 3, 1), None)
 DAY = "2026-03-07"
@@ -377,7 +377,7 @@ def test_the_sensors_ask_the_platforms_clock_and_end_dead_runs(instance, lake, m
     monkeypatch.setattr(clock, "now", lambda: READY)
     land(lake, *days("2026-03-01", 7))
     dead = begin(instance, **{"gtm/process": "nowhere/1/0"})
-    monkeypatch.setattr("gtm_assets.instance.is_alive", lambda tag: False)
+    monkeypatch.setattr("gtm_assets.runtime.instance.is_alive", lambda tag: False)
     settings = load_settings({"GTM_HOME": str(lake.root.parent), "GTM_END_DATE": "open"})
     transform_when_landed, catch_up = all_sensors(
         settings, CALENDAR, lake, {CHECK: True}, OBJECTS, Jobs.of(OBJECTS)

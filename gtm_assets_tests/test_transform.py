@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from gtm_assets import transform
-from gtm_assets.dbt_runner import TransformError, build_arguments, manifest_path, project_state, raise_on_failure
-from gtm_assets.lake import Lake
+from gtm_assets.dbt import assets as transform
+from gtm_assets.dbt.assets import layer_of, transform_assets
+from gtm_assets.dbt.project import TransformError, build_arguments, manifest_path, project_state, raise_on_failure
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
-from gtm_assets.transform import layer_of, transform_assets
-from gtm_assets.warehouse import Warehouse
 
 
 def test_the_project_is_parsed_again_when_a_file_changes_comes_or_goes(tmp_path):

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from playwright.sync_api import expect
 
-from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.dbt.assets import layer_of
+from gtm_assets.dbt.project import manifest_path
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.transform import layer_of
 from gtm_assets_tests.browser import Server, free_port, kill
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
 

@@ -16,9 +16,9 @@ from playwright.sync_api import expect
 
 from gtm_assets.checks import raw
 from gtm_assets.checks.freshness import LANDED
-from gtm_assets.instance import job_origin, prepare_home
-from gtm_assets.lake import Lake
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.runtime.instance import job_origin, prepare_home
 from gtm_assets.settings import PROJECT_DIR, Settings, load_settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS

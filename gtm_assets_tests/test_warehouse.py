@@ -8,7 +8,7 @@ import time
 import duckdb
 import pytest
 
-from gtm_assets.warehouse import Warehouse, WarehouseError
+from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def start(code: str, *arguments) -> subprocess.Popen:
 HOLD_LOCK = """
     import sys, time
     from pathlib import Path
-    from gtm_assets.warehouse import Warehouse
+    from gtm_assets.dbt.warehouse import Warehouse
     with Warehouse(Path(sys.argv[1]), Path(sys.argv[2])).locked("run 1234abcd"):
         print("ready", flush=True)
         time.sleep(float(sys.argv[3]))

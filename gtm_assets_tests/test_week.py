@@ -21,19 +21,19 @@ from dagster import DagsterRunStatus
 
 from gtm_assets.automation import jobs
 from gtm_assets.automation.alerts.matrix import Channel
-from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.raw import VANISHED, still_there
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
-from gtm_assets.instance import PROCESS_TAG
-from gtm_assets.lake import Lake
+from gtm_assets.dbt.assets import DbtBuild
+from gtm_assets.errors import CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, Window
+from gtm_assets.runtime.instance import PROCESS_TAG
+from gtm_assets.runtime.retries import REPEATED_WHEN_KILLED
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.errors import CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
-from gtm_assets.transform import DbtBuild
 from gtm_assets_tests.alert_receiver import Receiver, receiving
 from gtm_assets_tests.daemon import Daemon, daemon, la
 

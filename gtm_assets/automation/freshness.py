@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from gtm_assets import clock
 from gtm_assets.automation.schedules import on_by_default
-from gtm_assets.checks.finding import Finding
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import (
     LANDED,
     PUBLISHED,
@@ -21,12 +21,12 @@ from gtm_assets.checks.freshness import (
     landed_on_time,
     published_on_time,
 )
-from gtm_assets.lake import Lake
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
-from gtm_assets.publish import ASSET_KEY as PUBLISHED_ASSET
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED_ASSET
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.raw_table import RawTable
 
 
 class Freshness:

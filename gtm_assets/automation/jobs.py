@@ -8,17 +8,17 @@ from typing import Any
 
 import dagster as dg
 
-from gtm_assets.checks.built import LANDING_IS_SOUND
+from gtm_assets.automation.compaction import ASSET_KEY as COMPACTED
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.checks.definitions import LANDING_IS_SOUND
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
 from gtm_assets.checks.totals import CHECK as TOTALS
-from gtm_assets.compaction import ASSET_KEY as COMPACTED
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.dbt.assets import BUILD_OP, LAYERS
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.transform import BUILD_OP, LAYERS
 
 EXTRACT, TRANSFORM, REFRESH, FULL_REFRESH = "extract", "transform", "refresh", "full_refresh"
 LANDING = frozenset({EXTRACT, REFRESH, FULL_REFRESH})

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from gtm_assets.automation.jobs import Jobs
-from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
 from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
+from gtm_assets.runtime.retries import REPEATED_WHEN_KILLED
 from gtm_assets.settings import Settings
 
 NONE_IS_OVER = "No partition is over yet."

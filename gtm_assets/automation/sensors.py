@@ -23,18 +23,18 @@ from dagster._core.storage.tags import (
 
 from gtm_assets import clock
 from gtm_assets.automation.jobs import LANDING, Jobs
-from gtm_assets.automation.retries import REPEATED_WHEN_KILLED
 from gtm_assets.automation.schedules import on_by_default
-from gtm_assets.instance import end_dead_runs
-from gtm_assets.lake import Lake
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.dbt.warehouse import WarehouseBusy
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publish import BATCHES, batches_digest, verdicts
-from gtm_assets.runs import Extraction, extractions, missing, range_tags
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import BATCHES, batches_digest, verdicts
+from gtm_assets.runtime.instance import end_dead_runs
+from gtm_assets.runtime.retries import REPEATED_WHEN_KILLED
+from gtm_assets.runtime.runs import Extraction, extractions, missing, range_tags
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.warehouse import WarehouseBusy
 
 GRACE = timedelta(minutes=10)
 """The transformation of a day waits so long after its end, as the daily extraction takes its time."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import duckdb
 
-from gtm_assets.checks.finding import Finding
-from gtm_assets.checks.sample import rows_of
-from gtm_assets.landing import SCHEMA
-from gtm_assets.sources.raw_table import ColumnType, RawTable, fivetran_name
+from gtm_assets.catalog.raw_table import ColumnType, RawTable, fivetran_name
+from gtm_assets.dbt.external import SCHEMA
+from gtm_assets.dbt.sample import rows_of
+from gtm_assets.finding import Finding
 
 DATABASE = "gtm_landing"
 

@@ -28,7 +28,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-from gtm_assets.sources.raw_table import ColumnType
+from gtm_assets.catalog.raw_table import ColumnType
 
 DAYS = 28
 VOLUME_ERRORS = 5.0

@@ -25,9 +25,9 @@ from typing import Any
 
 import dagster as dg
 
-from gtm_assets.checks.finding import Finding
-from gtm_assets.lake import Landing
-from gtm_assets.sources.raw_table import Described
+from gtm_assets.catalog.raw_table import Described
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Landing
 
 TYPE_CHANGED_SHARE = 0.5
 """From this share of a landing's records on, values that don't fit are a change of type and no longer slips."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from gtm_assets.checks.anomalies import FEWEST_DAYS
-from gtm_assets.checks.finding import Finding
+from gtm_assets.finding import Finding
 from gtm_assets.partitions import Calendar
 
 LANDED = "landed_on_time"

@@ -9,11 +9,11 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
+from gtm_assets.catalog.raw_table import Described, RawTable
 from gtm_assets.checks import anomalies
 from gtm_assets.checks.drift import schema_drift
-from gtm_assets.checks.finding import Finding
-from gtm_assets.lake import Lake, Landing
-from gtm_assets.sources.raw_table import Described, RawTable
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake, Landing
 
 QUARANTINE = "nothing_in_quarantine"
 VANISHED = "table_has_not_vanished"

@@ -13,10 +13,10 @@ from decimal import Decimal
 import dagster as dg
 import duckdb
 
-from gtm_assets.checks.finding import Finding
-from gtm_assets.checks.sample import rows_of
-from gtm_assets.dbt_runner import project_variables
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.dbt.project import project_variables
+from gtm_assets.dbt.sample import rows_of
+from gtm_assets.finding import Finding
 
 CENTS = "decimal(38, 2)"
 """To which a report rounds the sum of each of its rows, half a cent away from zero."""

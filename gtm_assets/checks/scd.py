@@ -7,8 +7,8 @@ from typing import Any
 
 import duckdb
 
-from gtm_assets.checks.finding import Finding
-from gtm_assets.checks.sample import rows_of
+from gtm_assets.dbt.sample import rows_of
+from gtm_assets.finding import Finding
 
 FAULTS = {
     "without_key": "_scd_id is null",

@@ -8,8 +8,8 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from gtm_assets import clock
-from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.freshness import Deadline
+from gtm_assets.finding import Finding
 from gtm_assets.partitions import Calendar
 
 ASSET_KEY = dg.AssetKey(["operations", "service_levels"])

@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 
 from gtm_assets import clock
-from gtm_assets.automation.retries import retried
-from gtm_assets.checks.finding import Finding
-from gtm_assets.dbt_runner import TransformError, run_dbt
+from gtm_assets.dbt.project import TransformError, run_dbt
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.finding import Finding
+from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
-from gtm_assets.warehouse import Warehouse
 
 CHECK = "source_is_fresh"
 

@@ -13,9 +13,9 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from gtm_assets.checks.finding import Finding
-from gtm_assets.lake import Lake
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake
 from gtm_assets.sources.salesforce.org import Totals
 
 CHECK = "reconciles_with_salesforce"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from gtm_assets.lake import LOADER_COLUMNS
+from gtm_assets.catalog.raw_table import Column, RawTable
+from gtm_assets.lake.store import LOADER_COLUMNS
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.pipedrive.catalog import TABLES
-from gtm_assets.sources.raw_table import Column, RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 STAGING = PROJECT_DIR / "gtm_dbt/models/staging"

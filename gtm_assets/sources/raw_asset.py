@@ -13,13 +13,13 @@ from datetime import datetime
 import dagster as dg
 
 from gtm_assets import clock
-from gtm_assets.automation.retries import TRIES, retried
+from gtm_assets.catalog.raw_table import Described, RawTable
 from gtm_assets.checks import raw as raw_checks
-from gtm_assets.checks.finding import Finding
-from gtm_assets.lake import Lake, Landing
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake, Landing
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
+from gtm_assets.runtime.retries import TRIES, retried
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
-from gtm_assets.sources.raw_table import Described, RawTable
 
 OWNER = "team:revops"
 UNTIL_TAG = "gtm/until"

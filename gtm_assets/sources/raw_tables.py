@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.settings import Settings
 from gtm_assets.sources.pipedrive.catalog import TABLES
-from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 

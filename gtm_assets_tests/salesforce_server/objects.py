@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes
 from gtm_assets.partitions import Window
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.ids import ids

@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import polars as pl
 
 from gtm_assets import clock
-from gtm_assets.sources.raw_table import fivetran_name
+from gtm_assets.catalog.raw_table import fivetran_name
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.salesforce_server import bulk, query, soql

@@ -24,10 +24,10 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord
 
 from gtm_assets.automation.alerts.matrix import Event, Matrix, Severity
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.runs import cause_of
+from gtm_assets.dbt.assets import LAYERS
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runtime.runs import cause_of
 from gtm_assets.settings import Settings
-from gtm_assets.transform import LAYERS
 
 EXTRACT = "extract"
 TRANSFORM = "transform"

@@ -11,7 +11,7 @@ from gtm_assets.automation.alerts.channels import Message
 from gtm_assets.automation.alerts.conditions import Condition
 from gtm_assets.automation.alerts.incidents import Incident
 from gtm_assets.automation.alerts.matrix import Event, Severity
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
 
 NAMED_ASSETS = 5

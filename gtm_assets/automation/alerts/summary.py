@@ -11,8 +11,8 @@ from dagster import AssetRecordsFilter, DagsterRunStatus, RunsFilter
 
 from gtm_assets.automation.alerts.channels import Message
 from gtm_assets.automation.alerts.incidents import Incident
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publish import verdicts
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import verdicts
 from gtm_assets.settings import Settings
 
 DAY = timedelta(days=1)

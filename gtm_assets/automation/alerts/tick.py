@@ -18,7 +18,7 @@ from gtm_assets.automation.alerts.conditions import Condition, Observation, obse
 from gtm_assets.automation.alerts.incidents import Incident, Incidents
 from gtm_assets.automation.alerts.matrix import Event, Matrix, Severity, load_matrix
 from gtm_assets.automation.alerts.summary import daily_summary, last_materialized
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
 
 SENDING_SECONDS = 20.0

@@ -7,11 +7,11 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from gtm_assets.lake import Lake, Landing
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake.store import Lake, Landing
 from gtm_assets.partitions import Window
 from gtm_assets.sources.pipedrive.export import Export, FileMissing, claim_origin, extracted
 from gtm_assets.sources.raw_asset import ExtractConfig, Rules, as_raw_asset, land_partitions, result_of
-from gtm_assets.sources.raw_table import RawTable
 
 
 def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:

@@ -7,7 +7,7 @@ versions of records without a time of change, and the delete mark.
 
 from __future__ import annotations
 
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
 
 SOURCE = "pipedrive"
 

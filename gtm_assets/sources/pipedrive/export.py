@@ -26,13 +26,13 @@ import polars as pl
 import tenacity
 
 from gtm_assets import clock
-from gtm_assets.fit import fit
-from gtm_assets.lake import Lake
+from gtm_assets.catalog.raw_table import ColumnType, RawTable, fivetran_name
+from gtm_assets.errors import SourceUnavailable
+from gtm_assets.lake.coerce import fit
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Window, boundary, partition_of
-from gtm_assets.sources.errors import SourceUnavailable
 from gtm_assets.sources.pipedrive import csv_file
 from gtm_assets.sources.pipedrive.catalog import SOURCE, TABLES
-from gtm_assets.sources.raw_table import ColumnType, RawTable, fivetran_name
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "activity": ("activity_id", "deal_id", "type"),

@@ -18,9 +18,9 @@ from typing import Literal
 
 import polars as pl
 
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.partitions import Window
 from gtm_assets.sources.pipedrive.export import Extract, extract
-from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.clock import EPOCH

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
+from gtm_assets.catalog.raw_table import Deletes, Described, RawTable
 from gtm_assets.checks import totals as totals_check
 from gtm_assets.checks.drift import tables_in_scope
-from gtm_assets.checks.finding import Finding
 from gtm_assets.checks.raw import VANISHED, has_not_vanished
-from gtm_assets.lake import Lake, Landing
+from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake, Landing
 from gtm_assets.partitions import Calendar, Window
-from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.raw_asset import (
     OWNER,
     ExtractConfig,
@@ -25,7 +26,6 @@ from gtm_assets.sources.raw_asset import (
     land_partitions,
     result_of,
 )
-from gtm_assets.sources.raw_table import Deletes, Described, RawTable
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gtm_assets.sources.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
 
 
 @dataclass(frozen=True)

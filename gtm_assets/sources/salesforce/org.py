@@ -10,8 +10,8 @@ from typing import Protocol
 
 import polars as pl
 
+from gtm_assets.catalog.raw_table import Described
 from gtm_assets.partitions import Window
-from gtm_assets.sources.raw_table import Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.settings import Settings
-from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live.extraction import not_readable
 from gtm_assets.sources.salesforce.live.org import read_limits, session_of

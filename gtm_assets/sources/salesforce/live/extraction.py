@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from gtm_assets import clock
-from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.query import Description, Span
 from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettled, object_with, read_json

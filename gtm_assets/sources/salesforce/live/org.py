@@ -18,10 +18,10 @@ import polars as pl
 import requests
 
 from gtm_assets import clock
+from gtm_assets.catalog.raw_table import Deletes, Described
+from gtm_assets.errors import NotReadable, SourceUnavailable
 from gtm_assets.partitions import Window, boundary, partition_of
 from gtm_assets.settings import Settings
-from gtm_assets.sources.errors import NotReadable, SourceUnavailable
-from gtm_assets.sources.raw_table import Deletes, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable

@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 import requests
 
+from gtm_assets.catalog.raw_table import ColumnType, Described
+from gtm_assets.errors import NotReadable
 from gtm_assets.partitions import Window
-from gtm_assets.sources.errors import NotReadable
-from gtm_assets.sources.raw_table import ColumnType, Described
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.session import Unsettled, object_with
 

@@ -24,7 +24,7 @@ import requests
 import tenacity
 import urllib3
 
-from gtm_assets.sources.errors import BudgetReached, CredentialsRefused, SourceUnavailable
+from gtm_assets.errors import BudgetReached, CredentialsRefused, SourceUnavailable
 from gtm_assets.sources.salesforce.live.texts import parsed, repaired
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from gtm_assets import clock
-from gtm_assets.sources.errors import SourceUnavailable
-from gtm_assets.sources.raw_table import Deletes
+from gtm_assets.catalog.raw_table import Deletes
+from gtm_assets.errors import SourceUnavailable
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import read_page, records_of
 from gtm_assets.sources.salesforce.live.query import Description, Span

@@ -10,8 +10,8 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 
+from gtm_assets.catalog.raw_table import ColumnType, Deletes
 from gtm_assets.partitions import Window
-from gtm_assets.sources.raw_table import ColumnType, Deletes
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import Totals
 from gtm_assets.sources.salesforce.synthetic import series

@@ -46,7 +46,7 @@ run_retries:
   max_retries: 0
   retry_on_asset_or_op_failure: false
 event_log_storage:
-  module: gtm_assets.event_log
+  module: gtm_assets.runtime.event_log
   class: KeptOpenEventLogStorage
   config:
     base_dir: {storage}

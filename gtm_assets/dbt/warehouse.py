@@ -14,7 +14,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
-from gtm_assets.dbt_process import builder_lock
+from gtm_assets.dbt.process import builder_lock
 from gtm_assets.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gtm_assets.sources.raw_table import RawTable
+from gtm_assets.catalog.raw_table import RawTable
 
 
 class SourceUnavailable(RuntimeError):

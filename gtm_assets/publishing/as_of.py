@@ -17,14 +17,14 @@ from typing import Any
 
 import duckdb
 
-from gtm_assets.checks.dbt_tests import meaning
-from gtm_assets.dbt_runner import build_arguments, manifest_path, run_dbt
-from gtm_assets.lake import Lake
+from gtm_assets.dbt.project import build_arguments, manifest_path, run_dbt
+from gtm_assets.dbt.tests import meaning
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day, partition_of
-from gtm_assets.publish import Publication, descriptions, publish
+from gtm_assets.publishing.publish import Publication, descriptions, publish
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_tables import raw_tables
-from gtm_assets.warehouse import Warehouse
 
 
 @dataclass(frozen=True)

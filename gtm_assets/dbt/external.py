@@ -11,9 +11,9 @@ from datetime import datetime
 
 import duckdb
 
-from gtm_assets.dbt_runner import operated
+from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.dbt.project import operated
 from gtm_assets.settings import Settings
-from gtm_assets.sources.raw_table import ColumnType
 
 SCHEMA = "gtm_raw"
 

@@ -18,17 +18,18 @@ import dagster as dg
 import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
-from gtm_assets import clock, exposures
-from gtm_assets.automation.retries import retried
-from gtm_assets.checks.finding import Finding
-from gtm_assets.lake import Lake
-from gtm_assets.landing import landed_tables, landing_now
+from gtm_assets import clock
+from gtm_assets.dbt import exposures
+from gtm_assets.dbt.assets import PUBLISHED_LAYERS
+from gtm_assets.dbt.external import landed_tables, landing_now
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
+from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.transform import PUBLISHED_LAYERS
-from gtm_assets.warehouse import Warehouse
 
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"

@@ -16,8 +16,8 @@ import duckdb
 import requests
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
-from gtm_assets.sources.errors import SourceUnavailable
-from gtm_assets.warehouse import WarehouseBusy
+from gtm_assets.dbt.warehouse import WarehouseBusy
+from gtm_assets.errors import SourceUnavailable
 
 TRIES = 3
 GROWTH = 4

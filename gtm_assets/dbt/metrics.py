@@ -14,9 +14,9 @@ from decimal import Decimal
 
 import click
 
-from gtm_assets.dbt_runner import DBT_DIR, manifest_path
+from gtm_assets.dbt.project import DBT_DIR, manifest_path
+from gtm_assets.dbt.warehouse import WarehouseError
 from gtm_assets.settings import Settings
-from gtm_assets.warehouse import WarehouseError
 
 COMMANDS = ("query", "list", "validate-configs")
 """What is offered of MetricFlow's commands; the others make examples of their own."""

@@ -23,9 +23,9 @@ from typing import IO, Any
 import duckdb
 from filelock import FileLock
 
-from gtm_assets.checks.sample import rows_of
-from gtm_assets.dbt_runner import TransformError, parsed_manifest, run_dbt
-from gtm_assets.landing import LandedTable, landed_tables
+from gtm_assets.dbt.external import LandedTable, landed_tables
+from gtm_assets.dbt.project import TransformError, parsed_manifest, run_dbt
+from gtm_assets.dbt.sample import rows_of
 from gtm_assets.settings import Settings
 
 
@@ -84,7 +84,7 @@ def _started() -> subprocess.Popen[bytes]:
     warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     return subprocess.Popen(
         # -P: what lies in the current folder is not imported.
-        [sys.executable, "-P", "-c", "from gtm_assets.dbt_process import serve; serve()"],
+        [sys.executable, "-P", "-c", "from gtm_assets.dbt.process import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": warnings},

@@ -16,11 +16,11 @@ from dagster._core.storage.tags import (
 )
 from dagster_shared.error import SerializableErrorInfo
 
-from gtm_assets.instance import MODULE, PROCESS_TAG, job_origin, process_tag
-from gtm_assets.lake import Lake
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import batches
+from gtm_assets.runtime.instance import MODULE, PROCESS_TAG, job_origin, process_tag
 from gtm_assets.settings import PROJECT_DIR
-from gtm_assets.sources.raw_table import RawTable
 
 
 @dataclass(frozen=True)

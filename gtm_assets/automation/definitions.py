@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from gtm_assets.automation import schedules, sensors
+from gtm_assets.automation.compaction import compacted_lake_asset
 from gtm_assets.automation.freshness import (
     Freshness,
     freshness_checks,
@@ -16,12 +17,11 @@ from gtm_assets.automation.freshness import (
     publishing_deadline,
 )
 from gtm_assets.automation.jobs import TRANSFORMING, Jobs
-from gtm_assets.checks.built import discrepancies
+from gtm_assets.checks.definitions import discrepancies
 from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
-from gtm_assets.compaction import compacted_lake_asset
-from gtm_assets.lake import Lake
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.lake.store import Lake
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.raw_tables import raw_tables

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gtm_assets.sources.raw_table import ColumnType, RawTable
+from gtm_assets.catalog.raw_table import ColumnType, RawTable
 
 _WHAT = {
     ColumnType.STRING: "a text",

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 from filelock import FileLock
 
-from gtm_assets.automation.retries import retried
-from gtm_assets.dbt_runner import run_dbt
-from gtm_assets.lake import Compaction, Lake
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.dbt.project import run_dbt
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.lake.store import Compaction, Lake
+from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.raw_table import RawTable
-from gtm_assets.warehouse import Warehouse
 
 GROUP = "operations"
 ASSET_KEY = dg.AssetKey([GROUP, "compacted_lake"])

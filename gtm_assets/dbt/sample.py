@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-SAMPLE_ROWS = 10
+from gtm_assets.settings import SAMPLE_ROWS
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

@@ -9,16 +9,16 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-from gtm_assets.automation.retries import retried
-from gtm_assets.checks.dbt_tests import failure, meaning
-from gtm_assets.checks.finding import Finding
-from gtm_assets.dbt_process import LandingListed, NodeEnded, build_beside
-from gtm_assets.dbt_runner import SYNTHETIC_TAG, TransformError, build_arguments
-from gtm_assets.event_log import forget_planned_checks
-from gtm_assets.lake import Lake
-from gtm_assets.landing import LandedTable, check_landing
+from gtm_assets.dbt.external import LandedTable, check_landing
+from gtm_assets.dbt.process import LandingListed, NodeEnded, build_beside
+from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
+from gtm_assets.dbt.tests import failure, meaning
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake
+from gtm_assets.runtime.event_log import forget_planned_checks
+from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
-from gtm_assets.warehouse import Warehouse
 
 LAYERS = ("seeds", "staging", "intermediate", "core", "mart")
 """The groups of the dbt assets, upstream first: the folders of the project."""

@@ -7,17 +7,17 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from gtm_assets.automation.retries import retried
 from gtm_assets.checks import active_rows, reconciliation, scd
-from gtm_assets.checks.finding import Finding
-from gtm_assets.checks.sample import rows_of
-from gtm_assets.dbt_runner import project_variables
-from gtm_assets.landing import landed_tables
+from gtm_assets.dbt.external import landed_tables
+from gtm_assets.dbt.project import project_variables
+from gtm_assets.dbt.sample import rows_of
+from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.finding import Finding
+from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.warehouse import Warehouse
 
 SCD_INTEGRITY = "scd_integrity"
 WITH_SOURCE = "reconciles_with_source"

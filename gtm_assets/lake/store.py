@@ -41,10 +41,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from gtm_assets.fit import SYNCED, Misfit, TypedPage, as_text, fit
+from gtm_assets.catalog.raw_table import ColumnType, RawTable
+from gtm_assets.lake.coerce import SYNCED, Misfit, TypedPage, as_text, fit
 from gtm_assets.partitions import Window, end_of, partition_of
 from gtm_assets.settings import HARD_DELETE_LIMIT, KEPT_DAYS
-from gtm_assets.sources.raw_table import ColumnType, RawTable
 
 LOADER_COLUMNS: dict[str, ColumnType] = {
     SYNCED: ColumnType.TIMESTAMP,

@@ -64,9 +64,9 @@ def _live(settings: Settings) -> Iterator[Finding]:
 
 
 def _pipedrive(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.lake import Lake
+    from gtm_assets.errors import SourceUnavailable
+    from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
-    from gtm_assets.sources.errors import SourceUnavailable
     from gtm_assets.sources.pipedrive.catalog import TABLES
     from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, FileMissing, check_origin
 
@@ -109,7 +109,7 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.lake import Lake, LakeError
+    from gtm_assets.lake.store import Lake, LakeError
     from gtm_assets.sources.raw_tables import raw_tables
 
     lake = Lake(settings.lake_dir)
@@ -141,8 +141,8 @@ def _lake(settings: Settings) -> Iterator[Finding]:
 
 
 def _landing(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.dbt_runner import TransformError
-    from gtm_assets.landing import LandingError, examine_landing
+    from gtm_assets.dbt.external import LandingError, examine_landing
+    from gtm_assets.dbt.project import TransformError
 
     try:
         tables, unread = examine_landing(settings)
@@ -196,7 +196,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
 
 
 def _project(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.dbt_runner import TransformError, manifest_path, operated, project_variables
+    from gtm_assets.dbt.project import TransformError, manifest_path, operated, project_variables
 
     try:
         manifest_path()
@@ -216,7 +216,7 @@ def _project(settings: Settings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.warehouse import Warehouse, WarehouseError
+    from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
 
     if not settings.warehouse_path.exists():
         yield Finding(True, f"There is no warehouse at {settings.warehouse_path} yet: gtm run builds it.")

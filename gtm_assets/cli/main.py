@@ -28,14 +28,14 @@ def explained(command: Callable) -> Callable:
     @wraps(command)
     def wrapper(*args, **kwargs):
         from gtm_assets.automation.alerts.matrix import MatrixError
-        from gtm_assets.dbt_runner import TransformError
-        from gtm_assets.instance import ServerError
-        from gtm_assets.lake import LakeError
-        from gtm_assets.landing import LandingError
+        from gtm_assets.dbt.external import LandingError
+        from gtm_assets.dbt.project import TransformError
+        from gtm_assets.dbt.warehouse import WarehouseError
+        from gtm_assets.lake.store import LakeError
         from gtm_assets.partitions import PartitionError
-        from gtm_assets.publish import PublishError
+        from gtm_assets.publishing.publish import PublishError
+        from gtm_assets.runtime.instance import ServerError
         from gtm_assets.sources.pipedrive.export import ExportError
-        from gtm_assets.warehouse import WarehouseError
 
         own = (
             *(SettingsError, PartitionError, LakeError, LandingError, WarehouseError, TransformError),
@@ -114,7 +114,7 @@ def run(
     if as_of:
         if first or last or full_refresh or full_extraction or up_to_now:
             raise click.UsageError("--as-of builds from the lake alone: leave the other options out.")
-        from gtm_assets.as_of import build_as_of
+        from gtm_assets.publishing.as_of import build_as_of
 
         built = build_as_of(settings, as_of, console.print)
         console.print(f"checks  {built.checks['passed']:,} passed, {built.checks['warned']:,} warned")
@@ -130,10 +130,10 @@ def run(
     if up_to_now and full_extraction:
         raise click.UsageError("--full-extraction is of the last partition that is over: leave --now out.")
     if settings.executor == "in_process":
-        from gtm_assets import dbt_process
+        from gtm_assets.dbt import process as dbt_process
 
         dbt_process.warm_up()
-    from gtm_assets.refresh import refresh
+    from gtm_assets.cli.run import refresh
 
     outcome = refresh(settings, console, first, last, full_refresh, full_extraction, up_to_now)
     if outcome.errors and disk_is_full(settings.home, *outcome.errors):
@@ -152,8 +152,8 @@ def run(
 def dev(port: int, host: str) -> None:
     """Open the UI, with the daemon that runs schedules and sensors."""
     settings = load_settings()
-    from gtm_assets.dbt_runner import manifest_path
-    from gtm_assets.instance import become_server, prepare_home
+    from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.runtime.instance import become_server, prepare_home
 
     prepare_home(settings)
     manifest_path()
@@ -181,7 +181,7 @@ def quarantine() -> None:
 def list_quarantine(table: str | None) -> None:
     """Show the records of TABLE that wait, each with its reason; without TABLE, how many wait in each."""
     settings = load_settings()
-    from gtm_assets.lake import Lake
+    from gtm_assets.lake.store import Lake
 
     lake = Lake(settings.lake_dir)
     if table is None:
@@ -211,9 +211,9 @@ def retry(table: str) -> None:
     import dagster as dg
 
     from gtm_assets.checks import raw as raw_checks
-    from gtm_assets.instance import prepare_home
-    from gtm_assets.lake import Lake
+    from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
+    from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.sources.raw_asset import asset_key, landing_metadata
 
     raw, lake, calendar = _table(table), Lake(settings.lake_dir), Calendar.of(settings)
@@ -259,9 +259,9 @@ def forget(table: str) -> None:
 
     from gtm_assets import clock
     from gtm_assets.checks.raw import VANISHED, still_there
-    from gtm_assets.instance import prepare_home
-    from gtm_assets.lake import Lake, LakeError
-    from gtm_assets.landing import examine_landing
+    from gtm_assets.dbt.external import examine_landing
+    from gtm_assets.lake.store import Lake, LakeError
+    from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.sources.pipedrive.export import ExportFolder
     from gtm_assets.sources.raw_asset import asset_key
     from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -302,7 +302,7 @@ def lake_group() -> None:
 def compact(table: str | None) -> None:
     """Merge the batches of TABLE, or of all tables, into one file for each month that is long over."""
     settings = load_settings()
-    from gtm_assets.compaction import compact_lake
+    from gtm_assets.automation.compaction import compact_lake
 
     done = compact_lake(settings, [_table(table)] if table else _tables(), console.print)
     if not any(compaction.files_after for compaction in done):
@@ -317,7 +317,7 @@ def compact(table: str | None) -> None:
 def metrics(arguments: tuple[str, ...]) -> None:
     """Ask the published file for metrics, with MetricFlow: gtm metrics query --help."""
     settings = load_settings()
-    from gtm_assets.metrics import ask
+    from gtm_assets.dbt.metrics import ask
 
     ask(settings, arguments or ("--help",))
 
@@ -382,7 +382,7 @@ def list_alerts() -> None:
 @main.command()
 def doctor() -> None:
     """Read the settings, try what they name, and say what is wrong and how to mend it."""
-    from gtm_assets.doctor import examine
+    from gtm_assets.cli.doctor import examine
 
     findings = examine(load_settings, datetime.now(UTC))
     for finding in findings:

@@ -17,22 +17,22 @@ from rich.table import Table
 
 from gtm_assets import clock
 from gtm_assets.automation import jobs
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
-from gtm_assets.instance import end_dead_runs, prepare_home
-from gtm_assets.lake import Lake
-from gtm_assets.landing import check_landing, tables_not_read
+from gtm_assets.dbt.assets import LAYERS
+from gtm_assets.dbt.external import check_landing, tables_not_read
+from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
-from gtm_assets.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.runs import Extraction, cause_of, execute, extractions, missing
+from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runtime.instance import end_dead_runs, prepare_home
+from gtm_assets.runtime.runs import Extraction, cause_of, execute, extractions, missing
 from gtm_assets.settings import Settings
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.export import ExportFolder, check_origin
 from gtm_assets.sources.raw_asset import UNTIL_TAG, asset_key
-from gtm_assets.sources.raw_table import RawTable
 from gtm_assets.sources.raw_tables import raw_tables
-from gtm_assets.transform import LAYERS
-from gtm_assets.warehouse import Warehouse, WarehouseError
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from gtm_assets.checks.sample import SAMPLE_ROWS
+from gtm_assets.settings import SAMPLE_ROWS
 
 
 @dataclass(frozen=True)

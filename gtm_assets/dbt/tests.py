@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from gtm_assets.checks.sample import SAMPLE_ROWS
-from gtm_assets.dbt_runner import TransformError
+from gtm_assets.dbt.project import TransformError
+from gtm_assets.settings import SAMPLE_ROWS
 
 _KINDS = {
     "unique": "{column} is unique.",

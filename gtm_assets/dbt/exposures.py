@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
-from gtm_assets.dbt_runner import TransformError
+from gtm_assets.dbt.project import TransformError
 
 GROUP = "dashboards"
 _TERMS = ("certified", "refresh_schedule", "refresh_timezone", "service_level")

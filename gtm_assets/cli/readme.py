@@ -11,9 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gtm_assets.dbt_runner import manifest_path
+from gtm_assets.dbt.assets import LAYERS, layer_of
+from gtm_assets.dbt.project import manifest_path
 from gtm_assets.settings import PREFIX, PROJECT_DIR, Settings
-from gtm_assets.transform import LAYERS, layer_of
 
 README = PROJECT_DIR / "README.md"
 _HOLDS = {

@@ -1,0 +1,1 @@
+"""The lake: the change log of every raw table, as files of Parquet."""

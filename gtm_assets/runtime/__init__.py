@@ -1,0 +1,1 @@
+"""Dagster's own machinery: the instance, its event log, runs and retries."""
