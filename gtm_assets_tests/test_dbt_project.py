@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 
@@ -76,6 +77,23 @@ def test_each_raw_table_has_a_base_and_a_staging_model():
 
     for table in (*OBJECTS, *PIPEDRIVE_TABLES):
         assert {f"base_{table.source}__{table.name}", f"stg_{table.source}__{table.name}"} <= names
+
+
+def test_each_model_is_described_beside_its_sql_with_its_unit_tests():
+    """``x.yml`` beside ``x.sql`` holds the model x and the unit tests of x, and nothing else."""
+    here = {path.stem: path.with_suffix(".yml") for path in (DBT_DIR / "models").rglob("*.sql")}
+    wrong = []
+    for name, path in here.items():
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        described = [model["name"] for model in content.get("models", [])]
+        tested = {test["model"] for test in content.get("unit_tests", [])}
+        if described != [name] or not tested <= {name} or not set(content) <= {"version", "models", "unit_tests"}:
+            wrong.append(str(path.relative_to(DBT_DIR)))
+    for path in sorted({*(DBT_DIR / "models").rglob("*.yml")} - {*here.values()}):
+        if {"models", "unit_tests"} & set(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            wrong.append(str(path.relative_to(DBT_DIR)))
+
+    assert wrong == []
 
 
 def test_each_model_says_its_grain_and_each_column_what_it_holds(empty):
