@@ -3,12 +3,24 @@
 import pytest
 import yaml
 
-from gtm_assets.sources.dbt_sources import SOURCES, source_file, source_path
+from gtm_assets.sources.dbt_sources import SOURCES, files, source_file
+from gtm_assets_tests.dbt_harness import parsed
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_the_committed_source_file_is_the_catalogue(source):
-    assert source_path(source).read_text(encoding="utf-8") == source_file(source), "run: make sources"
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_the_committed_file_is_the_catalogue(path):
+    assert path.read_text(encoding="utf-8") == files()[path], "run: make sources"
+
+
+def test_dbt_describes_each_raw_table_and_column_as_the_catalogue_does():
+    sources = {(source.source_name, source.name): source for source in parsed().sources.values()}
+
+    for name, (_, tables) in SOURCES.items():
+        for table in tables:
+            source = sources[name, table.name]
+            assert source.description == table.description
+            described = {column.name: column.description for column in source.columns.values()}
+            assert {c.name: c.description for c in table.columns}.items() <= described.items(), table.name
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -1,6 +1,8 @@
-"""The dbt source files, made from the catalogues, so that a table is described once.
+"""The dbt source files and their descriptions, made from the catalogues, so that a table is described once.
 
-``python -m gtm_assets.sources.dbt_sources`` (``make sources``) writes them.
+``python -m gtm_assets.sources.dbt_sources`` (``make sources``) writes them: of each source a yml and, for models to
+refer to, a file of doc blocks: ``salesforce__account`` is the table's description, ``salesforce__account__name`` that
+of a column, ``loader__batch_id`` that of a column which the loader adds to every table.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ SOURCES: dict[str, tuple[str, tuple[RawTable, ...]]] = {
 }
 """Of each source its description and its tables."""
 
-_HEADER = "# Made from the catalogue by `make sources`. Do not edit.\n"
+_MADE = "Made from the catalogue by `make sources`. Do not edit."
 _LOADER_DESCRIPTIONS = {
     "_fivetran_synced": "When the loader wrote the record, UTC.",
     "_batch_id": "Batch of the lake that brought the version.",
@@ -46,18 +48,50 @@ def source_file(source: str) -> str:
     body = yaml.dump(
         {"version": 2, "sources": [entry]}, Dumper=_Indented, sort_keys=False, allow_unicode=True, width=10_000
     )
-    return _HEADER + body
+    return f"# {_MADE}\n{body}"
 
 
-def source_path(source: str) -> Path:
-    """Where that file lies."""
-    return STAGING / source / f"_{source}__sources.yml"
+def doc_blocks(source: str) -> str:
+    """The text of the file with the descriptions of one source's tables and columns, as dbt's doc blocks."""
+    paragraphs = []
+    for table in SOURCES[source][1]:
+        blocks = [_block(_doc_name(table), table.description)]
+        blocks += [_block(_doc_name(table, column), column.description) for column in table.columns]
+        paragraphs.append("\n".join(blocks))
+    return f"<!-- {_MADE} -->\n\n" + "\n\n".join(paragraphs) + "\n"
+
+
+def loader_doc_blocks() -> str:
+    """The same for the columns that the loader adds to every table."""
+    blocks = [_block(f"loader_{name}", _LOADER_DESCRIPTIONS[name]) for name in LOADER_COLUMNS]
+    return f"<!-- {_MADE} -->\n\n" + "\n".join(blocks) + "\n"
+
+
+def files() -> dict[Path, str]:
+    """All that is made from the catalogues: path to text."""
+    made = {STAGING / "_loader__columns.md": loader_doc_blocks()}
+    for source in SOURCES:
+        made[STAGING / source / f"_{source}__sources.yml"] = source_file(source)
+        made[STAGING / source / f"_{source}__columns.md"] = doc_blocks(source)
+    return made
 
 
 def write() -> None:
-    """Write the source files."""
-    for source in SOURCES:
-        source_path(source).write_text(source_file(source), encoding="utf-8")
+    """Write the files."""
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+
+
+def _doc_name(table: RawTable, column: Column | None = None) -> str:
+    return "__".join([table.source, table.name, *([column.name] if column else [])])
+
+
+def _block(name: str, text: str) -> str:
+    return f"{{% docs {name} %}}{text}{{% enddocs %}}"
+
+
+def _reference(name: str) -> str:
+    return f"{{{{ doc('{name}') }}}}"
 
 
 # A long weekend, and a week.
@@ -69,7 +103,7 @@ def _table(table: RawTable) -> dict:
     files = f"lake/{table.source}/{table.name}/*=*/*.parquet"
     return {
         "name": table.name,
-        "description": table.description,
+        "description": _reference(_doc_name(table)),
         "config": {
             # Run time finds the files below the state folder (file_search_path in profiles.yml).
             "external_location": f"read_parquet('{files}', union_by_name=true, hive_partitioning=false)",
@@ -82,16 +116,17 @@ def _table(table: RawTable) -> dict:
                 "dagster": {"asset_key": [table.source, table.name]},
             },
         },
-        "columns": [_column(column) for column in table.columns]
+        "columns": [_column(table, column) for column in table.columns]
         + [
-            {"name": name, "data_type": type_.sql, "description": _LOADER_DESCRIPTIONS[name]}
+            {"name": name, "data_type": type_.sql, "description": _reference(f"loader_{name}")}
             for name, type_ in LOADER_COLUMNS.items()
         ],
     }
 
 
-def _column(column: Column) -> dict:
-    entry: dict = {"name": column.name, "data_type": column.type.sql, "description": column.description}
+def _column(table: RawTable, column: Column) -> dict:
+    description = _reference(_doc_name(table, column))
+    entry: dict = {"name": column.name, "data_type": column.type.sql, "description": description}
     meta = {}
     if column.api_name:
         meta["api_name"] = column.api_name
