@@ -7,12 +7,15 @@ One of a list that each organisation makes for itself says ``such as``. Numbers 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import duckdb
 import pytest
+import yaml
 
-from gtm_assets_tests.dbt_harness import parsed
+from gtm_assets.sources.dbt_sources import LOADER_DESCRIPTIONS, SOURCES, files
+from gtm_assets_tests.dbt_harness import DBT_DIR, parsed
 
 _VALUE = r"(?:'[^']+'|[A-Z][\w-]*(?: [\w-]+){0,3})"
 _LIST = re.compile(rf"(?:^|: )({_VALUE}(?:, {_VALUE})* or {_VALUE})(?=[.;:]|$)")
@@ -39,6 +42,45 @@ def values_of(description: str) -> set[str]:
 )
 def test_the_values_that_a_description_names(description, values):
     assert values_of(description) == values
+
+
+def _written() -> Iterator[tuple[str, str]]:
+    """Every description that is written by hand or in the catalogue: its text, and where."""
+    tables = [table for _, tables in SOURCES.values() for table in tables]
+    entries = [entry.description for table in tables for entry in (table, *table.columns)]
+    yield from ((text, "a catalogue") for text in {*entries, *LOADER_DESCRIPTIONS.values()})
+    made = {path for path in files() if path.suffix == ".yml"}
+    for path in sorted({*DBT_DIR.glob("models/**/*.yml"), *DBT_DIR.glob("seeds/*.yml")} - made):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for node in (*content.get("models", ()), *content.get("seeds", ())):
+            yield node["description"], node["name"]
+            yield from ((column["description"], f"{node['name']}.{column['name']}") for column in node["columns"])
+    for name, text in _shared().items():
+        yield text, f"the block {name}"
+
+
+def _shared() -> dict[str, str]:
+    """The doc blocks that are written by hand."""
+    return dict(
+        re.findall(r"{% docs (\w+) %}(.*?){% enddocs %}", (DBT_DIR / "models/columns.md").read_text("utf-8"))
+    )
+
+
+def test_no_description_is_written_twice():
+    """What several say is one block of ``columns.md``, or of the catalogue: ``{{ doc('…') }}`` refers to it."""
+    places: dict[str, list[str]] = {}
+    for text, place in _written():
+        if not re.fullmatch(r"(From [\w.]+: )?({{ doc\('\w+'\) }}( |$)?)+(Tracked\.)?", text):
+            places.setdefault(" ".join(text.split()), []).append(place)
+
+    assert len(places) > 500
+    assert {text: those for text, those in places.items() if len(those) > 1} == {}
+
+
+def test_each_block_that_is_shared_is_used_by_several():
+    used = Counter(re.findall(r"{{ doc\('(\w+)'\) }}", "\n".join(text for text, _ in _written())))
+
+    assert [name for name in _shared() if used[name] < 2] == []
 
 
 @pytest.fixture(scope="module")

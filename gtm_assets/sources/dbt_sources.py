@@ -1,8 +1,8 @@
 """The dbt source files and their descriptions, made from the catalogues, so that a table is described once.
 
-``python -m gtm_assets.sources.dbt_sources`` (``make sources``) writes them: of each source a yml and, for models to
-refer to, a file of doc blocks: ``salesforce__account`` is the table's description, ``salesforce__account__name`` that
-of a column, ``loader__batch_id`` that of a column which the loader adds to every table.
+``python -m gtm_assets.sources.dbt_sources`` (``make sources``) writes them. Each source has a yml and a file of doc
+blocks, to which models refer: ``salesforce__account`` describes the table, ``salesforce__account__name`` a column of
+it, and ``loader__batch_id`` a column that the loader adds to every table.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ SOURCES: dict[str, tuple[str, tuple[RawTable, ...]]] = {
 """Of each source its description and its tables."""
 
 _MADE = "Made from the catalogue by `make sources`. Do not edit."
-_LOADER_DESCRIPTIONS = {
+LOADER_DESCRIPTIONS = {
     "_fivetran_synced": "When the loader wrote the record, UTC.",
     "_batch_id": "Batch of the lake that brought the version.",
     "_known_at": "When the version was seen, UTC: at the earliest instant `as_of` at which it is known.",
     "_version_hash": "Hash of the source's columns. Tells one version of a record from another.",
 }
+"""What the columns mean that the loader adds to every table."""
 
 
 def source_file(source: str) -> str:
@@ -63,7 +64,7 @@ def doc_blocks(source: str) -> str:
 
 def loader_doc_blocks() -> str:
     """The same for the columns that the loader adds to every table."""
-    blocks = [_block(f"loader_{name}", _LOADER_DESCRIPTIONS[name]) for name in LOADER_COLUMNS]
+    blocks = [_block(f"loader_{name}", LOADER_DESCRIPTIONS[name]) for name in LOADER_COLUMNS]
     return f"<!-- {_MADE} -->\n\n" + "\n".join(blocks) + "\n"
 
 
