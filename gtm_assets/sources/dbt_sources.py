@@ -1,8 +1,8 @@
 """The dbt source files and their descriptions, made from the catalogues, so that a table is described once.
 
-``python -m gtm_assets.sources.dbt_sources`` (``make sources``) writes them. Each source has a yml and a file of doc
-blocks, to which models refer: ``salesforce__account`` describes the table, ``salesforce__account__name`` a column of
-it, and ``loader__batch_id`` a column that the loader adds to every table.
+``python -m gtm_assets.sources.dbt_sources`` (``make sources``) writes them. Each source has a yml and a file of
+doc blocks, to which models refer: ``salesforce__account`` describes the table, ``salesforce__account__name`` a
+column of it, and ``loader__batch_id`` a column that the loader adds to every table.
 """
 
 from __future__ import annotations
