@@ -1,15 +1,21 @@
 """Shared fixtures. Tests marked `slow` start processes or whole builds and run last.
 
+Those marked `nightly` are left out by `make test` and run by `make test-all`; docs/testing.md names them.
+
 Property tests draw the same examples in each run. To look further, with others in each:
 `HYPOTHESIS_PROFILE=explore pytest gtm_assets_tests/test_dbt_incremental.py`.
 """
 
 import os
 import shutil
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from gtm_assets_tests.browser import CHROMIUM, visitor
 from gtm_assets_tests.gtm_process import FIRST_END, GtmHome
@@ -19,27 +25,63 @@ settings.register_profile("explore", derandomize=False, deadline=None, max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
-LONGEST = ("test_week", "test_gtm_run", "test_dbt_incremental", "test_dev")
-"""Modules of several minutes: begun last, one of them would keep one worker busy while the others have ended."""
-UNSHARED = ("test_gtm_run", "test_dbt_incremental")
-"""Modules whose tests share no more than the built home."""
+LONGEST = (
+    "test_week",
+    "test_dev",
+    "test_dbt_incremental",
+    "test_daemon",
+    "test_gtm_run",
+    "test_salesforce_live",
+    "test_pipedrive_run",
+    "test_metrics",
+    "test_dbt_landing",
+    "test_ui",
+)
+"""Modules of a minute or more, the longest first: one begun last would keep one worker busy with the other done.
+
+Those that need no built home stand before those that do, so that only one worker waits for it.
+"""
+UNSHARED = ("test_gtm_run", "test_dbt_incremental", "test_salesforce_live", "test_published_versions")
+"""Modules whose tests share nothing that takes long to make but the built home."""
 
 
-def pytest_collection_modifyitems(items):
-    """Quick tests first, so that a fault shows early; of the slow ones the longest.
+COLLECTED = pytest.StashKey[dict[str, bool]]()
+"""Whether it is nightly, by each test of the modules that were named, before `-m` and `-k` choose."""
 
-    With several workers (`make test`) a module's tests stay together, for they share what is dear to make.
-    """
+
+def pytest_collection_modifyitems(config, items):
+    """Quick tests first, so that a fault shows early; of the slow ones the longest."""
+    config.stash[COLLECTED] = {f"{i.path.name}::{i.name}": any(i.iter_markers("nightly")) for i in items}
 
     def turn(item) -> int:
-        if item.get_closest_marker("slow") is None:
+        if not any(item.iter_markers("slow")) and not any(item.iter_markers("nightly")):
             return 0
         return 1 + (LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
     items.sort(key=turn)
-    for item in items:
-        if item.path.stem not in UNSHARED:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+class ModulesTogether(LoadScopeScheduling):
+    """Gives the tests of a module that follow on each other to one worker: they share what takes long to make.
+
+    xdist's own `loadgroup` would do it by marks, but it writes them into a field that pytest 9 no longer reads.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._scopes[nodeid]
+
+    @cached_property
+    def _scopes(self) -> dict[str, str]:
+        """Each test's unit: a module's quick tests, or its slow ones; of an unshared module the test alone."""
+        scopes = {}
+        for number, (module, tests) in enumerate(groupby(self.collection, lambda nodeid: nodeid.split("::")[0])):
+            unshared = Path(module).stem in UNSHARED
+            scopes |= {nodeid: nodeid if unshared else f"{number} {module}" for nodeid in tests}
+        return scopes
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ModulesTogether(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True)

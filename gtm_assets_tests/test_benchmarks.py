@@ -8,7 +8,7 @@ GROWTH_MIB = 80
 """The 150,000 tasks more are 55 MB of CSV, and in memory several times as much."""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_memory_does_not_grow_with_the_records_that_land_by_bulk(tmp_path):
     costs = {}
     for rows in (50_000, 200_000):

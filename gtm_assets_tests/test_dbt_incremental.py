@@ -38,8 +38,6 @@ pytestmark = pytest.mark.slow
 
 FIRST_DAY, LAST_DAY = 6, 30
 """The days of January on which the sequence lands and builds. The partitions before them come late, or never."""
-WHOLE_BUILDS = (13, 21, LAST_DAY)
-"""Days at whose end all models are built and their tables kept."""
 WEEKS_LATER = "2026-03-05"
 """The partition that lets the month be merged."""
 REFERENCES = ("account", "user", "contact", "task")
@@ -88,7 +86,18 @@ def is_read(table: str, models: list[str]) -> bool:
     return any(parents & set(parsed().nodes[f"model.gtm_dbt.{model}"].depends_on.nodes) for model in models)
 
 
-def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_path):
+@pytest.mark.parametrize(
+    ("whole_builds", "most_unchanged"),
+    [
+        pytest.param((13,), 8, id="8_days"),
+        pytest.param((13, 21, LAST_DAY), 0, id="25_days", marks=pytest.mark.nightly),
+    ],
+)
+def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_path, whole_builds, most_unchanged):
+    """On the days of ``whole_builds`` all models are built and their tables kept; the last of them ends the month.
+
+    The shorter sequence is how the longer one begins; so many tables may be the same at all its instants.
+    """
     home = Home(tmp_path / "gtm").seed()
     log = ChangeLog(home, "a month")
     compared = [*incremental_models(), *MORE]
@@ -98,7 +107,7 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
     log.build(*models, note="all")
 
     builds, then, turns = 0, {}, itertools.cycle(ALL_TABLES)
-    month = range(FIRST_DAY, LAST_DAY + 1)
+    month = range(FIRST_DAY, whole_builds[-1] + 1)
     for day, plan in zip(month, examples(days(), len(month), "days"), strict=True):
         known_at = boundary(date(2026, 1, day + 1))
         for number, (table, days_late, count) in enumerate(plan.landings):
@@ -115,11 +124,11 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
             log.land(table, day, log.draw(table, day, 3), known_at)
         log.build(*plan.build)
         builds += 1
-        if day in WHOLE_BUILDS:
+        if day in whole_builds:
             log.build(*models, note="all")
             builds += 1
             then[known_at] = home.tables(*compared)
-    assert builds >= 25
+    assert builds == len(month) + len(whole_builds)
 
     full = home.twin("full").seed()
     full.build(*models)
@@ -127,7 +136,7 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
 
     # Weeks later the month lies in one file a table; some of its partitions come once more.
     known_at = CALENDAR.window(WEEKS_LATER).end
-    merge_the_month(home)
+    assert merge_the_month(home) > 4 * len(TABLES) * len(month) / 25
     for table, (day, count) in zip(ALL_TABLES, examples(late, len(ALL_TABLES), "late"), strict=True):
         log.land(table, day, log.draw(table, day, count), known_at)
     log.build(*models, note="all")
@@ -141,19 +150,23 @@ def test_incremental_equals_full_refresh_and_as_of_a_day_equals_that_day(tmp_pat
     assert all(all(tables.values()) for tables in then.values())
     # A comparison proves something where a table differs from one of these days to another.
     states = {model: {frozenset(tables[model].items()) for tables in then.values()} for model in compared}
-    assert [model for model in compared if len(states[model]) == 1] == []
-    assert statistics.mean(len(states[model]) for model in compared) > 3
+    unchanged = [model for model in compared if len(states[model]) == 1]
+    assert len(unchanged) <= most_unchanged, unchanged
+    assert statistics.mean(len(states[model]) for model in compared) > 0.75 * len(then)
 
 
-def merge_the_month(home: Home) -> None:
-    """Merge the batches of January, as ``gtm lake compact`` does once a later partition has landed."""
+def merge_the_month(home: Home) -> int:
+    """Merge the batches of January, as ``gtm lake compact`` does once a later partition has landed.
+
+    Returns how many there were.
+    """
     merged = 0
     for name, table in TABLES.items():
         home.land(name, WEEKS_LATER)
         merged += home.lake.compact(table).batches
         home.lake.remove_replaced(table)
-    assert merged > 4 * len(TABLES)
     assert home.dbt("run-operation", "follow_compaction").success
+    return merged
 
 
 def test_partitions_shuffled_repeated_and_landed_early_give_equal_tables_in_every_incremental_model(tmp_path):

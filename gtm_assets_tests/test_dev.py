@@ -11,7 +11,7 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.browser import PATIENCE, Server, free_port
 from gtm_assets_tests.gtm_process import GtmHome
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 DAYS = ["2026-09-09", "2026-09-10", "2026-09-11"]
 RUNS = """query($filter: RunsFilter) { runsOrError(filter: $filter) {

@@ -54,14 +54,32 @@ def test_a_run_from_nothing_publishes_and_says_so(built_home):
     assert (first, last, partitions) == ("2026-09-09", "2026-09-11", 3)
 
 
-def test_killed_at_any_moment_the_next_run_gives_the_same_tables(built_home, tmp_path):
-    """`kill -9` ten times, while landing, building, proving, publishing; each run goes on where the last died."""
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param([("landed ", 6), ("built ", 0.4)], id="3_times"),
+        pytest.param(
+            [
+                ("Loading ", 1),
+                *[("landed ", 6)] * 3,
+                *[("built ", part) for part in (0.01, 0.2, 0.4, 0.7, 1)],
+            ],
+            id="10_times",
+            marks=pytest.mark.nightly,
+        ),
+    ],
+)
+def test_killed_at_any_moment_the_next_run_gives_the_same_tables(built_home, tmp_path, moments):
+    """`kill -9` while landing, building, proving, and in the end publishing; each run goes on where the last died.
+
+    A moment is the beginning of a line and how often it is said; of tables built the share of all.
+    """
     chance, home = random.Random(20260909), GtmHome(tmp_path / "gtm")
     # Of the second of its runs.
     tables_built = len(re.findall("^built ", built_home.output_file.read_text(), re.MULTILINE)) // 2
-    moments = [("Loading ", 1), *[("landed ", 6)] * 3]
-    moments += [("built ", int(part * tables_built)) for part in (0.01, 0.2, 0.4, 0.7, 1)]
     for said, times in moments:
+        if said == "built ":
+            times = int(times * tables_built)
         process = home.start("run")
         output = say_until(process, said, max(times, 1))
         time.sleep(chance.uniform(0, 0.5))
@@ -119,6 +137,7 @@ def test_a_full_refresh_gives_the_tables_of_the_incremental_runs(built_home, hom
     assert differences(models(home), models(built_home)) == []
 
 
+@pytest.mark.nightly
 def test_days_landed_out_of_order_give_the_same_tables(built_home, tmp_path):
     home = GtmHome(tmp_path / "gtm")
     home.run("--from", "2026-09-11").check()
@@ -188,6 +207,7 @@ def test_a_warehouse_that_somebody_has_open_is_told_with_the_process(home):
     assert "open the published file instead" in refused.output
 
 
+@pytest.mark.nightly
 def test_a_full_disk_is_told_and_with_space_the_run_goes_on(built_home, tmp_path):
     """3 MB are full while landing, 24 MB while building."""
     disk = tmp_path / "disk"

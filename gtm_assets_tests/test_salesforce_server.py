@@ -1387,7 +1387,7 @@ const jsforce = require('jsforce');
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_jsforce_reads_the_org(server, org, jsforce):
     # jsforce mixes the pages of a result up: it reads the next while the one before still flows.
     (jsforce / "read.js").write_text(JSFORCE_SCRIPT)

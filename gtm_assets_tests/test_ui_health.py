@@ -26,7 +26,7 @@ from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.browser import Server, free_port
 from gtm_assets_tests.gtm_process import GtmHome
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 TABLES = {table.name: table for table in OBJECTS}
 WELL, FAILING, STALE = (TABLES[name] for name in ("account", "lead", "task"))

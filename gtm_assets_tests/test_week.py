@@ -37,7 +37,7 @@ from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets_tests.alert_receiver import Receiver, receiving
 from gtm_assets_tests.daemon import Daemon, daemon, la
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 TABLES = {table.name: table for table in OBJECTS}
 Pages = Iterator[pl.DataFrame]
