@@ -15,6 +15,7 @@ from gtm_assets.automation.freshness import policies
 from gtm_assets.checks.definitions import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.raw import QUARANTINE, VANISHED, Limits, quarantine, still_there
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt.assets import DbtBuild, Translator, transform_assets
 from gtm_assets.dbt.exposures import dashboards
 from gtm_assets.dbt.project import manifest_path, project_variables
@@ -47,12 +48,9 @@ def definitions(settings: Settings) -> dg.Definitions:
     ]
     built = transform_assets(manifest, settings.is_synthetic)
     proof = built_checks(settings)
-    checks = {
-        spec.key: spec.blocking
-        for made in [*raw, built, proof]
-        if not isinstance(made, dg.AssetSpec)
-        for spec in made.check_specs
-    }
+    checks = CheckRegistry.of(
+        spec for made in [*raw, built, proof] if not isinstance(made, dg.AssetSpec) for spec in made.check_specs
+    )
     standing = _standing(settings, lake, checks)
     published = published_asset(built, checks, manifest, settings.retry_seconds, standing, lake)
 
@@ -99,7 +97,7 @@ def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.A
 
 
 def _standing(
-    settings: Settings, lake: Lake, checks: Mapping[dg.AssetCheckKey, bool]
+    settings: Settings, lake: Lake, checks: CheckRegistry
 ) -> Mapping[dg.AssetCheckKey, Callable[[], Finding]]:
     """The blocking checks of raw tables that the lake alone answers, each with how it is made."""
     made = {
@@ -110,7 +108,7 @@ def _standing(
             (VANISHED, still_there, ()),
         )
     }
-    return {key: check for key, check in made.items() if key in checks}
+    return {key: check for key, check in made.items() if key in checks.keys}
 
 
 def _parts(listed: str) -> list[str]:

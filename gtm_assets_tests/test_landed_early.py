@@ -22,6 +22,7 @@ from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import missed, transformation
 from gtm_assets.checks.raw import VALUES, VOLUME, Limits, still_there
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.checks.totals import CHECK
 from gtm_assets.cli.main import main
@@ -212,7 +213,9 @@ def test_a_day_that_has_landed_early_is_still_to_be_landed(lake, tmp_path):
     assert "has not landed partition 2026-01-05" in late.sentence
     calendar = Calendar.of(settings)
     with dg.instance_for_test() as instance:
-        waits = transformation(instance, calendar, lake, [ACCOUNT], {}, over + timedelta(minutes=20))
+        waits = transformation(
+            instance, calendar, lake, [ACCOUNT], CheckRegistry((), frozenset()), over + timedelta(minutes=20)
+        )
         found = missed(instance, calendar, lake, [ACCOUNT], over + timedelta(hours=2), None)
     assert waits.skip_message == "Partition 2026-01-05 waits for 1 of 1 tables: account."
     assert [
@@ -283,7 +286,7 @@ def test_what_has_landed_early_starts_no_build_by_itself(lake):
             dg.AssetMaterialization(["published", "gtm"], metadata={"batches": published})
         )
         calendar = Calendar(date(2026, 1, 3), None)
-        waits = transformation(instance, calendar, lake, [ACCOUNT], {}, NOON)
+        waits = transformation(instance, calendar, lake, [ACCOUNT], CheckRegistry((), frozenset()), NOON)
 
     assert waits.skip_message == "All that has landed up to 2026-01-04 is published."
 

@@ -12,6 +12,7 @@ import pytest
 from dagster import DagsterEventType
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.errors import NotReadable
@@ -37,6 +38,7 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 TABLES = {table.name: table for table in OBJECTS}
 ASSET = dg.AssetKey(["gtm_core", "dim_user"])
 CHECK = dg.AssetCheckKey(ASSET, "unique_dim_user_user_key")
+BLOCKING = CheckRegistry((CHECK,), frozenset({CHECK}))
 PUBLICATION = Publication(
     run_id="run-1",
     published_at=datetime(2026, 10, 1, 5, 0, tzinfo=UTC),
@@ -73,7 +75,7 @@ def result(passed: bool, severity=dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckR
 
 
 def outcome(instance) -> str:
-    (verdict,) = verdicts(instance, {CHECK: True})
+    (verdict,) = verdicts(instance, BLOCKING)
     return verdict.outcome
 
 
@@ -81,14 +83,14 @@ def test_a_check_that_passed_in_the_asset_s_own_build_allows_publishing(instance
     build(instance, result(True))
 
     assert outcome(instance) == "passed"
-    refuse(verdicts(instance, {CHECK: True}))
+    refuse(verdicts(instance, BLOCKING))
 
 
 def test_a_blocking_check_that_failed_forbids_it_and_is_named(instance):
     build(instance, result(False))
 
     with pytest.raises(PublishError, match="gtm_core/dim_user: unique_dim_user_user_key failed"):
-        refuse(verdicts(instance, {CHECK: True}))
+        refuse(verdicts(instance, BLOCKING))
 
 
 def test_a_check_that_was_planned_in_a_run_that_died_is_missing_and_forbids_only_where_it_blocks(instance):
@@ -108,21 +110,21 @@ def test_a_check_that_was_planned_in_a_run_that_died_is_missing_and_forbids_only
     )
 
     assert outcome(instance) == "missing"
-    refuse(verdicts(instance, {CHECK: False}))
+    refuse(verdicts(instance, CheckRegistry((CHECK,), frozenset())))
     with pytest.raises(PublishError, match="missing"):
-        refuse(verdicts(instance, {CHECK: True}))
+        refuse(verdicts(instance, BLOCKING))
 
 
 def test_a_failure_of_severity_warn_is_published_as_a_warning(instance):
     build(instance, result(False, dg.AssetCheckSeverity.WARN))
 
     assert outcome(instance) == "warned"
-    refuse(verdicts(instance, {CHECK: True}))
+    refuse(verdicts(instance, BLOCKING))
 
 
 def test_a_blocking_check_that_never_ran_forbids_it(instance):
     with pytest.raises(PublishError, match="unique_dim_user_user_key missing"):
-        refuse(verdicts(instance, {CHECK: True}))
+        refuse(verdicts(instance, BLOCKING))
 
 
 def test_a_check_of_an_earlier_build_does_not_count_for_this_one(instance):
@@ -184,7 +186,7 @@ def test_what_another_run_has_built_while_we_waited_for_the_lock_is_judged_too(
     instance, warehouse, tmp_path, monkeypatch, passes
 ):
     built = dg.AssetsDefinition(specs=[dg.AssetSpec(ASSET, tags={"layer": "core"})])
-    asset = published_asset(built, {CHECK: True}, json.loads(manifest_path().read_text()), retry_seconds=0)
+    asset = published_asset(built, BLOCKING, json.loads(manifest_path().read_text()), retry_seconds=0)
     target = tmp_path / "published" / "gtm.duckdb"
     open_ = Warehouse.open
 
@@ -207,7 +209,7 @@ def test_a_table_that_has_left_the_landing_keeps_the_published_file_as_it_was(
 ):
     built = dg.AssetsDefinition(specs=[dg.AssetSpec(ASSET, tags={"layer": "core"})])
     manifest, lake = json.loads(manifest_path().read_text()), Lake(tmp_path / "lake")
-    asset = published_asset(built, {CHECK: True}, manifest, retry_seconds=0, lake=lake)
+    asset = published_asset(built, BLOCKING, manifest, retry_seconds=0, lake=lake)
     target = tmp_path / "published" / "gtm.duckdb"
 
     def refused(_, published, asked):

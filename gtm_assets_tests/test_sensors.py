@@ -14,6 +14,7 @@ from dagster._utils.error import SerializableErrorInfo
 from gtm_assets import clock
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.sensors import all_sensors, missed, transformation
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt.project import TransformError
 from gtm_assets.dbt.warehouse import WarehouseBusy
 from gtm_assets.lake.store import Lake
@@ -31,6 +32,7 @@ DAY = "2026-03-07"
 ENDS = CALENDAR.window(DAY).end
 READY = ENDS + timedelta(minutes=10)
 CHECK = dg.AssetCheckKey(asset_key(OBJECTS[0]), "contract")
+BLOCKING = CheckRegistry((CHECK,), frozenset({CHECK}))
 BY_NAME = {table.name: table for table in OBJECTS}
 
 
@@ -92,7 +94,7 @@ def report(instance, passed: bool, severity=dg.AssetCheckSeverity.ERROR) -> None
 
 
 def transform(instance, lake, now: datetime = READY):
-    return transformation(instance, CALENDAR, lake, OBJECTS, {CHECK: True}, now)
+    return transformation(instance, CALENDAR, lake, OBJECTS, BLOCKING, now)
 
 
 # -- the transformation ----------------------------------------------------------------------------------------
@@ -379,9 +381,7 @@ def test_the_sensors_ask_the_platforms_clock_and_end_dead_runs(instance, lake, m
     dead = begin(instance, **{"gtm/process": "nowhere/1/0"})
     monkeypatch.setattr("gtm_assets.runtime.instance.is_alive", lambda tag: False)
     settings = load_settings({"GTM_HOME": str(lake.root.parent), "GTM_END_DATE": "open"})
-    transform_when_landed, catch_up = all_sensors(
-        settings, CALENDAR, lake, {CHECK: True}, OBJECTS, Jobs.of(OBJECTS)
-    )
+    transform_when_landed, catch_up = all_sensors(settings, CALENDAR, lake, BLOCKING, OBJECTS, Jobs.of(OBJECTS))
 
     with dg.build_sensor_context(instance=instance) as context:
         built = transform_when_landed.evaluate_tick(context)

@@ -18,6 +18,7 @@ from gtm_assets.automation.freshness import (
 )
 from gtm_assets.automation.jobs import TRANSFORMING, Jobs
 from gtm_assets.checks.definitions import discrepancies
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake.store import Lake
@@ -29,9 +30,9 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 
 def automation(
-    settings: Settings, lake: Lake, checks: Mapping[dg.AssetCheckKey, bool], manifest: Mapping[str, Any]
+    settings: Settings, lake: Lake, checks: CheckRegistry, manifest: Mapping[str, Any]
 ) -> dg.Definitions:
-    """Jobs and what starts them. ``checks`` are those that publishing looks at, with whether each is blocking.
+    """Jobs and what starts them. ``checks`` are those that publishing looks at.
 
     A landing has no days of ours: it is built by the clock, and its freshness is its loader's.
     """

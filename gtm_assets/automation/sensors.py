@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +25,7 @@ from gtm_assets import clock
 from gtm_assets.automation.jobs import LANDING, Jobs
 from gtm_assets.automation.schedules import on_by_default
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt.warehouse import WarehouseBusy
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
@@ -59,14 +60,14 @@ def all_sensors(
     settings: Settings,
     calendar: Calendar,
     lake: Lake,
-    checks: Mapping[dg.AssetCheckKey, bool],
+    checks: CheckRegistry,
     tables: Sequence[RawTable],
     jobs: Jobs,
 ) -> Sequence[dg.SensorDefinition]:
-    """The sensors. ``checks`` are all checks, each with whether it is blocking; ``tables`` are those landed."""
+    """The sensors. ``checks`` are all checks that publishing looks at; ``tables`` are those landed."""
     raw = {asset_key(table) for table in tables}
     status = dg.DefaultSensorStatus.RUNNING if on_by_default(settings) else dg.DefaultSensorStatus.STOPPED
-    blocking = {key: True for key, is_blocking in checks.items() if is_blocking and key.asset_key in raw}
+    blocking = checks.blocking_of(raw)
 
     @dg.sensor(
         job=jobs.transform,
@@ -100,7 +101,7 @@ def transformation(
     calendar: Calendar,
     lake: Lake,
     tables: Sequence[RawTable],
-    blocking: Mapping[dg.AssetCheckKey, bool],
+    blocking: CheckRegistry,
     now: datetime,
 ) -> dg.RunRequest | dg.SkipReason:
     """The run that builds the newest day that is over, or why there is none now.

@@ -19,6 +19,7 @@ import duckdb
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
 from gtm_assets import clock
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
 from gtm_assets.dbt.external import landed_tables, landing_now
@@ -61,15 +62,15 @@ class Verdict:
         return self.blocking and self.outcome in ("failed", "missing")
 
 
-def verdicts(instance: dg.DagsterInstance, checks: Mapping[dg.AssetCheckKey, bool]) -> list[Verdict]:
-    """How each check stands. ``checks`` says of each whether it is blocking."""
+def verdicts(instance: dg.DagsterInstance, checks: CheckRegistry) -> list[Verdict]:
+    """How each check stands."""
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
     assets = {record.asset_entry.asset_key: record for record in instance.get_asset_records(_assets(checks))}
     found = []
-    for key, blocking in checks.items():
+    for key in checks:
         built = assets.get(key.asset_key)
         built_at = built.asset_entry.last_materialization_record if built else None
-        found.append(Verdict(key, blocking, _outcome(records.get(key), built_at)))
+        found.append(Verdict(key, key in checks.blocking, _outcome(records.get(key), built_at)))
     return found
 
 
@@ -360,13 +361,13 @@ def descriptions(manifest: Mapping) -> dict[str, Table]:
 
 def published_asset(
     built: dg.AssetsDefinition,
-    checks: Mapping[dg.AssetCheckKey, bool],
+    checks: CheckRegistry,
     manifest: Mapping,
     retry_seconds: float = RETRY_SECONDS,
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
     lake: Lake | None = None,
 ) -> dg.AssetsDefinition:
-    """The published file. ``checks`` are all checks upstream, each with whether it is blocking.
+    """The published file. ``checks`` are all checks upstream.
 
     ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
     it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.

@@ -11,6 +11,7 @@ from dagster import AssetRecordsFilter, DagsterRunStatus, RunsFilter
 
 from gtm_assets.automation.alerts.channels import Message
 from gtm_assets.automation.alerts.incidents import Incident
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import verdicts
 from gtm_assets.settings import Settings
@@ -38,8 +39,8 @@ def daily_summary(
     raw = [key for key in graph.executable_asset_keys if graph.get(key).tags.get("layer") == "raw"]
     rows = sum(_rows_landed(instance, key, now - DAY) for key in raw)
     published_at = last_materialized(instance, PUBLISHED)
-    blocking = {key: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
-    checks = Counter(verdict.outcome for verdict in verdicts(instance, blocking))
+    registry = CheckRegistry.of(graph.get_check_spec(key) for key in graph.asset_check_keys)
+    checks = Counter(verdict.outcome for verdict in verdicts(instance, registry))
     lines = [
         f"Runs in 24 hours: {runs[DagsterRunStatus.SUCCESS]:,} succeeded, "
         f"{runs[DagsterRunStatus.FAILURE]:,} failed, {runs[DagsterRunStatus.CANCELED]:,} cancelled, "
