@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
 
 TIMEZONE = "America/Los_Angeles"
@@ -23,7 +24,7 @@ BATCH_SIZE = 31
 """How many partitions one run lands at most."""
 
 
-class PartitionError(ValueError):
+class PartitionError(GtmError):
     """A partition key is not one of the calendar's, or is not over yet. The message says what to ask for."""
 
 

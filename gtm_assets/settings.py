@@ -19,6 +19,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gtm_assets.errors import GtmError
+
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
@@ -33,7 +35,7 @@ RETRY_SECONDS = 15.0
 DAY_MINUTES = 24 * 60
 
 
-class SettingsError(ValueError):
+class SettingsError(GtmError):
     """A setting is unknown or malformed. The message names it and says what it takes."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import PROJECT_DIR, SettingsError, load_settings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -27,23 +28,9 @@ def explained(command: Callable) -> Callable:
 
     @wraps(command)
     def wrapper(*args, **kwargs):
-        from gtm_assets.automation.alerts.matrix import MatrixError
-        from gtm_assets.dbt.external import LandingError
-        from gtm_assets.dbt.project import TransformError
-        from gtm_assets.dbt.warehouse import WarehouseError
-        from gtm_assets.lake.store import LakeError
-        from gtm_assets.partitions import PartitionError
-        from gtm_assets.publishing.publish import PublishError
-        from gtm_assets.runtime.instance import ServerError
-        from gtm_assets.sources.pipedrive.export import ExportError
-
-        own = (
-            *(SettingsError, PartitionError, LakeError, LandingError, WarehouseError, TransformError),
-            *(ServerError, MatrixError, ExportError, PublishError),
-        )
         try:
             return command(*args, **kwargs)
-        except own as error:
+        except GtmError as error:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
         except Exception as error:

@@ -13,12 +13,13 @@ import duckdb
 
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.dbt.project import operated
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
 
 SCHEMA = "gtm_raw"
 
 
-class LandingError(RuntimeError):
+class LandingError(GtmError):
     """The landing can't be read. The message names the file and says what to do."""
 
 

@@ -20,6 +20,7 @@ import duckdb
 import yaml
 from filelock import FileLock
 
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import PROJECT_DIR, Settings
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
@@ -32,7 +33,7 @@ _OPERATION_EVENTS = {"RunningOperationCaughtError", "RunningOperationUncaughtErr
 _RESULT_EVENTS = {"LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"}
 
 
-class TransformError(RuntimeError):
+class TransformError(GtmError):
     """dbt could not parse or build the project. The message holds what dbt said of each node that failed."""
 
 

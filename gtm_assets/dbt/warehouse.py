@@ -15,10 +15,11 @@ from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
 from gtm_assets.dbt.process import builder_lock
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
 
 
-class WarehouseError(RuntimeError):
+class WarehouseError(GtmError):
     """The warehouse can't be opened. The message says who has it open and what to do."""
 
 

@@ -42,6 +42,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
+from gtm_assets.errors import GtmError
 from gtm_assets.lake.coerce import SYNCED, Misfit, TypedPage, as_text, fit
 from gtm_assets.partitions import Window, end_of, partition_of
 from gtm_assets.settings import HARD_DELETE_LIMIT, KEPT_DAYS
@@ -91,7 +92,7 @@ _COMPARED = ("_version_hash", "newest_hash", "newest_cursor")
 """What a record carries while it is compared with its newest version."""
 
 
-class LakeError(RuntimeError):
+class LakeError(GtmError):
     """The lake can't be read or written. The message names the table, the partition and what to do."""
 
 

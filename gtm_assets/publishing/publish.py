@@ -24,6 +24,7 @@ from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
 from gtm_assets.dbt.external import landed_tables, landing_now
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
@@ -43,7 +44,7 @@ COPIED_AT_A_TIME = 4
 """Tables at most: each takes memory while it is compressed."""
 
 
-class PublishError(RuntimeError):
+class PublishError(GtmError):
     """What was built must not be published. The message names the checks and says what to do."""
 
 

@@ -18,6 +18,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
 
 CODE_LOCATION = "gtm_assets"
@@ -53,7 +54,7 @@ event_log_storage:
 """
 
 
-class ServerError(RuntimeError):
+class ServerError(GtmError):
     """The UI can't be served. The message says what is in its way."""
 
 

@@ -17,6 +17,7 @@ from dagster._core.storage.tags import (
 from dagster_shared.error import SerializableErrorInfo
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.errors import own_sentence
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import batches
 from gtm_assets.runtime.instance import MODULE, PROCESS_TAG, job_origin, process_tag
@@ -116,33 +117,15 @@ def execute(
 
 
 def cause_of(error: SerializableErrorInfo, traceback: bool = True) -> str:
-    """The sentence of the platform's own error at the bottom of Dagster's.
+    """The sentence of the platform's own error below Dagster's, the outermost where one was raised from another.
 
     Where there is none: the whole of it with its traceback, or only what the innermost says.
     """
     innermost = error
-    while innermost.cause is not None:
-        own = innermost.cause.cls_name in _OWN_ERRORS
+    while (sentence := own_sentence(innermost.message)) is None and innermost.cause is not None:
         innermost = innermost.cause
-        if own:
-            break
+    if sentence is not None:
+        return sentence
     if innermost.cls_name == "DagsterAssetCheckFailedError":
         return f"{innermost.message.split(': ', 1)[-1].strip()}\nWhat is downstream of it was not built."
-    if innermost.cls_name in _OWN_ERRORS:
-        return innermost.message.split(": ", 1)[-1].strip()
     return error.to_string() if traceback else innermost.message.strip()
-
-
-_OWN_ERRORS = {
-    "BudgetReached",
-    "CredentialsRefused",
-    "ExportError",
-    "LakeError",
-    "LandingError",
-    "PartitionError",
-    "PublishError",
-    "SourceUnavailable",
-    "TransformError",
-    "WarehouseBusy",
-    "WarehouseError",
-}

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from gtm_assets.automation.alerts.matrix import Channel, Severity
+from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
 
 LOG = "log"
@@ -23,7 +24,7 @@ TIMEOUT_SECONDS = 10.0
 logger = logging.getLogger("gtm_assets.alerts")
 
 
-class DeliveryError(RuntimeError):
+class DeliveryError(GtmError):
     """A message did not reach its channel. The text names the channel and holds no part of its URL."""
 
 

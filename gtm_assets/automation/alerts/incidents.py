@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from gtm_assets.automation.alerts.channels import Message
 from gtm_assets.automation.alerts.matrix import Event, Severity
+from gtm_assets.errors import GtmError
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
@@ -69,7 +70,7 @@ create table if not exists summary (
 """
 
 
-class Busy(RuntimeError):
+class Busy(GtmError):
     """Another process holds the incidents."""
 
 

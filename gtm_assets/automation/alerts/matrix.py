@@ -17,10 +17,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
+from gtm_assets.errors import GtmError
+
 DEFAULT_MATRIX = Path(__file__).resolve().parent.parent / "alerts.yml"
 
 
-class MatrixError(ValueError):
+class MatrixError(GtmError):
     """The matrix can't be read. The message names the file and each mistake in it."""
 
 

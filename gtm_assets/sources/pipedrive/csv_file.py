@@ -19,6 +19,8 @@ from itertools import islice
 
 import polars as pl
 
+from gtm_assets.errors import GtmError
+
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 _ENCODINGS = (
     # The mark of UTF-32 begins with that of UTF-16.
@@ -44,7 +46,7 @@ _CHUNK_ROWS = 100_000
 _HEADER_CHARACTERS = 1_000_000
 
 
-class NotCsv(ValueError):
+class NotCsv(GtmError):
     """The file is not what can be read. The message says what it is, and what to do; the caller names the file."""
 
 
@@ -212,7 +214,7 @@ def _rows(text: str, delimiter: str, header: list[str]) -> tuple[pl.DataFrame, i
     return records, rows.height - records.height
 
 
-class _Ragged(ValueError):
+class _Ragged(GtmError):
     """A row has not as many values as the header has columns."""
 
 

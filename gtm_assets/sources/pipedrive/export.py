@@ -27,7 +27,7 @@ import tenacity
 
 from gtm_assets import clock
 from gtm_assets.catalog.raw_table import ColumnType, RawTable, fivetran_name
-from gtm_assets.errors import SourceUnavailable
+from gtm_assets.errors import GtmError, SourceUnavailable
 from gtm_assets.lake.coerce import fit
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Window, boundary, partition_of
@@ -66,7 +66,7 @@ _ORIGIN = ".origin"
 _EXTRACTED = ".extracted"
 
 
-class ExportError(RuntimeError):
+class ExportError(GtmError):
     """An export can't be read. The message names the file, the folder and what to do."""
 
 

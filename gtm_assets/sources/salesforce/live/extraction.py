@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from gtm_assets import clock
-from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
+from gtm_assets.errors import BudgetReached, CredentialsRefused, GtmError, NotReadable, SourceUnavailable
 from gtm_assets.sources.salesforce.catalog import SalesforceObject
 from gtm_assets.sources.salesforce.live.query import Description, Span
 from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettled, object_with, read_json
@@ -57,15 +57,15 @@ _PASSING = {
 _HIDDEN_FIELD = "INVALID_FIELD"
 
 
-class _Lost(Exception):
+class _Lost(GtmError):
     """The query has to be asked anew: its place was lost, or its pages do not add up."""
 
 
-class _TimedOut(Exception):
+class _TimedOut(GtmError):
     """The organisation cut the query off for its length."""
 
 
-class _JobFailed(Exception):
+class _JobFailed(GtmError):
     """A Bulk job can't be had for this query, or came to nothing."""
 
 

@@ -24,7 +24,7 @@ import requests
 import tenacity
 import urllib3
 
-from gtm_assets.errors import BudgetReached, CredentialsRefused, SourceUnavailable
+from gtm_assets.errors import BudgetReached, CredentialsRefused, GtmError, SourceUnavailable
 from gtm_assets.sources.salesforce.live.texts import parsed, repaired
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ _LOGIN_RATE = re.compile("rate.(limit.)?exceeded|too.many|try again", re.IGNOREC
 _TITLE = re.compile(rb"<(title|h1)[^>]*>\s*([^<]{1,80})", re.IGNORECASE)
 
 
-class Unsettled(Exception):
+class Unsettled(GtmError):
     """This answer may be another one a little later. ``after``: the seconds that the organisation asks for."""
 
     def __init__(self, sentence: str, after: float = 0.0) -> None:
@@ -61,7 +61,7 @@ class Unsettled(Exception):
         self.after = after
 
 
-class Refused(Exception):
+class Refused(GtmError):
     """The organisation refuses one request. ``code`` is its error code, such as MALFORMED_QUERY."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
