@@ -25,6 +25,7 @@ from gtm_assets_tests.dbt_harness import (
 
 KEY = "primary_key_fct_email_message_email_message_id"
 KEYS = "fct_email_message_keys_resolve"
+EQUALS = "fct_email_message_equals_staging"
 
 
 def singular(sql: str) -> dict:
@@ -72,6 +73,13 @@ def test_the_keys_of_a_table_are_named_with_where_they_point():
         "Never null, and each found where it points: owner_user_key (dim_user.user_key), "
         "date_key (dim_date.date_key)."
     )
+
+
+def test_a_fact_that_equals_staging_says_in_what():
+    arguments = {"staging": "ref('stg_a__task')", "key": "id", "columns": {"amount": "staged.amount"}}
+    node = {"name": "a", "test_metadata": {"name": "equals_staging", "kwargs": arguments}}
+
+    assert meaning(node) == "It holds what stg_a__task holds, record for record, with the same amount."
 
 
 def test_a_singular_test_says_it_in_its_first_comment():
@@ -125,10 +133,12 @@ def emails(tmp_path_factory) -> Home:
     [
         ("select 1", set()),
         ("insert into {0} from {0}", {KEY}),
-        ("update {0} set email_message_id = null", {KEY}),
+        ("delete from {0}", {EQUALS}),
+        ("update {0} set open_count = 7", {EQUALS}),
+        ("update {0} set email_message_id = null", {KEY, EQUALS}),
         ("update {0} set owner_user_key = null", {KEYS}),
         ("update {0} set owner_user_key = 'nobody'", {KEYS}),
-        ("update {0} set click_count = -1", {"fct_email_message_is_seldom_negative"}),
+        ("update {0} set click_count = -1", {"fct_email_message_is_seldom_negative", EQUALS}),
     ],
 )
 def test_the_tests_of_all_tables_find_what_is_against_them(emails, plant, found):
