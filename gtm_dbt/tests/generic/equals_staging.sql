@@ -4,6 +4,16 @@
 -#}
 {% test equals_staging(model, staging, key, columns) %}
 
+with
+
+facts as (
+    select * from {{ model }}
+),
+
+staged as (
+    select * from {{ staging }}
+)
+
 select
     facts.{{ key }},
     staged.{{ key }} as staged_{{ key }}
@@ -11,8 +21,8 @@ select
     facts.{{ column }},
     {{ staged }} as staged_{{ column }}
     {%- endfor %}
-from {{ model }} as facts
-full outer join {{ staging }} as staged on facts.{{ key }} = staged.{{ key }}
+from facts
+full outer join staged on facts.{{ key }} = staged.{{ key }}
 where
     facts.{{ key }} is null
     or staged.{{ key }} is null
