@@ -390,8 +390,9 @@ def land() -> None:
     from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
     from gtm_assets.runtime.instance import prepare_home
-    from gtm_assets.runtime.runs import execute, extractions, missing
+    from gtm_assets.runtime.runs import execute
     from gtm_assets.settings import load_settings
+    from gtm_assets.sources.extractions import extractions, missing
     from gtm_assets.sources.raw_tables import raw_tables
 
     given = load_settings()

@@ -26,7 +26,11 @@ def own_sentence(written_out: str) -> str | None:
     return None
 
 
-class SourceUnavailable(GtmError):
+class MayPass(GtmError):
+    """The same may succeed a little later, with nothing mended: a step tries it again."""
+
+
+class SourceUnavailable(MayPass):
     """The source can't answer now (overloaded, in maintenance, too many requests). Asking again may help."""
 
 

@@ -32,8 +32,8 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publishing.as_of import instant_of
 from gtm_assets.publishing.publish import batches_digest, known_as_of
-from gtm_assets.runtime.runs import missing
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.extractions import missing
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE
 from gtm_assets.sources.raw_asset import UNTIL_TAG, Rules, asset_key
 from gtm_assets.sources.salesforce.assets import raw_asset, totals_checks

@@ -14,12 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
 
 from gtm_assets import clock
 from gtm_assets.automation.jobs import LANDING, Jobs
@@ -33,8 +27,9 @@ from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import BATCHES, batches_digest, verdicts
 from gtm_assets.runtime.instance import end_dead_runs
 from gtm_assets.runtime.retries import REPEATED_WHEN_KILLED
-from gtm_assets.runtime.runs import Extraction, extractions, missing, range_tags
+from gtm_assets.runtime.runs import backfills_under_way, range_of, range_tags
 from gtm_assets.settings import Settings
+from gtm_assets.sources.extractions import Extraction, extractions, missing
 from gtm_assets.sources.raw_asset import asset_key
 
 GRACE = timedelta(minutes=10)
@@ -205,11 +200,8 @@ def missed(
 
     ``cursor`` holds the attempts made at each: their pauses grow, so that a dead source isn't hammered.
     """
-    backfills = instance.get_backfills(
-        filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
-    )
-    if backfills:
-        return dg.SkipReason(f"Backfill {backfills[0].backfill_id} is under way.")
+    if backfills := backfills_under_way(instance):
+        return dg.SkipReason(f"Backfill {backfills[0]} is under way.")
     wanted = missing(lake, tables, calendar.closed(now - OVERDUE))
     for run in _unfinished(instance):
         for table in _tables_of(run, tables):
@@ -276,6 +268,5 @@ def _tables_of(run: DagsterRun, tables: Sequence[RawTable]) -> Collection[RawTab
 
 
 def _lands(run: DagsterRun, key: str) -> bool:
-    one = run.tags.get(PARTITION_NAME_TAG, "")
-    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, one)
-    return first <= key <= run.tags.get(ASSET_PARTITION_RANGE_END_TAG, one)
+    ends = range_of(run.tags)
+    return ends is not None and ends[0] <= key <= ends[1]

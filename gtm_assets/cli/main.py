@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -140,6 +139,7 @@ def dev(port: int, host: str) -> None:
     """Open the UI, with the daemon that runs schedules and sensors."""
     settings = load_settings()
     from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.runtime.dagster_internals import dagster_dev
     from gtm_assets.runtime.instance import become_server, prepare_home
 
     prepare_home(settings)
@@ -147,14 +147,10 @@ def dev(port: int, host: str) -> None:
     become_server(settings, host, port)
     console.print(f"The UI will be at http://{host}:{port}. Stop it with Ctrl-C.")
     os.chdir(PROJECT_DIR)
-    # Dagster's own command, in this process: most of what it imports is here already.
-    from dagster._cli.dev import dev_command
-
-    # Another package's command that it recommends is of no use here.
-    warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
     # Ctrl-C and `kill` end it also where a script started it in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    dev_command.main(["--workspace", "workspace.yaml", "--host", host, "--port", str(port)], prog_name="gtm dev")
+    # In this process: most of what it imports is here already.
+    dagster_dev(["--workspace", "workspace.yaml", "--host", host, "--port", str(port)], name="gtm dev")
 
 
 @main.group()

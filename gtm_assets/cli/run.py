@@ -27,8 +27,9 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
-from gtm_assets.runtime.runs import Extraction, cause_of, execute, extractions, missing
+from gtm_assets.runtime.runs import cause_of, execute
 from gtm_assets.settings import Settings
+from gtm_assets.sources.extractions import Extraction, extractions, missing
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.export import ExportFolder, check_origin
 from gtm_assets.sources.raw_asset import UNTIL_TAG, asset_key

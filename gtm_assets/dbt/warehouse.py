@@ -15,7 +15,7 @@ from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
 from gtm_assets.dbt.process import builder_lock
-from gtm_assets.errors import GtmError
+from gtm_assets.errors import GtmError, MayPass
 from gtm_assets.settings import Settings
 
 
@@ -23,7 +23,7 @@ class WarehouseError(GtmError):
     """The warehouse can't be opened. The message says who has it open and what to do."""
 
 
-class WarehouseBusy(WarehouseError):
+class WarehouseBusy(WarehouseError, MayPass):
     """A program outside the platform has the warehouse open."""
 
 

@@ -16,7 +16,6 @@ from types import MappingProxyType
 
 import dagster as dg
 import duckdb
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
 
 from gtm_assets import clock
 from gtm_assets.checks.registry import CheckRegistry
@@ -28,6 +27,7 @@ from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
+from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.salesforce.assets import READABLE_CHECK

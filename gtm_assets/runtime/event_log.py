@@ -16,12 +16,16 @@ from threading import RLock
 
 import dagster as dg
 from dagster import EventLogEntry
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
-from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
-from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
+
+from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
+from gtm_assets.runtime.dagster_internals import (
+    AssetCheckExecutionsTable,
+    ConfigurableClassData,
+    SqlEventLogStorage,
+    SqliteEventLogStorage,
+)
 
 BUSY_TIMEOUT_SECONDS = 60
 KEPT_SHARDS = 8

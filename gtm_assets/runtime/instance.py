@@ -11,14 +11,14 @@ from pathlib import Path
 import dagster as dg
 import psutil
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.remote_origin import (
+
+from gtm_assets.errors import GtmError
+from gtm_assets.runtime.dagster_internals import (
+    LoadableTargetOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-
-from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
 
 CODE_LOCATION = "gtm_assets"

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 import dagster as dg
 import duckdb
 import requests
-from dagster._core.storage.tags import MAX_RETRIES_TAG
 
-from gtm_assets.dbt.warehouse import WarehouseBusy
-from gtm_assets.errors import SourceUnavailable
+from gtm_assets.errors import MayPass
+from gtm_assets.runtime.dagster_internals import MAX_RETRIES_TAG
 
 TRIES = 3
 GROWTH = 4
@@ -47,7 +46,7 @@ def retried(context: dg.OpExecutionContext, first_wait: float) -> Iterator[None]
 def may_pass(error: Exception) -> bool:
     """Whether the same step may succeed a little later, with nothing mended."""
     match error:
-        case SourceUnavailable() | WarehouseBusy() | ConnectionError() | TimeoutError():
+        case MayPass() | ConnectionError() | TimeoutError():
             return True
         case requests.HTTPError():
             return error.response is not None and (

@@ -1,82 +1,25 @@
-"""What ``gtm run`` does: which partitions are to be landed, in which runs, and the runs' events."""
+"""Runs: which partitions they land, how one is made in this process, and why one failed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
 from types import MappingProxyType
 
 import dagster as dg
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.execution.api import execute_run_iterator
-from dagster._core.storage.tags import (
+
+from gtm_assets.errors import own_sentence
+from gtm_assets.runtime.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    BulkActionsFilter,
+    BulkActionStatus,
+    ReconstructableRepository,
+    SerializableErrorInfo,
+    execute_run_iterator,
 )
-from dagster_shared.error import SerializableErrorInfo
-
-from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.errors import own_sentence
-from gtm_assets.lake.store import Lake
-from gtm_assets.partitions import batches
 from gtm_assets.runtime.instance import MODULE, PROCESS_TAG, job_origin, process_tag
 from gtm_assets.settings import PROJECT_DIR
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """Tables and partitions that one run lands."""
-
-    tables: tuple[RawTable, ...]
-    partitions: tuple[str, ...]
-
-
-def extractions(wanted: dict[RawTable, Sequence[str]]) -> list[Extraction]:
-    """The runs that land the wanted partitions of each table.
-
-    Tables that want the same partitions share runs. A run holds at most 31 partitions, without a gap (Dagster
-    names a range by its ends). Oldest first.
-    """
-    tables_by_keys: dict[tuple[str, ...], list[RawTable]] = {}
-    for table, keys in wanted.items():
-        if keys:
-            tables_by_keys.setdefault(tuple(sorted(keys)), []).append(table)
-    return [
-        Extraction(tuple(tables), tuple(batch))
-        for keys, tables in sorted(tables_by_keys.items())
-        for stretch in _without_gaps(keys)
-        for batch in batches(stretch)
-    ]
-
-
-def _without_gaps(keys: Sequence[str]) -> list[list[str]]:
-    stretches: list[list[str]] = []
-    for key in keys:
-        if stretches and date.fromisoformat(stretches[-1][-1]) + timedelta(days=1) == date.fromisoformat(key):
-            stretches[-1].append(key)
-        else:
-            stretches.append([key])
-    return stretches
-
-
-def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict[RawTable, list[str]]:
-    """The partitions among ``keys`` that each table has not landed to their end, or could not read.
-
-    Of a table that could not be read at its newest partition that one alone is asked for, which shows whether that
-    still holds: else a table that an org does not have would be asked for all its days each day.
-    """
-    wanted = {}
-    for table in tables:
-        early, owed = lake.landed_early(table), set(lake.owed(table))
-        landed = [key for key in lake.partitions(table) if key not in early]
-        there = set(landed)
-        absent = [key for key in keys if key not in there]
-        due = [key for key in keys if key in owed & there]
-        if due and landed[-1] in owed:
-            due = [key for key in due if key == landed[-1] and not absent]
-        wanted[table] = sorted([*absent, *due])
-    return wanted
 
 
 def range_tags(partitions: Sequence[str]) -> dict[str, str]:
@@ -84,6 +27,19 @@ def range_tags(partitions: Sequence[str]) -> dict[str, str]:
     if not partitions:
         return {}
     return {ASSET_PARTITION_RANGE_START_TAG: partitions[0], ASSET_PARTITION_RANGE_END_TAG: partitions[-1]}
+
+
+def range_of(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first and the last partition of a run, by its tags; None where it has none."""
+    one = tags.get(PARTITION_NAME_TAG)
+    first, last = tags.get(ASSET_PARTITION_RANGE_START_TAG, one), tags.get(ASSET_PARTITION_RANGE_END_TAG, one)
+    return None if first is None or last is None else (first, last)
+
+
+def backfills_under_way(instance: dg.DagsterInstance) -> list[str]:
+    """The ids of the backfills that have not ended."""
+    under_way = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    return [backfill.backfill_id for backfill in instance.get_backfills(filters=under_way)]
 
 
 def execute(

@@ -19,13 +19,12 @@ from urllib.parse import quote
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
-from dagster._core.execution.stats import RunStepKeyStatsSnapshot, StepEventStatus
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as CheckStatus
-from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord
 
 from gtm_assets.automation.alerts.matrix import Event, Matrix, Severity
 from gtm_assets.dbt.assets import LAYERS
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runtime.dagster_internals import FINISHED_STATUSES, RunStepKeyStatsSnapshot, StepEventStatus
+from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.runs import cause_of
 from gtm_assets.settings import Settings
 
@@ -99,7 +98,7 @@ def observe(
 _UNFINISHED = [status for status in DagsterRunStatus if status not in FINISHED_STATUSES]
 
 
-def _ended(instance: dg.DagsterInstance, since: datetime | None) -> Sequence[RunRecord]:
+def _ended(instance: dg.DagsterInstance, since: datetime | None) -> Sequence[dg.RunRecord]:
     """Runs that are over, newest first."""
     statuses = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE]
     newest = instance.get_run_records(RunsFilter(statuses=statuses), limit=LOOKBACK)
@@ -174,7 +173,7 @@ class _Graph:
 class _Attempt:
     """How a run that is over ended: what it failed at, by work, and what it succeeded at."""
 
-    record: RunRecord
+    record: dg.RunRecord
     failed: Mapping[str, frozenset[Unit]]
     succeeded: frozenset[Unit]
 
@@ -183,7 +182,7 @@ class _Attempt:
         return datetime.fromtimestamp(self.record.end_time or self.record.update_timestamp.timestamp(), UTC)
 
 
-def _attempt(instance: dg.DagsterInstance, graph: _Graph, record: RunRecord) -> _Attempt:
+def _attempt(instance: dg.DagsterInstance, graph: _Graph, record: dg.RunRecord) -> _Attempt:
     run = record.dagster_run
     planned = graph.planned(run)
     failed: set[Unit] = set()
@@ -270,7 +269,7 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 def _durations(
     instance: dg.DagsterInstance,
     graph: _Graph,
-    records: Iterable[RunRecord],
+    records: Iterable[dg.RunRecord],
     settings: Settings,
     now: datetime,
 ) -> Iterable[Condition]:

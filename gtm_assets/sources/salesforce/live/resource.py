@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
 
 from gtm_assets import clock
 from gtm_assets.partitions import Calendar, end_of
+from gtm_assets.runtime.runs import range_of
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key, until
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -39,17 +35,15 @@ def live_org(settings: Settings, calendar: Calendar) -> dg.ResourceDefinition:
 
 def wanted_by(run: dg.DagsterRun, calendar: Calendar) -> list[Wanted]:
     """What the steps of a run will ask for, in the order of the steps."""
-    only = run.tags.get(PARTITION_NAME_TAG)
-    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, only)
-    last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, only)
-    if first is None or last is None:
+    ends = range_of(run.tags)
+    if ends is None:
         return []
     ops = run.run_config.get("ops", {})
     selected = [
         table for table in OBJECTS if run.asset_selection is None or asset_key(table) in run.asset_selection
     ]
     now = until(run.tags)
-    keys = calendar.between(first, last)
+    keys = calendar.between(*ends)
     if now is None:
         # Each step says for itself up to when it lands the partition that is still open.
         keys = [key for key in keys if end_of(key) <= clock.now()]

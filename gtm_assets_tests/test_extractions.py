@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtm_assets.runtime.runs import extractions, missing
+from gtm_assets.sources.extractions import extractions, missing
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 ACCOUNT, CONTACT, TASK = (next(o for o in OBJECTS if o.name == n) for n in ("account", "contact", "task"))

@@ -1,0 +1,71 @@
+"""All that the platform uses of Dagster's private API, which may change with any release.
+
+No other module imports ``dagster._*`` or ``dagster_shared``. A contract test names each symbol and what is used of
+it, so that an upgrade fails there and is mended here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.stats import RunStepKeyStatsSnapshot, StepEventStatus
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    MAX_RETRIES_TAG,
+    PARTITION_NAME_TAG,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._serdes import ConfigurableClassData
+from dagster_shared.error import SerializableErrorInfo
+
+__all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "FINISHED_STATUSES",
+    "MAX_RETRIES_TAG",
+    "PARTITION_NAME_TAG",
+    "AssetCheckExecutionRecord",
+    "AssetCheckExecutionRecordStatus",
+    "AssetCheckExecutionsTable",
+    "BulkActionStatus",
+    "BulkActionsFilter",
+    "ConfigurableClassData",
+    "LoadableTargetOrigin",
+    "ManagedGrpcPythonEnvCodeLocationOrigin",
+    "ReconstructableRepository",
+    "RemoteJobOrigin",
+    "RemoteRepositoryOrigin",
+    "RunStepKeyStatsSnapshot",
+    "SerializableErrorInfo",
+    "SqlEventLogStorage",
+    "SqliteEventLogStorage",
+    "StepEventStatus",
+    "execute_run_iterator",
+]
+
+
+def dagster_dev(arguments: Sequence[str], name: str) -> None:
+    """Dagster's own ``dagster dev``, in this process; its help calls it ``name``. Ends by ``SystemExit``."""
+    # Here, as it takes a second that no other command needs.
+    from dagster._cli.dev import dev_command
+
+    # Another package's command that it recommends is of no use here.
+    warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
+    dev_command.main(list(arguments), prog_name=name)
