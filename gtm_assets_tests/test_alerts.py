@@ -979,7 +979,7 @@ def test_what_was_over_long_ago_is_forgotten_and_what_is_open_is_not(world, rece
 
 
 @pytest.mark.slow
-def test_a_gtm_run_that_fails_tells_so_keeps_its_exit_code_and_leaves_no_secret_behind(
+def test_a_gtm_run_that_fails_keeps_what_was_published_tells_so_and_leaves_no_secret_behind(
     built_home, tmp_path, receiver
 ):
     shutil.copytree(built_home.path, tmp_path / "gtm")
@@ -988,6 +988,7 @@ def test_a_gtm_run_that_fails_tells_so_keeps_its_exit_code_and_leaves_no_secret_
         "GTM_ALERT_EMAIL_URL": f"json://127.0.0.1:9/{SECRET}",
     }
     home = GtmHome(tmp_path / "gtm", tuple((SMALL | urls).items()))
+    published = home.published.read_bytes()
     with duckdb.connect(str(home.warehouse)) as connection:
         # A user that is in the dimension's parent twice: only a fault in a model can do this.
         connection.execute(
@@ -995,10 +996,13 @@ def test_a_gtm_run_that_fails_tells_so_keeps_its_exit_code_and_leaves_no_secret_
         )
 
     failed = home.run()
-    tested = home.command("alerts", "test")
-    listed = home.command("alerts", "list").check()
+    tested = home.in_process("alerts", "test")
+    listed = home.in_process("alerts", "list").check()
 
     assert failed.code == 1
+    assert "primary_key_base_salesforce__user_id. Keys against it: 1. id is unique" in failed.output
+    assert "nothing new" in failed.output
+    assert home.published.read_bytes() == published
     critical, test = (text for text in receiver.titles("chat") if not text.startswith("Daily"))
     assert (critical, test) == ("[critical] transform failed", "[test] gtm alerts test")
     body = next(text for text in receiver.bodies("chat") if text.startswith("What"))
