@@ -90,12 +90,13 @@ def test_tables_that_fivetran_landed_are_built_proven_and_published(tmp_path):
     assert observed["dagster/row_count"].value == 10
     assert [r.asset_observation.metadata["in_landing"].value for r in missing] == [False]
 
-    doctor = home.command("doctor")
+    doctor = home.in_process("doctor")
     assert "holds 10 of the 25 tables, loaded until 2019-11-26 20:18 UTC" in doctor.output
     assert "lacks created_by_id, created_date, currency_iso_code" in doctor.output
     assert landing.read_bytes() == content
 
 
+@pytest.mark.nightly
 def test_a_value_that_can_not_be_read_is_named_and_what_was_published_stays(tmp_path):
     landing = tmp_path / "landing.duckdb"
     with duckdb.connect(str(landing)) as connection:
@@ -125,17 +126,17 @@ def test_what_a_landing_does_not_have_is_refused_in_a_sentence(tmp_path):
 
     refusals = {
         f"there is no landing at {tmp_path}/nowhere.duckdb": home.run(),
-        "has no schema gtm_raw (it has main)": there.run(),
-        f"the landing {text} can't be read": landed_home(tmp_path / "gtm", text).run(),
-        "--from, --to and --full-extraction land records": there.run("--from", "2026-09-10"),
-        "--as-of needs the lake": there.run("--as-of", "2026-09-10"),
+        "has no schema gtm_raw (it has main)": there.in_process("run"),
+        f"the landing {text} can't be read": landed_home(tmp_path / "gtm", text).in_process("run"),
+        "--from, --to and --full-extraction land records": there.in_process("run", "--from", "2026-09-10"),
+        "--as-of needs the lake": there.in_process("run", "--as-of", "2026-09-10"),
     }
 
     for complaint, refused in refusals.items():
         assert refused.code == 1
         assert complaint in refused.output
         assert "Traceback" not in refused.output
-    doctor = home.command("doctor")
+    doctor = home.in_process("doctor")
     assert doctor.code == 1 and f"there is no landing at {tmp_path}/nowhere.duckdb" in doctor.output
     without = dataclasses.replace(home, settings=(*SMALL.items(), ("GTM_SALESFORCE_SOURCE", "landed")))
-    assert "needs GTM_LANDING_DATABASE" in without.run().output
+    assert "needs GTM_LANDING_DATABASE" in without.in_process("run").output

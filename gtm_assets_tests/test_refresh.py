@@ -17,6 +17,7 @@ from gtm_assets.cli.run import Outcome, _progress, _Refresh
 from gtm_assets.dbt.assets import observation
 from gtm_assets.dbt.external import LandedTable
 from gtm_assets.lake.store import Lake
+from gtm_assets.runtime.runs import missing
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import CALENDAR
 
@@ -142,3 +143,21 @@ def test_the_way_to_this_minute_is_told_where_a_partition_is_open(tmp_path):
 
     assert ended == "read up to 2026-01-03 05:49 UTC, the last partition boundary"
     assert going_on == f"{ended}. Up to this minute: gtm run --now"
+
+
+def test_what_tables_owe_is_due_once_they_can_be_read_again(tmp_path):
+    lake, tables = Lake(tmp_path / "lake"), OBJECTS[:2]
+    back, gone = tables
+    days = [f"2026-01-0{day}" for day in (1, 2, 3)]
+    first, second, third = (CALENDAR.window(day) for day in days)
+    for table in tables:
+        lake.land(table, first, [], first.end)
+        lake.land_unreadable(table, second, "hidden", second.end)
+    wanted = missing(lake, tables, days)
+
+    lake.land(back, third, [], third.end)
+    lake.land_unreadable(gone, third, "hidden", third.end)
+
+    # What is owed is not asked for beside a new day, and then where the new one could be read.
+    assert wanted == {table: [days[2]] for table in tables}
+    assert refresh._released(lake, wanted, missing(lake, tables, days)) == {back: [days[1]]}
