@@ -978,7 +978,7 @@ def test_what_was_over_long_ago_is_forgotten_and_what_is_open_is_not(world, rece
     assert world.tick().unresolved == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_gtm_run_that_fails_keeps_what_was_published_tells_so_and_leaves_no_secret_behind(
     built_home, tmp_path, receiver
 ):

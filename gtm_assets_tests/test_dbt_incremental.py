@@ -194,7 +194,10 @@ def test_partitions_shuffled_repeated_and_landed_early_give_equal_tables_in_ever
     assert_equal(shuffled, shuffled.home, in_order.home.tables(*models))
 
 
-@pytest.mark.parametrize("table", ACTIVITIES)
+@pytest.mark.parametrize(
+    "table",
+    ["task", *(pytest.param(table, marks=pytest.mark.nightly) for table in ACTIVITIES if table != "task")],
+)
 def test_an_activity_follows_its_owner_account_and_contact_when_they_come_change_and_go(tmp_path, table):
     home = Home(tmp_path / "gtm")
     empty_tables(home, "account", "user", "contact", table)

@@ -218,7 +218,7 @@ def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_l
             assert proof.passed and proof.figures["records_compared"] > 0, proof.sentence
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_api_style_names_give_identical_tables(built_home, of_current, tmp_path):
     path = land_current(tmp_path / "landing.duckdb", lake_of(built_home), api_style)
     with duckdb.connect(str(path), read_only=True) as connection:

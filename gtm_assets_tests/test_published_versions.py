@@ -45,7 +45,13 @@ def content(path: Path, packages: Path | None = None) -> list:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("release", ["==1.2.0", ">=1.2,<2"], ids=["oldest", "newest"])
+@pytest.mark.parametrize(
+    "release",
+    [
+        pytest.param("==1.2.0", id="oldest"),
+        pytest.param(">=1.2,<2", id="newest", marks=pytest.mark.nightly),
+    ],
+)
 def test_earlier_releases_read_the_published_file_as_ours_does(built_home, tmp_path, release):
     command = [
         UV,

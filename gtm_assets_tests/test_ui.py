@@ -227,6 +227,7 @@ def test_a_second_server_is_refused_with_the_reason(server, tmp_path):
     assert f"can't listen on 127.0.0.1:{server.port}" in elsewhere.output
 
 
+@pytest.mark.nightly
 def test_killed_in_the_middle_of_a_run_it_starts_again_and_ends_what_was_left(built_home, tmp_path):
     home, port = copy(built_home, tmp_path / "gtm"), free_port()
     killed = Server(home, port, tmp_path / "killed.log").start()
