@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ from gtm_assets.sources.salesforce.assets import (
     totals_checks,
 )
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
-from gtm_assets.sources.salesforce.live import deletions, extraction, org, texts
+from gtm_assets.sources.salesforce.live import deletions, extraction, org, spool, texts
 from gtm_assets.sources.salesforce.live.examination import examine
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
@@ -206,6 +207,29 @@ def test_large_queries_are_bulk_jobs_and_small_ones_rest_and_what_bulk_refuses_i
     selects = [e for e in asked(server, "query", "ForecastingItem") if "COUNT()" not in e.soql]
     assert [e.status for e in selects] == [200]
     assert {entry.path.rpartition("/")[2] for entry in asked(server, "query")} == {"queryAll"}
+
+
+@pytest.mark.parametrize("bulk_rows", [REST, BULK], ids=["rest", "bulk"])
+def test_a_page_is_let_go_once_the_next_one_lands(server, tmp_path, monkeypatch, bulk_rows):
+    """Memory holds a page or two, however many there are; `test_benchmarks.py` measures it."""
+    monkeypatch.setattr(spool, "_PAGE_ROWS", 10)
+    monkeypatch.setattr(spool, "_BLOCK", 4096)
+    monkeypatch.setattr(protocol, "PAGE_ROWS", 10)
+    lake, contact, window = Lake(tmp_path / "lake"), TABLES["contact"], YOUNG.window(FIRST)
+    seen, alive = [], []
+
+    def watched(pages):
+        for page in pages:
+            seen.append(weakref.ref(page))
+            alive.append(sum(reference() is not None for reference in seen))
+            yield page
+            del page
+
+    with live(server, tmp_path, bulk_rows=bulk_rows) as source:
+        lake.land(contact, window, watched(source.changes(contact, window)), window.end)
+
+    assert len(seen) >= 10
+    assert max(alive) <= 2
 
 
 def test_where_no_bulk_job_is_left_of_the_day_rest_is_taken(server, tmp_path, monkeypatch):
