@@ -31,7 +31,7 @@ test: setup lint ## Lint and the tests of every change; at most 12 minutes on tw
 	$(PYTEST) -m "not nightly"
 
 test-all: setup lint ## Lint and all tests, the long ones too; half an hour on two cores.
-	$(PYTEST)
+	HYPOTHESIS_PROFILE=all $(PYTEST)
 
 lint: setup ## ruff and sqlfluff.
 	$(BIN)/ruff check .

@@ -14,15 +14,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from gtm_assets_tests import properties
 from gtm_assets_tests.browser import CHROMIUM, visitor
 from gtm_assets_tests.gtm_process import FIRST_END, GtmHome
 
-settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
-settings.register_profile("explore", derandomize=False, deadline=None, max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+properties.register()
 
 
 LONGEST = (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.lake.coerce import SYNCED, as_text, fit
 from gtm_assets_tests.lake_builders import DEALS, deal, page
+from gtm_assets_tests.properties import at_most
 
 NO_NUL = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
 VALUES = {
@@ -57,7 +58,7 @@ def fitted(type_: ColumnType, values: list | pl.Series, dtype: pl.DataType | Non
 
 
 @pytest.mark.parametrize("type_", ColumnType)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=at_most(25), deadline=None)
 @given(st.data())
 def test_a_value_written_as_text_is_read_back_as_itself(type_, data):
     values = data.draw(st.lists(st.none() | VALUES[type_], min_size=1, max_size=8))
@@ -69,7 +70,7 @@ def test_a_value_written_as_text_is_read_back_as_itself(type_, data):
 
 
 @pytest.mark.parametrize("type_", ColumnType)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=at_most(15), deadline=None)
 @given(st.data())
 def test_a_value_of_the_columns_type_stays_as_it_is(type_, data):
     typed = pl.Series(data.draw(st.lists(st.none() | VALUES[type_], min_size=1, max_size=8)), dtype=type_.polars)
@@ -84,7 +85,7 @@ AMOUNTS = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=at_most(40), deadline=None)
 @given(st.lists(AMOUNTS, min_size=1, max_size=20), st.sampled_from(["f", "E"]))
 def test_an_amount_keeps_six_decimals_and_one_with_more_is_told(amounts, notation):
     values = fitted(ColumnType.CURRENCY, [f"{amount:{notation}}" for amount in amounts])
@@ -113,13 +114,13 @@ def test_an_amount_that_was_rounded_is_reported_with_its_row_and_its_value():
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.0", "{}.000", "{:+}", "{}E0", " {} "])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=at_most(10), deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20))
 def test_a_whole_number_is_taken_exactly_in_every_form(form, numbers):
     assert fitted(ColumnType.INTEGER, [form.format(number) for number in numbers]) == numbers
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=at_most(20), deadline=None)
 @given(st.lists(st.integers(-(10**16), 10**16), min_size=1, max_size=50))
 def test_an_amount_in_a_double_is_the_one_it_was_written_as_or_refused(all_cents):
     amounts = [Decimal(cents) / 100 for cents in all_cents]
@@ -129,7 +130,7 @@ def test_an_amount_in_a_double_is_the_one_it_was_written_as_or_refused(all_cents
     assert values == [amount if abs(amount) < 2**46 else "misfit" for amount in amounts]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=at_most(40), deadline=None)
 @given(st.lists(st.sampled_from(["3", "0.0", "x", "", None, "1.5", "9e99"]), min_size=1, max_size=12))
 def test_every_misfit_is_reported_with_its_row_and_its_value(texts):
     typed = fit(DEALS, page(*(deal(n, lines=text) for n, text in enumerate(texts))))

@@ -44,6 +44,7 @@ from gtm_assets_tests.lake_builders import (
     wait_for,
     with_type,
 )
+from gtm_assets_tests.properties import at_most
 
 # An example lands whole lakes: to shrink one that fails would take minutes.
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -166,7 +167,7 @@ def test_the_same_record_in_another_notation_is_the_same_version(lake):
     assert land(lake, page(again).select(reversed(again))).added == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=at_most(30), deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries({name: st.none() | st.text("ab=:\x1f1,", max_size=6) for name in ("a", "b", "c")}),
@@ -267,7 +268,7 @@ def test_an_amount_with_more_than_six_decimals_lands_rounded_and_is_told(lake):
     )
 
 
-@settings(max_examples=15, deadline=None, phases=UNSHRUNK)
+@settings(max_examples=at_most(15), deadline=None, phases=UNSHRUNK)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a", "b"])), max_size=25),
     st.lists(st.integers(1, 7), min_size=25, max_size=25),
@@ -287,7 +288,7 @@ def test_the_content_is_the_same_however_the_source_splits_its_pages(found, size
         assert len(split.batches(DEALS)) == 1
 
 
-@settings(max_examples=10, deadline=None, phases=UNSHRUNK)
+@settings(max_examples=at_most(10), deadline=None, phases=UNSHRUNK)
 @given(st.permutations(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]), st.integers(0, 99))
 def test_the_versions_are_the_same_in_whatever_order_partitions_land(order, seed):
     chance = random.Random(seed)

@@ -17,6 +17,7 @@ from gtm_assets.lake import store as lake_module
 from gtm_assets.lake.store import Lake, LakeError
 from gtm_assets.partitions import Calendar
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, content, deal, land, leftovers, page
+from gtm_assets_tests.properties import at_most
 
 # An example lands whole lakes: to shrink one that fails would take minutes.
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -356,7 +357,7 @@ def newest_at(lake: Lake, instant: datetime) -> dict[str, tuple]:
 DAYS = [f"2026-01-{day:02d}" for day in range(1, 15)]
 
 
-@settings(max_examples=40, deadline=None, phases=UNSHRUNK)
+@settings(max_examples=at_most(40), deadline=None, phases=UNSHRUNK)
 @given(
     st.lists(
         st.tuples(

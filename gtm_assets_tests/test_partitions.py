@@ -17,6 +17,7 @@ from gtm_assets.partitions import (
     partition_of,
 )
 from gtm_assets.settings import load_settings
+from gtm_assets_tests.properties import at_most
 
 YEAR = Calendar(date(2026, 1, 1), date(2026, 12, 31))
 OPEN = Calendar(date(2026, 9, 1), None)
@@ -73,7 +74,7 @@ def test_the_first_partition_takes_all_history():
     assert YEAR.window("2026-01-02").start == utc("2026-01-03 05:49")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=at_most(20), deadline=None)
 @given(DAYS, st.integers(0, 40))
 def test_a_closed_calendar_is_dagsters(first, days):
     calendar = Calendar(first, first + timedelta(days=days))

@@ -39,6 +39,7 @@ from gtm_assets_tests.pipedrive_exports import (
     write,
     write_export,
 )
+from gtm_assets_tests.properties import at_most
 
 STAGE = "stage_id"
 EXPORTED = datetime(2025, 12, 1, tzinfo=UTC)
@@ -78,7 +79,7 @@ _ACTIVITIES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=at_most(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), name=st.sampled_from(["deal_changes", "activity"]))
 def test_shuffled_split_or_repeated_an_export_gives_the_same_records(data, name):
     rows = data.draw(_CHANGES if name == "deal_changes" else _ACTIVITIES)

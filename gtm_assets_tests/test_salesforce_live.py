@@ -52,6 +52,7 @@ from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.org import LATEST_DAYS
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
 from gtm_assets_tests.lake_builders import content, leftovers
+from gtm_assets_tests.properties import at_most
 from gtm_assets_tests.salesforce_server import TRANSIENT, ConnectedApp, Fault, SalesforceServer
 from gtm_assets_tests.salesforce_server import server as protocol
 from gtm_assets_tests.salesforce_server.errors import ApiError
@@ -611,7 +612,7 @@ def test_what_is_no_unicode_in_a_text_lands_as_the_replacement_character_and_is_
     ),
     cuts=st.lists(st.integers(0, 40), max_size=4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=at_most(60), deadline=None)
 def test_both_ways_repair_a_text_alike_wherever_it_is_cut(pieces, cuts):
     text = "".join(pieces)
     as_bytes = json.loads(json.dumps(text)).encode("utf-8", "surrogatepass")

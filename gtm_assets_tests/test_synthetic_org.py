@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets_tests.properties import at_most
 
 TABLES = {table.name: table for table in OBJECTS}
 CALENDAR = Calendar(date(2026, 9, 1), date(2026, 9, 30))
@@ -535,7 +536,10 @@ def test_the_partitions_folded_are_the_snapshot_at_their_end(pulls, snapshots, n
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=at_most(12),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 @given(
     name=st.sampled_from(["account", "lead", "opportunity", "email_message", "task", "opportunity_contact_role"]),
