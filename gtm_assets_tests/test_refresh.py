@@ -17,7 +17,7 @@ from gtm_assets.cli.run import Outcome, _progress, _Refresh
 from gtm_assets.dbt.assets import observation
 from gtm_assets.dbt.external import LandedTable
 from gtm_assets.lake.store import Lake
-from gtm_assets.runtime.runs import missing
+from gtm_assets.sources.extractions import missing
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import CALENDAR
 
