@@ -3,10 +3,16 @@
 Key D covers D 21:49 → D+1 21:49 America/Los_Angeles: the day ends when its daily run begins, in summer and in
 winter time. The first partition also holds all history before its end. A partition that is still open may be
 landed early, up to the last whole minute, and is landed again when it is over.
+
+A state folder keeps its first partition in ``calendar.json``, so that every process and every later run has the
+same calendar.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -14,14 +20,20 @@ from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from filelock import FileLock
 
+from gtm_assets import clock
 from gtm_assets.errors import GtmError
-from gtm_assets.settings import Settings
+from gtm_assets.settings import Settings, SettingsError
 
 TIMEZONE = "America/Los_Angeles"
 BOUNDARY = time(21, 49)
 BATCH_SIZE = 31
 """How many partitions one run lands at most."""
+FIRST_DAYS = 30
+"""So many partitions are over when a state folder begins, where no setting says with which it does."""
+FORMER_FIRST = date(2026, 9, 1)
+"""First partition of state folders from before they kept it, unless GTM_START_DATE said another. They had 30."""
 
 
 class PartitionError(GtmError):
@@ -63,8 +75,51 @@ class Calendar:
 
     @classmethod
     def of(cls, settings: Settings) -> Calendar:
-        """The calendar that the settings ask for."""
-        return cls(settings.start_date, settings.last_partition)
+        """The calendar of the settings' state folder. Where it has none yet, the one that would begin now.
+
+        Raises:
+            SettingsError: the settings contradict what the state folder keeps, or its file can't be read.
+        """
+        kept = _kept(settings) or _beginning(settings)
+        if settings.start_date not in (None, kept.first):
+            raise SettingsError(
+                f"GTM_START_DATE is {settings.start_date}, and the calendar of {settings.home} begins with "
+                f"{kept.first} ({settings.calendar_path.name}), for good. Leave GTM_START_DATE out, or take "
+                "another state folder: GTM_HOME"
+            )
+        last = settings.end_date or kept.last
+        if last == date.max:
+            last = None
+        if last is not None and last < kept.first:
+            raise SettingsError(
+                f"GTM_END_DATE is {last}, and the calendar of {settings.home} begins after it, with {kept.first}"
+            )
+        return cls(kept.first, last)
+
+    @classmethod
+    def begin(cls, settings: Settings) -> Calendar:
+        """The calendar of the settings' state folder, written down where that is not done yet.
+
+        Processes that do so at once agree.
+
+        Raises:
+            SettingsError: as in :meth:`of`.
+        """
+        path = settings.calendar_path
+        if not path.exists():
+            cls.of(settings)
+            settings.home.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    begun = _beginning(settings)
+                    beside = path.with_suffix(f".{os.getpid()}")
+                    beside.write_text(json.dumps(begun._to_keep()) + "\n")
+                    beside.replace(path)
+        return cls.of(settings)
+
+    def _to_keep(self) -> dict[str, str]:
+        ends = {"last_partition": self.last.isoformat()} if self.last else {}
+        return {"first_partition": self.first.isoformat(), **ends}
 
     def definition(self) -> dg.DailyPartitionsDefinition:
         """The calendar as Dagster's partitions: those that are over, and the one that is still open."""
@@ -127,14 +182,18 @@ class Calendar:
     def range(self, first: str | None, last: str | None, now: datetime) -> list[str]:
         """Keys from ``first`` to ``last``, both included; the calendar's ends where None.
 
+        Each is a day, or a number of days back as in :func:`day_named`.
+
         Raises:
             PartitionError: an end is outside the calendar, the range is empty, or its last day is not over.
         """
         keys = self.closed(now)
         if not keys:
             raise PartitionError(self._none_is_over())
-        from_day = self._day(first) if first else self.first
-        to_day = self._day(last) if last else date.fromisoformat(keys[-1])
+        newest = date.fromisoformat(keys[-1])
+        ended = newest + timedelta(days=1)
+        from_day = self._day(day_named(first, ended)) if first else self.first
+        to_day = self._day(day_named(last, ended)) if last else newest
         latest = max(from_day, to_day)
         if latest.isoformat() > keys[-1]:
             ends = boundary(latest + timedelta(days=1))
@@ -161,12 +220,70 @@ class Calendar:
     def _day(self, key: str) -> date:
         day = parse_day(key)
         if day < self.first:
-            raise PartitionError(f"partition {key} is before the first, {self.first} (GTM_START_DATE)")
+            raise PartitionError(
+                f"partition {key} is before the first, {self.first}, with which the state folder begins"
+            )
         if self.last is not None and day > self.last:
             raise PartitionError(
                 f"partition {key} is after the last, {self.last} (GTM_END_DATE; `open` lets it go on)"
             )
         return day
+
+
+def _kept(settings: Settings) -> Calendar | None:
+    """What a state folder keeps of its calendar."""
+    path = settings.calendar_path
+    if not path.exists():
+        return None
+    try:
+        kept = json.loads(path.read_text())
+        last = kept.get("last_partition")
+        return Calendar(date.fromisoformat(kept["first_partition"]), last and date.fromisoformat(last))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            f"{path} can't be read ({type(error).__name__}: {error}). It names the first partition of the state "
+            'folder, as in {"first_partition": "2026-11-01"}: write there the oldest day of its lake'
+        ) from error
+
+
+def _of_an_earlier_release(settings: Settings) -> Calendar | None:
+    """The calendar of a state folder that has a lake and keeps no calendar: an earlier release began it.
+
+    Unless the settings said otherwise, its calendar had 30 partitions, or no end with a live organisation.
+    """
+    names = (path.name.partition("=")[2] for path in settings.lake_dir.glob("*/*/*=*"))
+    # A month of merged batches is named as in 2026-09.
+    days = sorted(date.fromisoformat(name if len(name) == 10 else f"{name}-01") for name in names)
+    if not days:
+        return None
+    former_last = FORMER_FIRST + timedelta(days=FIRST_DAYS - 1)
+    is_default = settings.start_date is None and FORMER_FIRST <= days[0] <= former_last
+    first = settings.start_date or (FORMER_FIRST if is_default else days[0])
+    last = first + timedelta(days=FIRST_DAYS - 1)
+    had_its_end = (is_default or settings.start_date is not None) and days[-1] <= last
+    return Calendar(first, last if had_its_end and settings.salesforce_source != "live" else None)
+
+
+def _beginning(settings: Settings) -> Calendar:
+    """The calendar that a state folder gets now: 30 partitions are over, unless the settings say otherwise."""
+    former = _of_an_earlier_release(settings)
+    if former is not None:
+        return former
+    newest = date.fromisoformat(partition_of(clock.now())) - timedelta(days=1)
+    end = min(newest, settings.end_date) if settings.end_date else newest
+    return Calendar(settings.start_date or end - timedelta(days=FIRST_DAYS - 1), None)
+
+
+_DAYS_BACK = re.compile(r"-([1-9]\d{0,4})d")
+
+
+def day_named(text: str, ended: date) -> str:
+    """The day that somebody names in a command: itself, or as in ``-3d`` three days before ``ended``.
+
+    ``ended`` is the day of the last partition boundary, so that ``-1d`` is the partition that ended then.
+    """
+    back = _DAYS_BACK.fullmatch(text)
+    return (ended - timedelta(days=int(back[1]))).isoformat() if back else text
 
 
 def parse_day(key: str) -> date:
@@ -182,7 +299,7 @@ def parse_day(key: str) -> date:
             return day
     except ValueError:
         pass
-    raise PartitionError(f"{key!r} is not a partition: partitions are days, such as 2026-09-01")
+    raise PartitionError(f"{key!r} is not a partition: partitions are days, such as 2026-09-01 (or -1d, the last)")
 
 
 def batches(keys: list[str], size: int = BATCH_SIZE) -> list[list[str]]:

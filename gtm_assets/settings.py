@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -27,7 +27,6 @@ OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
 SAMPLE_ROWS = 10
 """How many rows a finding shows."""
-SYNTHETIC_DAYS = 30
 HARD_DELETE_LIMIT = 0.2
 KEPT_DAYS = 31
 """Days whose batches stay in files of their own at least: checks compare with the last 28."""
@@ -107,14 +106,15 @@ class Settings(BaseSettings):
         description="Folder with the CSV files of a Pipedrive export. Default: with the synthetic org a synthetic "
         "export, else none. Relative to the project.",
     )
-    start_date: date = Field(
-        default=date(2026, 9, 1),
-        description="Key of the first daily partition; it also holds all history before it.",
+    start_date: date | None = Field(
+        default=None,
+        description="Key of the first daily partition; it also holds all history before it. Default: 30 days "
+        "before the first run, kept in the state folder.",
     )
     end_date: Annotated[date | None, NoDecode] = Field(
         default=None,
-        validate_default=True,
-        description="Key of the last daily partition, or `open`. Default: 30 partitions.",
+        description="Key of the last daily partition. Default: partitions go on with the calendar (`open`). On a "
+        "calendar that ends nothing is late, and nothing runs by itself.",
     )
     synthetic_scale: float = Field(
         default=0.01, gt=0, le=100, description="Volume of the synthetic org; 1 is a mid-sized company's."
@@ -259,7 +259,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _ordered(self) -> Settings:
-        if self.end_date is not None and self.end_date < self.start_date:
+        if self.start_date is not None and self.end_date is not None and self.end_date < self.start_date:
             raise ValueError(f"GTM_END_DATE {self.end_date} is before GTM_START_DATE {self.start_date}")
         return self
 
@@ -308,12 +308,10 @@ class Settings(BaseSettings):
             return "export"
         return "synthetic" if self.is_synthetic else None
 
-    @property
-    def last_partition(self) -> date | None:
-        """Key of the last partition, or None where partitions go on with the calendar, as a live source's do."""
-        if self.end_date == date.max or (self.end_date is None and self.salesforce_source == "live"):
-            return None
-        return self.end_date or self.start_date + timedelta(days=SYNTHETIC_DAYS - 1)
+    @cached_property
+    def calendar_path(self) -> Path:
+        """The file that says with which partition the state folder begins."""
+        return self.home / "calendar.json"
 
     @cached_property
     def lake_dir(self) -> Path:

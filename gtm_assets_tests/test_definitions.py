@@ -19,6 +19,7 @@ RAW = (*OBJECTS, *TABLES)
 
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory) -> dg.Definitions:
+    """Those of a state folder to which nothing was said."""
     return definitions(load_settings({"GTM_HOME": str(tmp_path_factory.mktemp("home"))}))
 
 
@@ -172,11 +173,30 @@ def test_the_config_of_a_full_refresh_fits_its_job(defs):
     dg.validate_run_config(job, Jobs.of(RAW).full_config)
 
 
-def test_schedules_and_sensors_are_offered_and_off_on_a_closed_calendar(defs):
-    offered = {part.name: part.default_status.value for part in [*defs.schedules, *defs.sensors]}
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory) -> dg.Definitions:
+    """Those of a calendar that ends."""
+    home = str(tmp_path_factory.mktemp("closed"))
+    return definitions(load_settings({"GTM_HOME": home, "GTM_END_DATE": "2026-09-30"}))
 
-    for name in ("extract_daily", "full_refresh_weekly", "compact_monthly", "transform_when_landed", "catch_up"):
-        assert offered[name] == "STOPPED"
+
+def test_schedules_and_sensors_are_on_by_themselves_and_off_on_a_closed_calendar(defs, closed):
+    for found, status in ((defs, "RUNNING"), (closed, "STOPPED")):
+        offered = {part.name: part.default_status.value for part in [*found.schedules, *found.sensors]}
+        assert offered.pop("alerts") == "RUNNING"
+        assert {"extract_daily", "full_refresh_weekly", "measure_daily", "compact_monthly"} <= offered.keys()
+        assert {"transform_when_landed", "catch_up", "freshness"} <= offered.keys()
+        assert set(offered.values()) == {status}
+
+
+def test_each_asset_of_the_way_to_the_published_file_has_a_freshness_policy(graph, closed, landed):
+    def with_policy(graph) -> set[dg.AssetKey]:
+        return {k for k in graph.materializable_asset_keys if graph.get(k).freshness_policy is not None}
+
+    layers = {key: graph.get(key).tags["layer"] for key in graph.materializable_asset_keys}
+    assert with_policy(graph) == {k for k, v in layers.items() if v in ("raw", "core", "mart", "published")}
+    # On a calendar that ends no day follows, and another loader has deadlines of its own.
+    assert with_policy(closed.resolve_asset_graph()) == with_policy(landed.resolve_asset_graph()) == set()
 
 
 @pytest.mark.parametrize(

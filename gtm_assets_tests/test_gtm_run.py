@@ -349,6 +349,6 @@ def test_doctor_finds_a_healthy_home_well_and_names_what_is_wrong(home):
 def test_nothing_is_written_outside_the_state_folder(built_home):
     written = {path.name for path in built_home.path.iterdir()}
 
-    locks = {"warehouse.lock", "warehouse.dbt.lock"}
-    assert written <= {"lake", "warehouse.duckdb", "published", "dagster", "dbt", *locks}
+    locks = {"warehouse.lock", "warehouse.dbt.lock", "calendar.lock"}
+    assert written <= {"lake", "warehouse.duckdb", "published", "dagster", "dbt", "calendar.json", *locks}
     assert json.loads((built_home.path / "dbt/target/run_results.json").read_text())["results"]

@@ -143,6 +143,20 @@ def test_a_range_names_its_partitions_both_ends_included():
     assert YEAR.range(None, None, now) == YEAR.closed(now)
 
 
+def test_a_range_may_be_counted_back_from_the_last_boundary():
+    now, ended = utc("2026-02-01 06:00"), utc("2028-01-01")
+
+    assert YEAR.range("-1d", None, now) == ["2026-01-30"]
+    assert YEAR.range("-3d", "-2d", now) == ["2026-01-28", "2026-01-29"]
+    assert YEAR.range("2026-01-29", "-1d", now) == ["2026-01-29", "2026-01-30"]
+    assert YEAR.range("-1d", None, ended) == ["2026-12-31"]
+    with pytest.raises(PartitionError, match="partition 2025-12-31 is before the first"):
+        YEAR.range("-31d", None, now)
+    for text in ("-0d", "-d", "3d", "-1", "- 1d"):
+        with pytest.raises(PartitionError, match=f"'{text}' is not a partition"):
+            YEAR.range(text, None, now)
+
+
 @pytest.mark.parametrize(
     ("first", "last"), [(None, "2026-02-01"), ("2026-02-01", None), ("2026-02-01", "2026-01-05")]
 )
@@ -168,7 +182,7 @@ def test_a_range_whose_first_day_is_after_its_last_is_refused():
 
 
 def test_a_partition_outside_the_calendar_is_refused_with_the_setting_that_ends_it():
-    with pytest.raises(PartitionError, match=r"2025-12-31 is before the first, 2026-01-01 \(GTM_START_DATE\)"):
+    with pytest.raises(PartitionError, match=r"2025-12-31 is before the first, 2026-01-01, with which the state"):
         YEAR.window("2025-12-31")
     with pytest.raises(PartitionError, match=r"2027-01-01 is after the last, 2026-12-31 \(GTM_END_DATE; `open`"):
         YEAR.range(None, "2027-01-01", utc("2028-01-01"))
@@ -180,9 +194,10 @@ def test_what_is_not_a_day_is_no_partition(key):
         YEAR.window(key)
 
 
-def test_the_calendar_follows_the_settings():
-    closed = Calendar.of(load_settings({"GTM_START_DATE": "2026-03-01", "GTM_END_DATE": "2026-03-05"}))
-    unending = Calendar.of(load_settings({"GTM_START_DATE": "2026-03-01", "GTM_END_DATE": "open"}))
+def test_the_calendar_follows_the_settings(tmp_path):
+    given = {"GTM_HOME": str(tmp_path), "GTM_START_DATE": "2026-03-01"}
+    closed = Calendar.of(load_settings({**given, "GTM_END_DATE": "2026-03-05"}))
+    unending = Calendar.of(load_settings({**given, "GTM_END_DATE": "open"}))
 
     assert len(closed.closed(utc("2030-01-01"))) == 5
     assert len(unending.closed(utc("2027-03-02 05:49"))) == 365

@@ -11,6 +11,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import all_sensors
+from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.definitions import definitions
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar
@@ -93,13 +94,13 @@ def test_no_weekly_run_before_a_partition_is_over(schedules):
     assert schedules[WEEKLY](context).skip_message == "No partition is over yet."
 
 
-@pytest.mark.parametrize(("end", "status"), [("open", "RUNNING"), ("2026-09-30", "STOPPED")])
+@pytest.mark.parametrize(("end", "status"), [("", "RUNNING"), ("open", "RUNNING"), ("2026-09-30", "STOPPED")])
 def test_automation_is_on_by_itself_only_on_an_open_calendar_of_the_synthetic_org(tmp_path, end, status):
     settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_END_DATE": end})
 
     parts = [
         *all_schedules(settings, JOBS),
-        *all_sensors(settings, CALENDAR, Lake(tmp_path), {}, OBJECTS, JOBS),
+        *all_sensors(settings, CALENDAR, Lake(tmp_path), CheckRegistry.of([]), OBJECTS, JOBS),
     ]
 
     assert {part.name: part.default_status.value for part in parts} == {

@@ -8,6 +8,7 @@ import pytest
 
 import gtm_assets
 from gtm_assets import settings as settings_module
+from gtm_assets.partitions import Calendar
 from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings
 
 
@@ -24,7 +25,7 @@ def test_without_any_variable_the_defaults_hold():
     settings = load_settings({})
 
     assert settings.home == PROJECT_DIR / ".gtm"
-    assert settings.last_partition == date(2026, 9, 30)
+    assert (settings.start_date, settings.end_date) == (None, None)
     assert (settings.synthetic_scale, settings.synthetic_seed) == (0.01, 1)
 
 
@@ -104,19 +105,17 @@ def test_an_end_before_the_start_is_refused():
         load_settings({"GTM_START_DATE": "2026-02-01", "GTM_END_DATE": "2026-01-31"})
 
 
-def test_one_day_is_a_calendar():
-    settings = load_settings({"GTM_START_DATE": "2026-02-01", "GTM_END_DATE": "2026-02-01"})
+def test_one_day_is_a_calendar(tmp_path):
+    given = {"GTM_HOME": str(tmp_path), "GTM_START_DATE": "2026-02-01", "GTM_END_DATE": "2026-02-01"}
 
-    assert settings.last_partition == settings.start_date
-
-
-@pytest.mark.parametrize("value", ["open", "OPEN", " Open "])
-def test_an_open_end_has_no_last_partition(value):
-    assert load_settings({"GTM_END_DATE": value}).last_partition is None
+    assert Calendar.of(load_settings(given)) == Calendar(date(2026, 2, 1), date(2026, 2, 1))
 
 
-def test_without_an_end_there_are_thirty_partitions():
-    assert load_settings({"GTM_START_DATE": "2026-03-01"}).last_partition == date(2026, 3, 30)
+@pytest.mark.parametrize("value", ["open", "OPEN", " Open ", ""])
+def test_an_open_end_has_no_last_partition(tmp_path, value):
+    given = {"GTM_HOME": str(tmp_path), "GTM_START_DATE": "2026-02-01", "GTM_END_DATE": value}
+
+    assert Calendar.of(load_settings(given)) == Calendar(date(2026, 2, 1), None)
 
 
 def test_a_relative_home_lies_in_the_project_whatever_the_working_folder(tmp_path, monkeypatch):
@@ -218,11 +217,11 @@ KEY = {"GTM_SALESFORCE_USERNAME": "me", "GTM_SALESFORCE_PRIVATE_KEY_FILE": "/run
 
 
 @pytest.mark.parametrize("login", [SECRET, KEY, {"GTM_SALESFORCE_CLIENT_SECRET_FILE": "/run/secret"}])
-def test_a_live_source_takes_one_login_and_an_open_calendar(login):
-    settings = load_settings(LIVE | login)
+def test_a_live_source_takes_one_login_and_an_open_calendar(tmp_path, login):
+    settings = load_settings(LIVE | login | {"GTM_HOME": str(tmp_path)})
 
     assert settings.salesforce_instance_url == "https://acme.my.salesforce.com"
-    assert settings.last_partition is None
+    assert Calendar.of(settings).last is None
     assert "hush" not in repr(settings)
 
 

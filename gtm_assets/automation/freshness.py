@@ -162,9 +162,10 @@ def _state(finding: Finding, calendar: Calendar, now: datetime) -> str:
 def policies(settings: Settings) -> Mapping[str, dg.FreshnessPolicy]:
     """Dagster's own policies by layer: that the asset was made after the day's end and before its deadline.
 
-    None on a calendar that ends: no day follows.
+    None on a calendar that ends, as no day follows, and none where another loader fills the raw tables, as it has
+    deadlines of its own.
     """
-    if settings.last_partition is not None:
+    if settings.is_landed or Calendar.of(settings).last is not None:
         return {}
     landing = landing_deadline(settings).missed
     publishing = publishing_deadline(settings)

@@ -25,10 +25,10 @@ MONTHLY = "0 3 4 * *"
 def on_by_default(settings: Settings) -> bool:
     """Whether automation runs without being switched on.
 
-    Only on an open calendar, since a closed one has no next day, and on the synthetic organisation, since opening
-    a UI must not spend a live one's API calls.
+    It does on the synthetic organisation, as opening a UI must not spend a live one's API calls, and while the
+    calendar goes on, as one that ends has no next day.
     """
-    return settings.last_partition is None and settings.salesforce_source == "synthetic"
+    return settings.is_synthetic and Calendar.of(settings).last is None
 
 
 def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:

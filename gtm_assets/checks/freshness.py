@@ -2,13 +2,14 @@
 
 Dagster's freshness policies say that something ran; they know no partitions, so a backfill of an old day makes a
 stale source look fresh. These checks say that the day itself is there, and whether a source has fallen silent.
+On a calendar that ends no day is late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
@@ -56,6 +57,12 @@ def landed_on_time(
         )
     oldest = missing[0]
     ended = calendar.window(oldest).end
+    if calendar.last is not None:
+        return Finding(
+            True,
+            f"{len(missing)} partitions from {oldest} on have not landed. {nothing_is_late(calendar.last)}",
+            figures={"missing_partitions": missing},
+        )
     return _by_lateness(
         now - ended,
         deadline,
@@ -81,6 +88,12 @@ def published_on_time(calendar: Calendar, as_of: datetime | None, now: datetime,
     # The first partition that is over and not published says since when.
     waiting = [key for key in over if as_of is None or calendar.window(key).end > as_of]
     ended = calendar.window(waiting[0]).end
+    if calendar.last is not None:
+        return Finding(
+            True,
+            f"Partition {waiting[0]} is not published: {stays}. {nothing_is_late(calendar.last)}",
+            figures={"waiting_partitions": waiting},
+        )
     return _by_lateness(
         now - ended,
         deadline,
@@ -91,6 +104,11 @@ def published_on_time(calendar: Calendar, as_of: datetime | None, now: datetime,
         what=f"Partition {waiting[0]}, which ended {ended:%Y-%m-%d %H:%M} UTC, is not published: {stays}",
         advice="Look at the last run of transform for the check that stopped it",
     )
+
+
+def nothing_is_late(last: date) -> str:
+    """What checks of freshness say on a calendar that ends with partition ``last``."""
+    return f"The calendar ends with {last} (GTM_END_DATE), so nothing is late."
 
 
 def _by_lateness(

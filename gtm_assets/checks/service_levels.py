@@ -45,8 +45,10 @@ def days_on_time(
 
     ``landed_at`` holds, by raw table, when each partition landed first. ``published_at`` are pairs of when a file
     was published and the instant up to which it knows. Days that were over before the platform landed anything
-    are not judged: nobody promised them.
+    are not judged: nobody promised them. Nor are those of a calendar that ends, on which nothing is late.
     """
+    if calendar.last is not None:
+        return Days((), {})
     began = min((at for table in landed_at.values() for at in table.values()), default=None)
     judged: list[str] = []
     missed: dict[str, str] = {}

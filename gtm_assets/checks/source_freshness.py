@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from gtm_assets import clock
+from gtm_assets.checks.freshness import nothing_is_late
 from gtm_assets.dbt.project import TransformError, run_dbt
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
+from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
 
@@ -46,28 +48,36 @@ def source_freshness_checks(settings: Settings, manifest: Mapping[str, Any]) -> 
         ):
             results = measure(settings, warehouse.path, [manifest["sources"][sources[key]] for key in selected])
         for key in selected:
-            yield judge(results[sources[key]], clock.now()).result(key)
+            is_external = settings.is_landed and key.asset_key.path[0] == "salesforce"
+            last = None if is_external else Calendar.of(settings).last
+            yield judge(results[sources[key]], clock.now(), last).result(key)
 
     return check
 
 
-def judge(result: Mapping[str, Any], now: datetime) -> Finding:
+def judge(result: Mapping[str, Any], now: datetime, last: date | None = None) -> Finding:
     """What dbt's result for one source says at an instant. ``result`` is an entry of ``sources.json``.
 
-    Its age is counted by the platform's clock, where dbt takes the computer's.
+    Its age is counted by the platform's clock, where dbt takes the computer's. On a calendar that ends, with
+    partition ``last``, rows only get older, and none is too old.
     """
     if "max_loaded_at" not in result:
         return Finding(False, f"dbt could not tell: {result.get('error') or result['status']}.")
     loaded_at = datetime.fromisoformat(result["max_loaded_at"])
     if loaded_at.year == 1:
         # So dbt writes that no row says it.
-        return Finding(False, "No row says when it was loaded (_fivetran_synced).")
+        unknown = "No row says when it was loaded (_fivetran_synced)."
+        return Finding(True, f"{unknown} {nothing_is_late(last)}") if last else Finding(False, unknown)
     age = now - loaded_at
     limits = {
         name: timedelta(**{f"{limit['period']}s": limit["count"]})
         for name in ("warn_after", "error_after")
         if (limit := result["criteria"].get(name)) and limit.get("count")
     }
+    figures = {"newest_row_loaded_at": result["max_loaded_at"], "hours_ago": round(_hours(age), 1)}
+    loaded = f"The newest row was loaded {_hours(age):,.1f} hours ago"
+    if last is not None:
+        return Finding(True, f"{loaded}. {nothing_is_late(last)}", figures=figures)
     passed = [name for name, limit in limits.items() if age > limit]
     allowed = ", ".join(
         f"{name.removesuffix('_after')} after {_hours(limit):,g}" for name, limit in limits.items()
@@ -75,8 +85,8 @@ def judge(result: Mapping[str, Any], now: datetime) -> Finding:
     return Finding(
         passed=not passed,
         severity=dg.AssetCheckSeverity.ERROR if "error_after" in passed else dg.AssetCheckSeverity.WARN,
-        sentence=f"The newest row was loaded {_hours(age):,.1f} hours ago ({allowed}).",
-        figures={"newest_row_loaded_at": result["max_loaded_at"], "hours_ago": round(_hours(age), 1)},
+        sentence=f"{loaded} ({allowed}).",
+        figures=figures,
     )
 
 

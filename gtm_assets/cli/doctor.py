@@ -103,7 +103,7 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
     try:
         keys = Calendar.of(settings).range(None, None, now)
     except PartitionError as error:
-        yield Finding(False, f"{error}. Set GTM_START_DATE to an earlier day.")
+        yield Finding(False, f"{error}. Wait for it, or take a state folder (GTM_HOME) that begins earlier.")
         return
     yield Finding(True, f"{len(keys):,} partitions are over, from {keys[0]} to {keys[-1]}.")
 

@@ -94,6 +94,9 @@ def run(
     that is still open comes too; it is landed again when it is over.
 
     With --as-of nothing is landed or published: the build goes into a file of its own.
+
+    DAY is a day, such as 2026-11-20, or so many days before that of the last partition boundary, such as -3d: the
+    last partition that is over is -1d.
     """
     started = time.monotonic()
     settings = load_settings()

@@ -142,12 +142,14 @@ def refresh(
     """Land what is wanted, build, prove and publish.
 
     From ``first`` on partitions are landed (again), without it those not landed yet; ``last`` is the last one.
+    Both are days, or days back as in :func:`~gtm_assets.partitions.day_named`.
     ``up_to_now`` lands the partition that is still open too, up to the last whole minute.
     ``full_refresh`` rebuilds every model; ``full_extraction`` does so too, and takes all records of every table
     for the last partition.
 
     Raises:
         PartitionError: the range is not one that can be landed.
+        SettingsError: the settings contradict the calendar that the state folder keeps.
         LandingError: in landing mode, the landing can't be read.
         TransformError: dbt can't parse the project.
     """
@@ -165,15 +167,18 @@ def refresh(
                 "loader does that"
             )
         check_landing(settings)
+    if tables:
+        # What can't be landed is refused before a state folder is made.
+        Calendar.of(settings).range(first, last, now)
+    if settings.pipedrive_source:
+        check_origin(lake, settings.pipedrive_source)
+    prepare_home(settings)
     calendar = Calendar.of(settings)
     keys = calendar.range(first, last, now) if tables else []
     still_open = calendar.open_at(now) if tables else None
     early = still_open if up_to_now else None
     if up_to_now and early is None:
         console.print(_nothing_is_open(calendar, keys[-1]))
-    if settings.pipedrive_source:
-        check_origin(lake, settings.pipedrive_source)
-    prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")

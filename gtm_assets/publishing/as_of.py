@@ -21,7 +21,7 @@ from gtm_assets.dbt.project import build_arguments, manifest_path, run_dbt
 from gtm_assets.dbt.tests import meaning
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.lake.store import Lake
-from gtm_assets.partitions import Calendar, PartitionError, boundary, parse_day, partition_of
+from gtm_assets.partitions import Calendar, PartitionError, boundary, day_named, parse_day, partition_of
 from gtm_assets.publishing.publish import Publication, descriptions, publish
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_tables import raw_tables
@@ -39,16 +39,16 @@ class AsOfBuild:
 
 
 def instant_of(day: str, calendar: Calendar, landed: list[str]) -> datetime:
-    """The last partition boundary of a day, UTC.
+    """The last partition boundary of a day, UTC. ``-1d`` is the day before that of the last one landed.
 
     Raises:
         PartitionError: it lies before the first boundary, or after what has landed.
     """
-    wanted = parse_day(day)
     if not landed:
         raise PartitionError("nothing has landed yet, so nothing was known. Run: gtm run")
     first = calendar.first + timedelta(days=1)
     last = date.fromisoformat(landed[-1]) + timedelta(days=1)
+    wanted = parse_day(day_named(day, last))
     if wanted < first:
         raise PartitionError(f"nothing was known as of {day}: the first boundary is that of {first}")
     if wanted > last:

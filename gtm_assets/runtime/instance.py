@@ -13,6 +13,7 @@ import psutil
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
 
 from gtm_assets.errors import GtmError
+from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.dagster_internals import (
     LoadableTargetOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -59,8 +60,13 @@ class ServerError(GtmError):
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make the state folder and point Dagster and dbt to it, in this process and in those it starts."""
+    """Make the state folder and point Dagster and dbt to it, in this process and in those it starts.
+
+    Raises:
+        SettingsError: the settings contradict the calendar that the state folder keeps.
+    """
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    Calendar.begin(settings)
     config = settings.dagster_home / "dagster.yaml"
     wanted = _CONFIG.format(storage=json.dumps(str(settings.dagster_home / "history" / "runs")))
     if not config.exists() or config.read_text() != wanted:

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 EPOCH = datetime(2024, 9, 1, tzinfo=UTC)
-"""When the org begins: two years before the first default partition. A Sunday."""
+"""When the org begins. A Sunday."""
 DAY = 86_400
 NEVER = 1 << 40
 """The instant of what does not happen."""
 MEASURED_DAYS = 760
-"""The day by which the volumes hold: the end of the 30 default partitions."""
+"""The day by which the volumes hold: 2026-10-01."""
 
 _EPOCH_SECONDS = int(EPOCH.timestamp())
 _EPOCH_UNIX_DAY = _EPOCH_SECONDS // DAY
