@@ -28,14 +28,15 @@ LONGEST = (
     "test_dev",
     "test_dbt_incremental",
     "test_daemon",
+    "test_pipedrive_run",
+    "test_gtm_landed",
+    "test_ui",
     "test_gtm_run",
     "test_salesforce_live",
-    "test_pipedrive_run",
-    "test_metrics",
     "test_dbt_landing",
-    "test_ui",
+    "test_metrics",
 )
-"""Modules of a minute or more, the longest first: one begun last would keep one worker busy with the other done.
+"""Modules of half a minute or more, begun first: one begun last would keep one worker busy with the other done.
 
 Those that need no built home stand before those that do, so that only one worker waits for it.
 """
