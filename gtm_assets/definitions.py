@@ -43,7 +43,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     manifest = json.loads(manifest_path().read_text())
 
     raw = [
-        *([salesforce.landed_asset(table) for table in OBJECTS] if settings.is_landed else ()),
+        *([salesforce.external_asset(table) for table in OBJECTS] if settings.is_external else ()),
         *_extracted(settings, manifest),
     ]
     built = transform_assets(manifest, settings.is_synthetic)
@@ -60,7 +60,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             *dashboards(manifest, Translator(), PUBLISHED),
         ],
         asset_checks=[proof]
-        if settings.is_landed
+        if settings.is_external
         else [
             proof,
             salesforce.totals_checks(Calendar.of(settings)),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import warnings
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,10 @@ PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
+RENAMED = {"GTM_LANDING_DATABASE": "GTM_EXTERNAL_DATABASE"}
+"""Variables by the name that they had up to release 0.1, read for one release more."""
+RENAMED_VALUES = {("GTM_SALESFORCE_SOURCE", "landed"): "external"}
+"""Values by variable and the word that they had up to release 0.1, read for one release more."""
 SAMPLE_ROWS = 10
 """How many rows a finding shows."""
 HARD_DELETE_LIMIT = 0.2
@@ -38,6 +44,10 @@ class SettingsError(GtmError):
     """A setting is unknown or malformed. The message names it and says what it takes."""
 
 
+class RenamedSetting(FutureWarning):
+    """A setting is given under a name or by a value of an older release. The message names the new one."""
+
+
 class Settings(BaseSettings):
     """What can be set. Each field is the variable ``GTM_<FIELD>``; the defaults need no account anywhere."""
 
@@ -47,13 +57,14 @@ class Settings(BaseSettings):
         default=Path(".gtm"),
         description="State folder: lake, warehouse, published file, Dagster's records. Relative to the project.",
     )
-    salesforce_source: Literal["synthetic", "live", "landed"] = Field(
+    salesforce_source: Literal["synthetic", "live", "external"] = Field(
         default="synthetic",
-        description="Where Salesforce records come from: `synthetic`, `live`, or `landed` by another loader.",
+        description="Where Salesforce records come from: `synthetic`, `live`, or `external` tables that "
+        "another loader fills.",
     )
-    landing_database: Path | None = Field(
+    external_database: Path | None = Field(
         default=None,
-        description="DuckDB file whose schema `gtm_raw` holds the landed tables; it is only read.",
+        description="DuckDB file whose schema `gtm_raw` holds the external tables; it is only read.",
     )
     salesforce_instance_url: str | None = Field(
         default=None, description="Address of the live organisation, such as https://acme.my.salesforce.com."
@@ -204,7 +215,7 @@ class Settings(BaseSettings):
         default=3, ge=2, description="Checks that fail at a time and are told as one critical alert."
     )
 
-    @field_validator("home", "landing_database", "pipedrive_dir", "alert_matrix")
+    @field_validator("home", "external_database", "pipedrive_dir", "alert_matrix")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and (PROJECT_DIR / value.expanduser()).resolve()
@@ -283,18 +294,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _landing_is_named(self) -> Settings:
-        if self.is_landed and self.landing_database is None:
+    def _external_database_is_named(self) -> Settings:
+        if self.is_external and self.external_database is None:
             raise ValueError(
-                "GTM_SALESFORCE_SOURCE=landed needs GTM_LANDING_DATABASE: the path of the DuckDB file "
+                "GTM_SALESFORCE_SOURCE=external needs GTM_EXTERNAL_DATABASE: the path of the DuckDB file "
                 "whose schema gtm_raw holds the tables"
             )
         return self
 
     @property
-    def is_landed(self) -> bool:
-        """Whether raw tables are those of a landing that another loader fills, and not the lake's."""
-        return self.salesforce_source == "landed"
+    def is_external(self) -> bool:
+        """Whether Salesforce's raw tables are external: another loader fills them, and the lake lacks them."""
+        return self.salesforce_source == "external"
 
     @property
     def is_synthetic(self) -> bool:
@@ -353,11 +364,15 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     """The settings of the environment, over those of the project's ``.env``.
 
     Raises:
-        SettingsError: a ``GTM_*`` variable is unknown or does not fit its type.
+        SettingsError: a ``GTM_*`` variable is unknown or does not fit its type, or is given by its old name and
+            by its new one with different values.
     """
     if environment is None:
-        in_file = {k: v or "" for k, v in dotenv_values(PROJECT_DIR / ".env").items()}
-        environment = in_file | {k: v for k, v in os.environ.items() if v.strip() or k not in in_file}
+        in_file = _with_new_names({k: v or "" for k, v in dotenv_values(PROJECT_DIR / ".env").items()}, ".env")
+        outside = _with_new_names(os.environ, "the environment")
+        environment = in_file | {k: v for k, v in outside.items() if v.strip() or k not in in_file}
+    else:
+        environment = _with_new_names(environment, "the environment")
     given = {k: v for k, v in environment.items() if k.upper().startswith(PREFIX)}
     for name, variable in OTHER_NAMES.items():
         if environment.get(name, "").strip() and not given.get(variable, "").strip():
@@ -374,6 +389,41 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         return _FromMapping(**values)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(e) for e in error.errors())) from None
+
+
+def _with_new_names(environment: Mapping[str, str], place: str) -> dict[str, str]:
+    """The variables by today's names, with today's values; a :class:`RenamedSetting` for each old one."""
+    renamed = dict(environment)
+    for old, new in RENAMED.items():
+        value = renamed.pop(old, "").strip()
+        if not value:
+            continue
+        other = renamed.get(new, "").strip()
+        if other and (PROJECT_DIR / other).resolve() != (PROJECT_DIR / value).resolve():
+            raise SettingsError(
+                f"{old}={value} and {new}={other} are both set in {place}: {old} is the old name of {new}. "
+                f"Leave {old} out"
+            )
+        renamed[new] = other or value
+        _tell_renamed(f"{old} is now called {new}: rename it in {place}. The next release refuses the old name.")
+    for (name, old), new in RENAMED_VALUES.items():
+        if renamed.get(name, "").strip() == old:
+            renamed[name] = new
+            _tell_renamed(
+                f"{name}={old} is now {name}={new}: change it in {place}. The next release refuses {old}."
+            )
+    return renamed
+
+
+def _tell_renamed(sentence: str) -> None:
+    # Once in a process, however often the settings are loaded. Python's own memory of what it has told is cleared
+    # by whoever changes a filter.
+    if sentence not in _TOLD:
+        _TOLD.add(sentence)
+        warnings.warn(sentence, RenamedSetting, stacklevel=1)
+
+
+_TOLD: set[str] = set()
 
 
 class _FromMapping(Settings):

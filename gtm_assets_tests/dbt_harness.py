@@ -52,16 +52,16 @@ class Home:
         self,
         path: Path,
         manifest: Manifest | None = None,
-        landing: Path | None = None,
+        external: Path | None = None,
         without: str = "",
     ) -> None:
         """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed.
 
-        With ``landing`` it is built from that file's schema ``gtm_raw`` in place of the lake; ``without`` names
+        With ``external`` it is built from that file's schema ``gtm_raw`` in place of the lake; ``without`` names
         a source that is off.
         """
         path.mkdir(parents=True, exist_ok=True)
-        self.path, self.manifest, self.landing, self.without = path, manifest, landing, without
+        self.path, self.manifest, self.external, self.without = path, manifest, external, without
         self.lake = Lake(path / "lake")
 
     def twin(self, name: str) -> Home:
@@ -104,8 +104,8 @@ class Home:
             command += ["--vars", str(dict(variables))]
         source = {
             "DBT_WAREHOUSE_FILE": str(self.path / "warehouse.duckdb"),
-            "GTM_SALESFORCE_SOURCE": "landed" if self.landing else "synthetic",
-            "GTM_LANDING_DATABASE": str(self.landing or ""),
+            "GTM_SALESFORCE_SOURCE": "external" if self.external else "synthetic",
+            "GTM_EXTERNAL_DATABASE": str(self.external or ""),
             "DBT_SOURCES_OFF": self.without,
         }
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):

@@ -147,10 +147,10 @@ def lake_home(tmp_path_factory) -> Home:
     return home
 
 
-def landing(path, types: dict[str, str]) -> Home:
+def external_home(path, types: dict[str, str]) -> Home:
     """A home that reads the same records from another loader's tables; its currency columns have these types."""
     path.mkdir()
-    file = path / "landing.duckdb"
+    file = path / "external.duckdb"
     with duckdb.connect(str(file)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("create schema gtm_raw")
@@ -165,11 +165,11 @@ def landing(path, types: dict[str, str]) -> Home:
                 f"create table gtm_raw.{table} as select {others}{cast},"
                 " timestamptz '2026-01-03 06:00:00+00' as _fivetran_synced from page"
             )
-    return Home(path / "gtm", landing=file)
+    return Home(path / "gtm", external=file)
 
 
 def test_the_lake_and_another_loaders_tables_give_the_same_amounts(lake_home, tmp_path):
-    home = landing(tmp_path / "external", LOADER_TYPES).seed()
+    home = external_home(tmp_path / "external", LOADER_TYPES).seed()
     facts = ("fct_opportunity", "fct_opportunity_line_item", "fct_forecasting_quota", "fct_campaign_influence")
     home.build(*with_ancestors(*facts))
 

@@ -53,16 +53,16 @@ def lake(tmp_path_factory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def landed(tmp_path_factory) -> Home:
-    """The same from a landing, under API names."""
-    folder = tmp_path_factory.mktemp("landed")
-    with duckdb.connect(str(folder / "landing.duckdb")) as connection:
+def external(tmp_path_factory) -> Home:
+    """The same from external tables, under API names."""
+    folder = tmp_path_factory.mktemp("external")
+    with duckdb.connect(str(folder / "external.duckdb")) as connection:
         connection.execute("create schema gtm_raw")
         connection.execute(
             "create table gtm_raw.opportunity as select '006a' as id, 'x' as My_Field__c, 0.5::double as"
             " my_score_c, '2026-01-02' as My_Day__c, '12' as Quantity__c, now() as _fivetran_synced"
         )
-    return Home(folder / "gtm", landing=folder / "landing.duckdb")
+    return Home(folder / "gtm", external=folder / "external.duckdb")
 
 
 TYPES = sorted(
@@ -161,13 +161,13 @@ def test_a_column_that_the_lake_lacks_is_said_with_those_that_it_has(lake):
     assert said == LACKING.format("the lake")
 
 
-def test_a_column_that_the_landing_lacks_is_said_with_those_that_it_has(landed):
-    (said,) = faults(landed, {"opportunity": ["my_feld_c"], "task": ["of_no_table_c"]})
+def test_a_column_that_the_landing_lacks_is_said_with_those_that_it_has(external):
+    (said,) = faults(external, {"opportunity": ["my_feld_c"], "task": ["of_no_table_c"]})
 
-    assert said == LACKING.format("the landed table opportunity")
+    assert said == LACKING.format("the external table opportunity")
 
 
-@pytest.mark.parametrize("home", ["lake", "landed"])
+@pytest.mark.parametrize("home", ["lake", "external"])
 @pytest.mark.parametrize(
     ("column", "data_type"),
     [
@@ -181,10 +181,10 @@ def test_a_column_that_the_landing_lacks_is_said_with_those_that_it_has(landed):
 )
 def test_a_column_of_another_type_is_said_with_a_value(request, home, column, data_type):
     home = request.getfixturevalue(home)
-    id_ = "006a" if home.landing else opportunity(1, at(2))["id"]
+    id_ = "006a" if home.external else opportunity(1, at(2))["id"]
     example = {"my_field_c": "x", "my_score_c": "0.5"}[column]
     # What the catalogue does not name lands in the lake as text.
-    fitting = "double" if home.landing and column == "my_score_c" else "varchar"
+    fitting = "double" if home.external and column == "my_score_c" else "varchar"
 
     assert faults(home, {"opportunity": [{"name": column, "data_type": data_type}]}) == [
         f"gives opportunity.{column} the data_type {data_type}, which 1 of its values are not, such as {example} "
@@ -192,7 +192,7 @@ def test_a_column_of_another_type_is_said_with_a_value(request, home, column, da
     ]
 
 
-@pytest.mark.parametrize("home", ["lake", "landed"])
+@pytest.mark.parametrize("home", ["lake", "external"])
 def test_what_can_be_read_as_its_type_is_passed_through(request, home):
     home = request.getfixturevalue(home)
     given = [

@@ -14,7 +14,7 @@ import pytest
 from filelock import Timeout
 
 from gtm_assets.dbt import process as dbt_process
-from gtm_assets.dbt.process import LandingListed, NodeEnded, build_beside, builder_lock
+from gtm_assets.dbt.process import ExternalListed, NodeEnded, build_beside, builder_lock
 from gtm_assets.dbt.project import TransformError, build_arguments, manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.settings import Settings, load_settings
@@ -57,10 +57,10 @@ def start_parent(what: str, home: Path) -> tuple[subprocess.Popen, psutil.Proces
     return parent, child
 
 
-def test_each_node_is_told_with_its_rows_after_what_is_in_the_landing(settings):
-    landing, seed, *tests = build_beside(SEED, settings, settings.warehouse_path)
+def test_each_node_is_told_with_its_rows_after_the_external_tables(settings):
+    listed, seed, *tests = build_beside(SEED, settings, settings.warehouse_path)
 
-    assert landing == LandingListed([])
+    assert listed == ExternalListed([])
     with duckdb.connect(str(settings.warehouse_path)) as connection:
         assert [(seed.row_count,)] == connection.sql("select count(*) from gtm_staging.funnel_steps").fetchall()
     assert tests

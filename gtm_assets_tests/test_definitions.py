@@ -115,18 +115,18 @@ def test_the_jobs_cover_the_graph(defs, graph):
 
 
 @pytest.fixture(scope="module")
-def landed(tmp_path_factory) -> dg.Definitions:
+def external(tmp_path_factory) -> dg.Definitions:
     settings = {
-        "GTM_HOME": str(tmp_path_factory.mktemp("landed")),
-        "GTM_SALESFORCE_SOURCE": "landed",
-        "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb",
+        "GTM_HOME": str(tmp_path_factory.mktemp("external")),
+        "GTM_SALESFORCE_SOURCE": "external",
+        "GTM_EXTERNAL_DATABASE": "/nowhere/external.duckdb",
     }
     return definitions(load_settings(settings))
 
 
-def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(landed, graph):
-    dg.Definitions.validate_loadable(landed)
-    found = landed.resolve_asset_graph()
+def test_in_external_mode_the_raw_tables_are_external_assets_with_the_same_keys(external, graph):
+    dg.Definitions.validate_loadable(external)
+    found = external.resolve_asset_graph()
 
     assert set(found.toposorted_asset_keys) == set(graph.toposorted_asset_keys) - {SERVICE_LEVELS, COMPACTED}
     for table in OBJECTS:
@@ -139,10 +139,10 @@ def test_in_landing_mode_the_raw_tables_are_external_assets_with_the_same_keys(l
     assert all(node.partitions_def is None for node in found.asset_nodes)
 
 
-def test_in_landing_mode_all_that_is_built_is_checked_and_nothing_of_a_landing(landed, graph):
-    left_out = set(graph.asset_check_keys) - set(landed.resolve_asset_graph().asset_check_keys)
+def test_in_external_mode_all_that_is_built_is_checked_and_nothing_of_external_tables(external, graph):
+    left_out = set(graph.asset_check_keys) - set(external.resolve_asset_graph().asset_check_keys)
 
-    # A landing has no days of ours that could be late.
+    # External tables have no days of ours that could be late.
     of_days = {check for check in left_out if check.asset_key in (PUBLISHED, SERVICE_LEVELS)}
     assert {check.name for check in of_days} == {"published_on_time", "service_level_met"}
     # Lists of values that the synthetic organisation alone keeps to.
@@ -151,9 +151,9 @@ def test_in_landing_mode_all_that_is_built_is_checked_and_nothing_of_a_landing(l
     assert {check.asset_key.path[0] for check in left_out - of_days - of_lists} == {"salesforce", "pipedrive"}
 
 
-def test_in_landing_mode_the_one_job_builds_and_lands_nothing(landed):
-    assert [job.name for job in landed.jobs] == ["transform"]
-    executable = landed.resolve_job_def("transform").asset_layer.executable_asset_keys
+def test_in_external_mode_the_one_job_builds_and_lands_nothing(external):
+    assert [job.name for job in external.jobs] == ["transform"]
+    executable = external.resolve_job_def("transform").asset_layer.executable_asset_keys
     assert PUBLISHED in executable
     assert not any(key.path[0] == "salesforce" for key in executable)
 
@@ -204,11 +204,11 @@ def test_each_asset_of_the_way_to_the_published_file_has_a_freshness_policy(grap
     [
         ({}, "synthetic"),
         ({"GTM_PIPEDRIVE_DIR": "/nowhere"}, "export"),
-        ({"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb"}, None),
+        ({"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": "/nowhere/external.duckdb"}, None),
         (
             {
-                "GTM_SALESFORCE_SOURCE": "landed",
-                "GTM_LANDING_DATABASE": "/nowhere/landing.duckdb",
+                "GTM_SALESFORCE_SOURCE": "external",
+                "GTM_EXTERNAL_DATABASE": "/nowhere/external.duckdb",
                 "GTM_PIPEDRIVE_DIR": "/nowhere",
             },
             "export",
@@ -223,7 +223,7 @@ def test_each_asset_of_the_way_to_the_published_file_has_a_freshness_policy(grap
             None,
         ),
     ],
-    ids=["default", "a folder", "landed", "landed and a folder", "live"],
+    ids=["default", "a folder", "external", "external and a folder", "live"],
 )
 def test_made_up_deals_never_go_beside_those_of_a_real_organisation(tmp_path, given, source):
     settings = load_settings({"GTM_HOME": str(tmp_path)} | given)

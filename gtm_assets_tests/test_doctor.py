@@ -71,20 +71,22 @@ def test_a_damaged_warehouse_is_wrong(doctor, tmp_path):
     assert [line[:30] for line in lines if line.startswith("wrong")] == [f"wrong {home}"[:30]]
 
 
-def test_a_landing_that_has_no_rows_yet_is_told(doctor, tmp_path):
-    landing = tmp_path / "landing.duckdb"
-    with duckdb.connect(str(landing)) as connection:
+def test_an_external_database_that_has_no_rows_yet_is_told(doctor, tmp_path):
+    database = tmp_path / "external.duckdb"
+    with duckdb.connect(str(database)) as connection:
         connection.execute("create schema gtm_raw")
         connection.execute("create table gtm_raw.lead (id varchar, _fivetran_synced timestamp with time zone)")
 
-    code, lines = doctor(GTM_SALESFORCE_SOURCE="landed", GTM_LANDING_DATABASE=str(landing))
+    code, lines = doctor(GTM_SALESFORCE_SOURCE="external", GTM_EXTERNAL_DATABASE=str(database))
 
     assert code == 1
     (wrong,) = [line for line in lines if not line.startswith("ok ")]
     assert wrong.startswith(
-        "wrong No row of the landing says when it was loaded (_fivetran_synced), and nothing is"
+        "wrong No row of the external database says when it was loaded (_fivetran_synced), and nothing is"
     )
-    assert f"ok    The landing {landing} holds 1 of the 25 tables, loaded until an unknown time." in lines
+    assert (
+        f"ok    The external database {database} holds 1 of the 25 tables, loaded until an unknown time." in lines
+    )
 
 
 def test_a_file_of_an_export_that_was_forgotten_is_not_wrong(doctor, tmp_path):

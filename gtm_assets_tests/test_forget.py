@@ -67,9 +67,9 @@ def test_a_table_of_which_nothing_has_landed_is_not_forgotten(forget):
 
 
 def test_a_table_that_another_loader_has_taken_away_is_forgotten_and_one_that_is_there_is_not(tmp_path, forget):
-    landing, lake = tmp_path / "landing.duckdb", Lake(tmp_path / "gtm" / "lake")
-    external = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(landing)}
-    with duckdb.connect(str(landing)) as connection:
+    database, lake = tmp_path / "external.duckdb", Lake(tmp_path / "gtm" / "lake")
+    external = {"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": str(database)}
+    with duckdb.connect(str(database)) as connection:
         connection.execute("create schema gtm_raw")
         # As an API names it.
         connection.execute("""create table gtm_raw."Lead" as select '00Q1' as "Id", now() as _fivetran_synced""")
@@ -77,7 +77,7 @@ def test_a_table_that_another_loader_has_taken_away_is_forgotten_and_one_that_is
     readable = forget("salesforce.lead", **external)
     assert readable == (1, "error: salesforce.lead can be read: there is nothing to forget\n")
     assert lake.forgotten(LEAD) is None
-    with duckdb.connect(str(landing)) as connection:
+    with duckdb.connect(str(database)) as connection:
         connection.execute('alter table gtm_raw."Lead" rename to "Leads of old"')
         connection.execute("create table gtm_raw.account as select '0011' as id, now() as _fivetran_synced")
 

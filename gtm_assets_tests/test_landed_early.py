@@ -352,13 +352,13 @@ def test_what_now_does_not_go_with_is_refused(others, said):
 
 
 def test_tables_that_another_loader_lands_have_no_open_partition(tmp_path):
-    database = tmp_path / "landing.duckdb"
+    database = tmp_path / "external.duckdb"
     duckdb.connect(str(database)).close()
     settings = load_settings(
         {
             "GTM_HOME": str(tmp_path / "gtm"),
-            "GTM_SALESFORCE_SOURCE": "landed",
-            "GTM_LANDING_DATABASE": str(database),
+            "GTM_SALESFORCE_SOURCE": "external",
+            "GTM_EXTERNAL_DATABASE": str(database),
         }
     )
 
@@ -393,7 +393,7 @@ def test_now_is_the_minute_and_each_batch_says_up_to_when_it_was_read(tmp_path):
 
 def now(home: Home) -> datetime:
     with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
-        connection.execute("create table if not exists gtm_meta.landed_tables (newest_synced_at timestamptz)")
+        connection.execute("create table if not exists gtm_meta.external_tables (newest_synced_at timestamptz)")
         return known_as_of(connection).astimezone(UTC)
 
 

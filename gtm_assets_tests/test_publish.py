@@ -157,17 +157,17 @@ def warehouse(tmp_path) -> Warehouse:
     )
     connection.execute("create table gtm_meta.tables_not_read (table_name varchar)")
     connection.execute(
-        "create table gtm_meta.landed_tables (source_name varchar, table_name varchar, landed_name varchar,"
+        "create table gtm_meta.external_tables (source_name varchar, table_name varchar, external_name varchar,"
         " has_history boolean, row_count bigint, newest_synced_at timestamptz,"
         " missing_columns varchar, unknown_columns varchar)"
     )
     connection.execute(
-        "create table gtm_meta.landed_misfits (source_name varchar, table_name varchar, column_name varchar,"
+        "create table gtm_meta.external_misfits (source_name varchar, table_name varchar, column_name varchar,"
         " type_name varchar, row_count bigint, record varchar, value varchar)"
     )
-    connection.execute("create table gtm_meta.landing_now (now_at timestamptz)")
+    connection.execute("create table gtm_meta.external_now (now_at timestamptz)")
     connection.execute(
-        "create table gtm_meta.landed_flaws (source_name varchar, table_name varchar, flaw varchar,"
+        "create table gtm_meta.external_flaws (source_name varchar, table_name varchar, flaw varchar,"
         " record_id varchar, row_count bigint)"
     )
     connection.close()
@@ -204,7 +204,7 @@ def test_what_another_run_has_built_while_we_waited_for_the_lock_is_judged_too(
     assert (ended.success, target.exists()) == (passes, passes)
 
 
-def test_a_table_that_has_left_the_landing_keeps_the_published_file_as_it_was(
+def test_an_external_table_that_is_gone_keeps_the_published_file_as_it_was(
     instance, warehouse, tmp_path, monkeypatch
 ):
     built = dg.AssetsDefinition(specs=[dg.AssetSpec(ASSET, tags={"layer": "core"})])
@@ -214,7 +214,7 @@ def test_a_table_that_has_left_the_landing_keeps_the_published_file_as_it_was(
 
     def refused(_, published, asked):
         assert (published, asked) == (target, lake)
-        raise PublishError("salesforce.lead has left the landing")
+        raise PublishError("salesforce.lead has left the external database")
 
     build(instance, result(True))
     monkeypatch.setattr(publishing, "refuse_vanished", refused)
@@ -257,19 +257,18 @@ def test_the_file_is_written_for_duckdb_1_2_and_later(source, tmp_path):
     assert int.from_bytes(target.read_bytes()[12:20], "little") == 65
 
 
-def test_a_landed_table_that_has_left_the_landing_stops_publishing_until_it_is_forgotten_or_back(
-    warehouse, tmp_path
-):
+@pytest.mark.parametrize("by", ["this release", "an older release"])
+def test_an_external_table_that_is_gone_stops_publishing_until_it_is_forgotten_or_back(by, warehouse, tmp_path):
     source = duckdb.connect(str(warehouse.path))
     target, lake, lead = tmp_path / "gtm.duckdb", Lake(tmp_path / "lake"), TABLES["lead"]
 
     def land(**rows: int | None) -> None:
-        """Tables of the landing with their rows; None where one is missing."""
-        source.execute("delete from gtm_meta.landed_tables")
+        """Tables of the external database with their rows; None where one is missing."""
+        source.execute("delete from gtm_meta.external_tables")
         for name, count in rows.items():
-            landed = None if count is None else name
-            row = ["salesforce", name, landed, False, count or 0, PUBLICATION.as_of, None, None]
-            source.execute("insert into gtm_meta.landed_tables values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            external = None if count is None else name
+            row = ["salesforce", name, external, False, count or 0, PUBLICATION.as_of, None, None]
+            source.execute("insert into gtm_meta.external_tables values (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def published() -> str:
         try:
@@ -279,9 +278,16 @@ def test_a_landed_table_that_has_left_the_landing_stops_publishing_until_it_is_f
         publish(source, target, PUBLICATION, {})
         return "published"
 
+    def as_an_older_release_published() -> None:
+        with duckdb.connect(str(target)) as connection:
+            connection.execute("alter table gtm_meta.external_tables rename column external_name to landed_name")
+            connection.execute("alter table gtm_meta.external_tables rename to landed_tables")
+
     told = []
     land(account=5, lead=1200, task=0)
     told.append(published())
+    if by == "an older release":
+        as_an_older_release_published()
     land(account=4, lead=None, task=None)
     told += [published(), published()]
     lake.forget(lead, PUBLICATION.published_at)
@@ -293,7 +299,7 @@ def test_a_landed_table_that_has_left_the_landing_stops_publishing_until_it_is_f
     told.append(published())
 
     assert [text == "published" for text in told] == [True, False, False, True, True, False]
-    assert "salesforce.lead had 1,200 rows in the landing and is not there any more" in told[1]
+    assert "salesforce.lead had 1,200 rows in the external database and is not there any more" in told[1]
     assert "gtm source forget salesforce.lead, then gtm run" in told[1]
     assert "task" not in told[1]
     # With the lake in its place nothing has left it.
@@ -301,14 +307,14 @@ def test_a_landed_table_that_has_left_the_landing_stops_publishing_until_it_is_f
     assert published() == "published"
 
 
-def test_a_landing_of_which_no_row_says_when_it_was_loaded_is_not_published():
+def test_external_tables_of_which_no_row_says_when_it_was_loaded_are_not_published():
     with duckdb.connect() as built:
         built.execute("create schema gtm_meta")
-        built.execute("create table gtm_meta.landing_now (now_at timestamp with time zone)")
+        built.execute("create table gtm_meta.external_now (now_at timestamp with time zone)")
         built.execute("create table gtm_meta.lake_batches (read_until timestamp with time zone)")
 
         with pytest.raises(
-            PublishError, match=r"no row of the landing says when .* Let the loader load rows with"
+            PublishError, match=r"no row of the external database says when .* Let the loader load rows with"
         ):
             known_as_of(built)
 

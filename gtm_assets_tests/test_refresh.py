@@ -15,7 +15,7 @@ from gtm_assets.cli import main as cli
 from gtm_assets.cli import run as refresh
 from gtm_assets.cli.run import Outcome, _progress, _Refresh
 from gtm_assets.dbt.assets import observation
-from gtm_assets.dbt.external import LandedTable
+from gtm_assets.dbt.external import ExternalTable
 from gtm_assets.lake.store import Lake
 from gtm_assets.sources.extractions import missing
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -97,23 +97,23 @@ def test_checks_that_failed_say_whether_they_block(run, said, failed, line):
     ]
 
 
-def test_what_a_landing_lacks_and_what_is_not_read_of_it_is_told(run, said, tmp_path):
-    for name, landed_name, lacking in (
+def test_what_external_tables_lack_and_what_is_not_read_of_it_is_told(run, said, tmp_path):
+    for name, external_name, lacking in (
         ("account", "Account", ("fax", "site")),
         ("task", "task", ()),
         ("lead", None, ()),
     ):
-        table = LandedTable("salesforce", name, landed_name, False, 3, None, lacking, (), ())
+        table = ExternalTable("salesforce", name, external_name, False, 3, None, lacking, (), ())
         run._observed(observation(table))
     run.outcome.unread = ["order", "order_item"]
     run.outcome.published = True
 
     _, output = said(
-        run.outcome, GTM_SALESFORCE_SOURCE="landed", GTM_LANDING_DATABASE=str(tmp_path / "landing.duckdb")
+        run.outcome, GTM_SALESFORCE_SOURCE="external", GTM_EXTERNAL_DATABASE=str(tmp_path / "external.duckdb")
     )
 
     lines = output.splitlines()
-    begin = lines.index(f"source     landed: schema gtm_raw of {tmp_path}/landing.duckdb")
+    begin = lines.index(f"source     external: schema gtm_raw of {tmp_path}/external.duckdb")
     assert lines[begin + 1 : begin + 4] == [
         "           not there and counted as empty: salesforce.lead",
         "           not there and counted as null: salesforce.account: fax, site",

@@ -9,7 +9,7 @@ import pytest
 import gtm_assets
 from gtm_assets import settings as settings_module
 from gtm_assets.partitions import Calendar
-from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings
+from gtm_assets.settings import PROJECT_DIR, RenamedSetting, Settings, SettingsError, load_settings
 
 
 @pytest.fixture
@@ -191,20 +191,20 @@ def test_only_the_settings_read_gtm_variables():
     assert found == []
 
 
-def test_landing_mode_needs_the_landing():
-    with pytest.raises(SettingsError, match="GTM_LANDING_DATABASE"):
-        load_settings({"GTM_SALESFORCE_SOURCE": "landed"})
+def test_external_mode_needs_the_external_database():
+    with pytest.raises(SettingsError, match="GTM_EXTERNAL_DATABASE"):
+        load_settings({"GTM_SALESFORCE_SOURCE": "external"})
 
-    settings = load_settings({"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": "landing.duckdb"})
+    settings = load_settings({"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": "external.duckdb"})
 
-    assert settings.is_landed
-    assert settings.landing_database == PROJECT_DIR / "landing.duckdb"
+    assert settings.is_external
+    assert settings.external_database == PROJECT_DIR / "external.duckdb"
 
 
-def test_a_landing_may_be_named_while_the_lake_is_read():
-    settings = load_settings({"GTM_LANDING_DATABASE": "/somewhere/landing.duckdb"})
+def test_an_external_database_may_be_named_while_the_lake_is_read():
+    settings = load_settings({"GTM_EXTERNAL_DATABASE": "/somewhere/external.duckdb"})
 
-    assert not settings.is_landed
+    assert not settings.is_external
 
 
 LIVE = {
@@ -279,3 +279,53 @@ def test_an_address_that_would_show_secrets_is_refused_without_showing_them(url)
 def test_deadlines_that_do_not_follow_on_each_other_are_refused(given, said):
     with pytest.raises(SettingsError, match=said):
         load_settings(given)
+
+
+OLD, NEW = "GTM_LANDING_DATABASE", "GTM_EXTERNAL_DATABASE"
+
+
+@pytest.fixture
+def nothing_told(monkeypatch):
+    monkeypatch.setattr(settings_module, "_TOLD", set())
+
+
+def test_old_names_work_and_are_told_once_with_the_new_ones(nothing_told):
+    given = {"GTM_SALESFORCE_SOURCE": "landed", OLD: "/data/salesforce.duckdb"}
+
+    with pytest.warns(RenamedSetting) as told:
+        settings = load_settings(given)
+        load_settings(given)
+
+    assert settings.is_external and settings.external_database == Path("/data/salesforce.duckdb")
+    assert [str(warning.message) for warning in told] == [
+        f"{OLD} is now called {NEW}: rename it in the environment. The next release refuses the old name.",
+        "GTM_SALESFORCE_SOURCE=landed is now GTM_SALESFORCE_SOURCE=external: change it in the environment. "
+        "The next release refuses landed.",
+    ]
+
+
+def test_an_old_name_and_the_new_one_may_say_the_same_and_not_two_things(nothing_told):
+    with pytest.warns(RenamedSetting):
+        settings = load_settings({OLD: "one.duckdb", NEW: str(PROJECT_DIR / "one.duckdb")})
+
+    assert settings.external_database == PROJECT_DIR / "one.duckdb"
+    both = f"{OLD}=/one and {NEW}=/two are both set in the environment: .* Leave {OLD} out"
+    with pytest.raises(SettingsError, match=both):
+        load_settings({OLD: "/one", NEW: "/two"})
+
+
+@pytest.mark.parametrize("in_file, outside", [(OLD, NEW), (NEW, OLD), (OLD, OLD)])
+def test_the_environment_goes_before_the_file_under_either_name(
+    in_file, outside, nothing_told, project, monkeypatch
+):
+    (project / ".env").write_text(f"{in_file}=/in/file\n")
+    monkeypatch.setenv(outside, "/outside")
+
+    with pytest.warns(RenamedSetting):
+        assert load_settings().external_database == Path("/outside")
+
+    monkeypatch.delenv(outside)
+    settings_module._TOLD.clear()
+    if in_file == OLD:
+        with pytest.warns(RenamedSetting, match=r"rename it in \.env"):
+            assert load_settings().external_database == Path("/in/file")

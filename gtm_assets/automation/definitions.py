@@ -34,15 +34,15 @@ def automation(
 ) -> dg.Definitions:
     """Jobs and what starts them. ``checks`` are those that publishing looks at.
 
-    A landing has no days of ours: it is built by the clock, and its freshness is its loader's.
+    External tables have no days of ours: the clock starts their build, and their freshness is their loader's.
     """
     tables = raw_tables(settings)
-    if settings.is_landed:
-        jobs = Jobs.of(tables, landed=OBJECTS)
+    if settings.is_external:
+        jobs = Jobs.of(tables, external=OBJECTS)
         return dg.Definitions(
             asset_checks=[source_freshness_checks(settings, manifest)],
             jobs=[jobs.transform, *([jobs.refresh, jobs.full_refresh, jobs.extract] if tables else [])],
-            schedules=schedules.of_a_landing(settings, jobs, lands=bool(tables)),
+            schedules=schedules.of_external_tables(settings, jobs, lands=bool(tables)),
         )
     jobs = Jobs.of(tables)
     freshness = Freshness(settings, lake, tables)

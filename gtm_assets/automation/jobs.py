@@ -10,7 +10,7 @@ import dagster as dg
 
 from gtm_assets.automation.compaction import ASSET_KEY as COMPACTED
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.checks.definitions import LANDING_IS_SOUND
+from gtm_assets.checks.definitions import EXTERNAL_IS_SOUND
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
@@ -48,13 +48,13 @@ class Jobs:
     """Config of the full refresh."""
 
     @classmethod
-    def of(cls, tables: Sequence[RawTable], landed: Sequence[RawTable] = ()) -> Jobs:
+    def of(cls, tables: Sequence[RawTable], external: Sequence[RawTable] = ()) -> Jobs:
         """The jobs that land these tables and build all models.
 
-        ``landed`` are the tables of a landing that another loader fills: it has no days of ours that could be
-        late, and how fresh it is is asked with each build.
+        ``external`` are tables that another loader fills: they have no days of ours that could be late, and each
+        build asks how fresh they are.
         """
-        source_freshness = _source_freshness(landed or tables)
+        source_freshness = _source_freshness(external or tables)
         # Freshness is not theirs to check: while a backfill runs, days are missing.
         freshness = dg.AssetSelection.checks(
             *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in tables),
@@ -64,9 +64,9 @@ class Jobs:
         totals = dg.AssetSelection.checks(
             *(dg.AssetCheckKey(asset_key(table), TOTALS) for table in tables if table.source == "salesforce")
         )
-        if landed:
+        if external:
             sound = dg.AssetSelection.checks(
-                *(dg.AssetCheckKey(asset_key(table), LANDING_IS_SOUND) for table in landed)
+                *(dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND) for table in external)
             )
             raw, built = _raw(tables), _BUILT | source_freshness | sound
         else:

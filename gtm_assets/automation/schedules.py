@@ -42,8 +42,8 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
     ]
 
 
-def of_a_landing(settings: Settings, jobs: Jobs, lands: bool) -> Sequence:
-    """The schedules of a landing that another loader fills. Off: only its owner knows when it is filled.
+def of_external_tables(settings: Settings, jobs: Jobs, lands: bool) -> Sequence:
+    """The schedules where another loader fills Salesforce's tables. Off: only its owner knows when they are full.
 
     ``lands`` says whether another source is extracted beside it.
     """

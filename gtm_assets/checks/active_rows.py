@@ -1,6 +1,6 @@
-"""Whether core shows what the rows of a landing say that are active: record for record, value for value.
+"""Whether core shows the rows of external tables that are active: record for record, value for value.
 
-It asks the landing's tables and not base, with SQL of its own: a model that takes the wrong version of a record is
+It asks the external tables and not base, with SQL of its own: a model that takes the wrong version of a record is
 wrong in base already, and every total of it agrees with core.
 """
 
@@ -17,7 +17,7 @@ from gtm_assets.dbt.external import SCHEMA
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.finding import Finding
 
-DATABASE = "gtm_landing"
+DATABASE = "gtm_external"
 
 
 @dataclass(frozen=True)
@@ -236,47 +236,47 @@ RECORD_TIES = (
 
 
 def reconcile_with_active_rows(
-    warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, landing: Path
+    warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, database: Path
 ) -> Finding:
-    """Whether each record of a landed table that is there now is in core with its values, and no other record.
+    """Whether each record of an external table that is there now is in core with its values, and no other record.
 
     In history mode the active row of a record says what it is, elsewhere its one row. Left out, and counted, are
-    records with a row that begins after the models' now, and those loaded since the build looked: the landing is
-    another loader's.
+    records with a row that begins after the models' now, and those loaded since the build looked: another
+    loader fills the external database.
     """
-    place = str(landing).replace("'", "''")
+    place = str(database).replace("'", "''")
     try:
         warehouse.execute(f"attach if not exists '{place}' as {DATABASE} (read_only)")
-        return _compared(warehouse, tie, table, landing)
+        return _compared(warehouse, tie, table, database)
     except duckdb.Error as error:
         # The file is open elsewhere, or its loader has taken a table or a column away since the build.
         return Finding(
             False,
-            f"The landing {landing} can't be read, so that nothing proves gtm_core.{tie.core}: {error}. "
-            f"When its loader has ended, run again: gtm run",
+            f"The external database {database} can't be read, so that nothing proves gtm_core.{tie.core}: "
+            f"{error}. When its loader has ended, run again: gtm run",
         )
 
 
-def _compared(warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, landing: Path) -> Finding:
-    landed_name, has_history, loaded_until = warehouse.execute(
-        "select landed_name, has_history, newest_synced_at from gtm_meta.landed_tables"
+def _compared(warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, database: Path) -> Finding:
+    external_name, has_history, loaded_until = warehouse.execute(
+        "select external_name, has_history, newest_synced_at from gtm_meta.external_tables"
         " where source_name = ? and table_name = ?",
         [table.source, table.name],
     ).fetchone()
-    (now,) = warehouse.execute("select max(now_at) from gtm_meta.landing_now").fetchone()
-    landed = _landed_rows(warehouse, table, landed_name)
+    (now,) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchone()
+    rows = _external_rows(warehouse, table, external_name)
     begins = "coalesce(_start, _cursor)" if has_history else "least(created, _cursor)"
     differs = ",\n        ".join(
         f"case when core.{name} is distinct from expected.\"{raw}\" then  '{name}' end"
         for name, raw in tie.values.items()
     )
     sql = f"""
-with landed as ({landed}),
+with external as ({rows}),
 left_out as (
     select
         id,
         coalesce(max(_synced) > {_instant(loaded_until)}, false) as is_newer
-    from landed
+    from external
     group by id
     having
         max(_synced) > {_instant(loaded_until)}
@@ -290,7 +290,7 @@ active as (
             partition by id
             order by {"coalesce(_start, _cursor)" if has_history else "_cursor"} desc nulls last, _is_gone desc
         ) as rank_in_record
-    from landed
+    from external
     where _is_active and id not in (select id from left_out where id is not null)
 ),
 expected as (
@@ -306,7 +306,7 @@ compared as (
         coalesce(core.{tie.id_column}, expected.id) as {tie.id_column},
         case
             when core.{tie.id_column} is null then 'missing in core'
-            when expected.id is null then 'not active in the landing'
+            when expected.id is null then 'not active in the external database'
             else concat_ws(', ',
         {differs})
         end as difference
@@ -318,8 +318,8 @@ compared as (
     per_record = f"select {tie.id_column}, min(difference) as difference from compared group by all"
     records, missing, surplus, different = warehouse.execute(
         f"{sql} select count(*), count(*) filter (difference = 'missing in core'),"
-        " count(*) filter (difference = 'not active in the landing'),"
-        " count(*) filter (difference not in ('', 'missing in core', 'not active in the landing'))"
+        " count(*) filter (difference = 'not active in the external database'),"
+        " count(*) filter (difference not in ('', 'missing in core', 'not active in the external database'))"
         f" from ({per_record})"
     ).fetchone()
     newer, ahead = warehouse.execute(
@@ -339,14 +339,14 @@ compared as (
             True, f"{subject} agree: {records:,} records in {len(tie.values)} columns.", figures=figures
         )
     rows = (
-        f"-- attach '{landing}' as {DATABASE} (read_only);\n{sql}"
+        f"-- attach '{database}' as {DATABASE} (read_only);\n{sql}"
         f" select * from ({per_record}) where difference <> ''"
     )
     return Finding(
         passed=False,
         sentence=f"{subject} do not agree: of {records:,} records {missing:,} are missing in core, "
-        f"{surplus:,} are not active in the landing, and {different:,} have other values. Look at the rows; "
-        f"then build again: gtm run",
+        f"{surplus:,} are not active in the external database, and {different:,} have other values. Look at "
+        f"the rows; then build again: gtm run",
         figures=figures,
         sql=rows,
         sample=rows_of(warehouse, rows),
@@ -357,14 +357,14 @@ def _instant(value: object) -> str:
     return "null::timestamptz" if value is None else f"timestamptz '{value}'"
 
 
-def _landed_rows(warehouse: duckdb.DuckDBPyConnection, table: RawTable, landed_name: str | None) -> str:
-    """Select of a landed table's rows: the catalogue's columns in its types, and what the loader says of each."""
+def _external_rows(warehouse: duckdb.DuckDBPyConnection, table: RawTable, external_name: str | None) -> str:
+    """Select of an external table's rows: the catalogue's columns in its types, and the loader's word on each."""
     found: dict[str, tuple[str, str]] = {}
-    if landed_name is not None:
+    if external_name is not None:
         rows = warehouse.execute(
             "select column_name, data_type from information_schema.columns where table_catalog = ?"
             " and lower(table_schema) = ? and table_name = ?",
-            [DATABASE, SCHEMA, landed_name],
+            [DATABASE, SCHEMA, external_name],
         ).fetchall()
         for name, type_ in rows:
             found[fivetran_name(name)] = (name, type_.lower())
@@ -393,21 +393,21 @@ def _landed_rows(warehouse: duckdb.DuckDBPyConnection, table: RawTable, landed_n
         "_synced": synced,
     }
     columns = ",\n    ".join(f'{value} as "{name}"' for name, value in (raw | of_loader).items())
-    relation = f'from {DATABASE}.{SCHEMA}."{landed_name}"' if landed_name is not None else "where false"
+    relation = f'from {DATABASE}.{SCHEMA}."{external_name}"' if external_name is not None else "where false"
     return f"\n    select\n    {columns}\n    {relation}\n"
 
 
-def _typed(name: str, landed_type: str, type_: ColumnType) -> str:
-    """A landed column as a value of a type. An empty text is null in any other type than text."""
+def _typed(name: str, external_type: str, type_: ColumnType) -> str:
+    """An external column as a value of a type. An empty text is null in any other type than text."""
     column = f'"{name}"'
-    is_text = landed_type == "varchar"
+    is_text = external_type == "varchar"
     if is_text and type_ is not ColumnType.STRING:
         column = f"nullif(trim({column}), '')"
     if type_ is ColumnType.DATE:
         return f"{column}::timestamptz::date"
     if type_ is ColumnType.INTEGER and is_text:
         return f"{column}::decimal(38, 10)::bigint"
-    if type_ is ColumnType.CURRENCY and landed_type in ("double", "float"):
+    if type_ is ColumnType.CURRENCY and external_type in ("double", "float"):
         # By its shortest text, as it was written: 0.045 and not the binary number nearest to it.
         column = f"{column}::varchar"
     return f"{column}::{type_.sql}"

@@ -8,7 +8,7 @@ import dagster as dg
 import duckdb
 
 from gtm_assets.checks import active_rows, reconciliation, scd
-from gtm_assets.dbt.external import landed_tables
+from gtm_assets.dbt.external import external_tables
 from gtm_assets.dbt.project import project_variables
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.dbt.warehouse import Warehouse
@@ -24,7 +24,7 @@ WITH_SOURCE = "reconciles_with_source"
 WITH_PIPEDRIVE = "reconciles_with_pipedrive"
 WITH_CORE = "reconciles_with_core"
 WITH_ACTIVE_ROWS = "reconciles_with_active_rows"
-LANDING_IS_SOUND = "landing_is_sound"
+EXTERNAL_IS_SOUND = "external_tables_are_sound"
 HISTORIES = {"dim_account_scd2": "account_id", "dim_contact_scd2": "contact_id", "dim_user_scd2": "user_id"}
 """Table to the record's id."""
 
@@ -33,14 +33,14 @@ Check = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any] | None], Finding]
 
 
 def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    """SCD integrity and reconciliation, which block publishing; what is odd about a landing, which does not."""
+    """SCD integrity and reconciliation, which block publishing; oddities of an external table, which do not."""
     checks = _checks(settings)
     specs = [
         dg.AssetCheckSpec(
             key.name,
             asset=key.asset_key,
             description=_DESCRIPTIONS[key.name],
-            blocking=key.name != LANDING_IS_SOUND,
+            blocking=key.name != EXTERNAL_IS_SOUND,
         )
         for key in checks
     ]
@@ -66,8 +66,8 @@ _DESCRIPTIONS = {
     WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records.",
     WITH_PIPEDRIVE: "Counts of the table's rows from Pipedrive are, day by day, those of the raw records.",
     WITH_CORE: "Counts and sums of the report are those of core.",
-    WITH_ACTIVE_ROWS: "The table shows the records that are active in the landing, each with its values.",
-    LANDING_IS_SOUND: "No record lies ahead of the newest load, and the versions of each follow on each other.",
+    WITH_ACTIVE_ROWS: "The table shows the records that are active in the external table, each with its values.",
+    EXTERNAL_IS_SOUND: "No record lies ahead of the newest load, and the versions of each follow on each other.",
 }
 
 
@@ -78,19 +78,21 @@ def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
     for table, record_id in HISTORIES.items():
         checks[_key("core", table, SCD_INTEGRITY)] = partial(_scd, f"gtm_core.{table}", record_id)
     for tie in reconciliation.SOURCE_TIES:
-        is_landed = settings.is_landed and tie.source == "salesforce"
-        newest = reconciliation.newest_landed if is_landed else reconciliation.newest_in_lake
+        is_external = settings.is_external and tie.source == "salesforce"
+        newest = reconciliation.newest_external if is_external else reconciliation.newest_in_lake
         name = WITH_PIPEDRIVE if tie.source == "pipedrive" else WITH_SOURCE
         checks[_key("core", tie.core, name)] = partial(
             _with_source, tie, tables[f"{tie.source}.{tie.raw}"], newest, timezone, allowance
         )
-    if settings.is_landed:
+    if settings.is_external:
         for record_tie in active_rows.RECORD_TIES:
             checks[_key("core", record_tie.core, WITH_ACTIVE_ROWS)] = partial(
-                _with_active_rows, record_tie, tables[f"salesforce.{record_tie.raw}"], settings.landing_database
+                _with_active_rows, record_tie, tables[f"salesforce.{record_tie.raw}"], settings.external_database
             )
         for table in OBJECTS:
-            checks[dg.AssetCheckKey(asset_key(table), LANDING_IS_SOUND)] = partial(_landing_is_sound, table)
+            checks[dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND)] = partial(
+                _external_tables_are_sound, table
+            )
     for report in reconciliation.REPORT_TIES:
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)
     return checks
@@ -98,7 +100,7 @@ def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
 
 def discrepancies(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
     """Those of the checks that find a number which does not tie to its source, or a broken history."""
-    return [key for key in checks if key.name in _DESCRIPTIONS and key.name != LANDING_IS_SOUND]
+    return [key for key in checks if key.name in _DESCRIPTIONS and key.name != EXTERNAL_IS_SOUND]
 
 
 def _key(layer: str, table: str, name: str) -> dg.AssetCheckKey:
@@ -113,25 +115,25 @@ def _with_source(tie, table, newest, timezone, allowance, warehouse, _before) ->
     return reconciliation.reconcile_with_source(warehouse, tie, table, newest, timezone, allowance)
 
 
-def _with_active_rows(tie, table, landing, warehouse, _before) -> Finding:
-    return active_rows.reconcile_with_active_rows(warehouse, tie, table, landing)
+def _with_active_rows(tie, table, database, warehouse, _before) -> Finding:
+    return active_rows.reconcile_with_active_rows(warehouse, tie, table, database)
 
 
-def _landing_is_sound(table, warehouse, _before) -> Finding:
-    (landed,) = (t for t in landed_tables(warehouse) if (t.source, t.name) == (table.source, table.name))
-    if not landed.flaws:
+def _external_tables_are_sound(table, warehouse, _before) -> Finding:
+    (external,) = (t for t in external_tables(warehouse) if (t.source, t.name) == (table.source, table.name))
+    if not external.flaws:
         return Finding(
             True, f"{table.qualified_name} has no record ahead of the newest load, and its versions follow."
         )
     sql = (
-        "select flaw, record_id, row_count from gtm_meta.landed_flaws"
+        "select flaw, record_id, row_count from gtm_meta.external_flaws"
         f" where source_name = '{table.source}' and table_name = '{table.name}' order by all"
     )
     counts = warehouse.execute(f"select flaw, count(*) from ({sql}) group by all order by all").fetchall()
     return Finding(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        sentence=". ".join(landed.flaws) + ".",
+        sentence=". ".join(external.flaws) + ".",
         figures=dict(counts),
         sql=sql,
         sample=rows_of(warehouse, sql),

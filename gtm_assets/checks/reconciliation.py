@@ -24,7 +24,7 @@ SUM = "decimal(38, 6)"
 """Sums are exact: a sum of floating point numbers would depend on the order of the rows."""
 TODAY = f"""(
     select cast(timezone('{project_variables()["reporting_timezone"]}', coalesce(
-        (select max(now_at) from gtm_meta.landing_now), (select max(read_until) from gtm_meta.lake_batches)
+        (select max(now_at) from gtm_meta.external_now), (select max(read_until) from gtm_meta.lake_batches)
     )) as date)
 )"""
 """SQL: the day that the models' now is on."""
@@ -474,8 +474,8 @@ select * exclude (first_partition, recency) from ranked where recency = 1
 """
 
 
-def newest_landed(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str:
-    """Those of a landing as base has read them: its file, which another loader writes, may be at a later state."""
+def newest_external(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str:
+    """An external table's rows as base has read them: another loader may have written its file since."""
     base = f"gtm_staging.base_{table.source}__{table.name}"
     return f"select *, coalesce({table.deletes.value}, false) as is_gone from {base}"
 

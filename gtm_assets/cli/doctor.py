@@ -31,7 +31,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
         *_home(settings),
         *(_live(settings) if settings.salesforce_source == "live" else ()),
         *(_pipedrive(settings) if settings.pipedrive_dir else ()),
-        *(_landing(settings) if settings.is_landed else (*_partitions(settings, now), *_lake(settings))),
+        *(_external(settings) if settings.is_external else (*_partitions(settings, now), *_lake(settings))),
         *_alerts(settings),
         *_project(settings),
         *_warehouse(settings),
@@ -140,34 +140,34 @@ def _lake(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _landing(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.dbt.external import LandingError, examine_landing
+def _external(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.dbt.external import ExternalError, examine_external
     from gtm_assets.dbt.project import TransformError
 
     try:
-        tables, unread = examine_landing(settings)
-    except (LandingError, TransformError) as error:
+        tables, unread = examine_external(settings)
+    except (ExternalError, TransformError) as error:
         yield Finding(False, str(error))
         return
-    there = [table for table in tables if table.landed_name is not None]
+    there = [table for table in tables if table.external_name is not None]
     newest = max((table.newest_synced_at for table in there if table.newest_synced_at), default=None)
     yield Finding(
         True,
-        f"The landing {settings.landing_database} holds {len(there)} of the {len(tables)} tables, loaded until "
-        f"{_moment(newest)}.",
+        f"The external database {settings.external_database} holds {len(there)} of the {len(tables)} tables, "
+        f"loaded until {_moment(newest)}.",
     )
     if newest is None:
         yield Finding(
             False,
-            "No row of the landing says when it was loaded (_fivetran_synced), and nothing is published before "
-            "one does. Let the loader load rows with it.",
+            "No row of the external database says when it was loaded (_fivetran_synced), and nothing is "
+            "published before one does. Let the loader load rows with it.",
         )
     if len(there) < len(tables):
-        names = ", ".join(table.name for table in tables if table.landed_name is None)
-        yield Finding(True, f"Not in the landing, and counted as empty: {names}.")
+        names = ", ".join(table.name for table in tables if table.external_name is None)
+        yield Finding(True, f"Not in the external database, and counted as empty: {names}.")
     if unread:
         yield Finding(
-            True, f"In the landing and not read, as the catalogue does not have them: {', '.join(unread)}."
+            True, f"In the external database and not read, as not in the catalogue: {', '.join(unread)}."
         )
     for table in there:
         lacks = f"lacks {', '.join(table.missing_columns)}" if table.missing_columns else "lacks nothing"
@@ -204,8 +204,8 @@ def _project(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, str(error))
         return
     yield Finding(True, "The dbt project is parsed.")
-    # A landing has been examined with them.
-    if project_variables().get("pass_through_columns") and not settings.is_landed:
+    # An external database has been examined with them.
+    if project_variables().get("pass_through_columns") and not settings.is_external:
         try:
             with operated("examine_pass_through", settings):
                 pass
@@ -251,6 +251,6 @@ def _published(settings: Settings) -> Iterator[Finding]:
             False, f"{settings.published_path} can't be read ({error}). Close it where it is open for writing."
         )
         return
-    of = f"up to partition {last}," if last else "of a landing"
+    of = f"up to partition {last}," if last else "of external tables"
     reach = f"{of} as of {as_of:%Y-%m-%d %H:%M} UTC"
     yield Finding(True, f"Published {published_at:%Y-%m-%d %H:%M} UTC, {reach}.")

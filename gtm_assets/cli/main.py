@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -16,7 +17,7 @@ import click
 from rich.console import Console
 
 from gtm_assets.errors import GtmError
-from gtm_assets.settings import PROJECT_DIR, SettingsError, load_settings
+from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
 console = Console(highlight=False, soft_wrap=True)
 problems = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -64,6 +65,15 @@ def _escaped(value: object) -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """CRM records in, a proven star schema out."""
+    shown = warnings.showwarning
+
+    def show(message, category, *rest, **options) -> None:
+        if issubclass(category, RenamedSetting):
+            problems.print(f"[yellow]note:[/] {_escaped(message)}")
+        else:
+            shown(message, category, *rest, **options)
+
+    warnings.showwarning = show
 
 
 @main.command()
@@ -245,7 +255,7 @@ def forget(table: str) -> None:
 
     from gtm_assets import clock
     from gtm_assets.checks.raw import VANISHED, still_there
-    from gtm_assets.dbt.external import examine_landing
+    from gtm_assets.dbt.external import examine_external
     from gtm_assets.lake.store import Lake, LakeError
     from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.sources.pipedrive.export import ExportFolder
@@ -253,11 +263,11 @@ def forget(table: str) -> None:
     from gtm_assets.sources.salesforce.catalog import OBJECTS
 
     lake, folder = Lake(settings.lake_dir), settings.pipedrive_dir
-    raw = _table(table, (*OBJECTS, *_tables()) if settings.is_landed else None)
-    is_external = settings.is_landed and raw.source == "salesforce"
+    raw = _table(table, (*OBJECTS, *_tables()) if settings.is_external else None)
+    is_external = settings.is_external and raw.source == "salesforce"
     if is_external:
-        found, _ = examine_landing(settings)
-        is_read = raw.name in {table.name for table in found if table.landed_name is not None}
+        found, _ = examine_external(settings)
+        is_read = raw.name in {table.name for table in found if table.external_name is not None}
     elif raw.source == "pipedrive" and folder is not None:
         is_read = ExportFolder(folder).has_file(raw)
     elif lake.partitions(raw):

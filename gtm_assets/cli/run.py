@@ -21,7 +21,7 @@ from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.dbt.assets import LAYERS
-from gtm_assets.dbt.external import check_landing, tables_not_read
+from gtm_assets.dbt.external import check_external, tables_not_read
 from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
@@ -47,13 +47,13 @@ class Outcome:
     troubles: list[str] = field(default_factory=list)
     """Checks that warned or failed, a sentence each."""
     missing: list[str] = field(default_factory=list)
-    """Raw tables that the landing lacks."""
+    """Raw tables that the external database lacks."""
     reach: str = ""
     """Up to when Salesforce was read, in a sentence. Empty where nothing of it has landed."""
     lacking: dict[str, str] = field(default_factory=dict)
-    """Raw table to its columns that the landing lacks."""
+    """Raw table to its columns that the external database lacks."""
     unread: list[str] = field(default_factory=list)
-    """Tables that lie in the landing and are not in the catalogue."""
+    """Tables that lie in the external database and are not in the catalogue."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
 
@@ -76,7 +76,7 @@ class Outcome:
             if self.layers[key] == "raw":
                 sources[key.path[0]].append(count)
         for source, counts in sources.items():
-            unit = "rows" if source == "salesforce" and settings.is_landed else "new versions"
+            unit = "rows" if source == "salesforce" and settings.is_external else "new versions"
             table.add_row(f"raw: {source}", f"{len(counts):,}", f"{sum(counts):,} {unit}")
         for layer in LAYERS:
             if tables[layer]:
@@ -92,8 +92,8 @@ class Outcome:
             console.print(f"           {escape(trouble)}")
         if self.reach:
             console.print(f"source     salesforce, {settings.salesforce_source}: {self.reach}")
-        if settings.is_landed:
-            console.print(f"source     landed: schema gtm_raw of {settings.landing_database}")
+        if settings.is_external:
+            console.print(f"source     external: schema gtm_raw of {settings.external_database}")
             if self.missing:
                 console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
             for name, columns in self.lacking.items():
@@ -150,23 +150,23 @@ def refresh(
     Raises:
         PartitionError: the range is not one that can be landed.
         SettingsError: the settings contradict the calendar that the state folder keeps.
-        LandingError: in landing mode, the landing can't be read.
+        ExternalError: in external mode, the external database can't be read.
         TransformError: dbt can't parse the project.
     """
     lake, tables = Lake(settings.lake_dir), raw_tables(settings)
     now = clock.now()
-    if settings.is_landed:
+    if settings.is_external:
         if up_to_now:
             raise PartitionError(
-                "--now lands the partition that is still open: with GTM_SALESFORCE_SOURCE=landed another loader "
+                "--now lands the partition that is still open: with GTM_SALESFORCE_SOURCE=external another loader "
                 "lands the records, and each run reads all that it has loaded. Leave --now out"
             )
         if (first or last or full_extraction) and not tables:
             raise PartitionError(
-                "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=landed another "
+                "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=external another "
                 "loader does that"
             )
-        check_landing(settings)
+        check_external(settings)
     if tables:
         # What can't be landed is refused before a state folder is made.
         Calendar.of(settings).range(first, last, now)
@@ -185,8 +185,8 @@ def refresh(
         wanted = dict.fromkeys(tables, keys) if first else wanted_by(settings, lake, tables, keys, early)
         if still_open is not None and last is None:
             wanted = with_open(lake, wanted, still_open, up_to_now)
-        if settings.is_landed:
-            console.print(f"Reading the landing {settings.landing_database}.")
+        if settings.is_external:
+            console.print(f"Reading the external database {settings.external_database}.")
         if tables and not any(wanted.values()):
             console.print("All partitions that are over have landed.")
         # Here, because the code location parses the dbt project when that has changed.
@@ -215,9 +215,9 @@ def refresh(
 
 
 def _unread(settings: Settings, outcome: Outcome) -> list[str]:
-    """Tables of the landing that are not read, by what this run listed, whether it published or not."""
+    """Tables of the external database that are not read, by what this run listed, whether it published or not."""
     listed = outcome.missing or any(outcome.layers[key] == "raw" for key in outcome.rows)
-    if settings.is_landed and listed:
+    if settings.is_external and listed:
         # The end of a run is told, whoever has opened the warehouse by then.
         with suppress(WarehouseError), Warehouse.of(settings).open("gtm run") as built:
             return tables_not_read(built)
@@ -396,16 +396,16 @@ class _Refresh:
         if self.layers.get(key) != "raw":
             return
         name = ".".join(key.path)
-        if not metadata["in_landing"].value:
+        if not metadata["in_external_database"].value:
             self.outcome.missing.append(name)
             return
-        if columns := metadata["columns_not_in_landing"].value:
+        if columns := metadata["columns_not_in_external_database"].value:
             self.outcome.lacking[name] = columns
         rows = metadata["dagster/row_count"].value
         self.outcome.rows[key] = rows
         synced = metadata.get("dagster/last_updated_timestamp")
         until = f"{datetime.fromtimestamp(synced.value, UTC):%Y-%m-%d %H:%M} UTC" if synced else "an unknown time"
-        self.console.print(f"landed  {name}: {rows:,} rows, loaded until {until}")
+        self.console.print(f"external  {name}: {rows:,} rows, loaded until {until}")
         if "problems" in metadata:
             problems = metadata["problems"].value.splitlines()
             self.outcome.troubles += [f"warned: {problem.removeprefix('- ')}." for problem in problems]

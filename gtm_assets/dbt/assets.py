@@ -9,8 +9,8 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import get_subset_selection_for_context
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-from gtm_assets.dbt.external import LandedTable, check_landing
-from gtm_assets.dbt.process import LandingListed, NodeEnded, build_beside
+from gtm_assets.dbt.external import ExternalTable, check_external
+from gtm_assets.dbt.process import ExternalListed, NodeEnded, build_beside
 from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
 from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.dbt.warehouse import Warehouse
@@ -95,7 +95,7 @@ class DbtBuild:
         Raises:
             TransformError: a node failed. What does not depend on it was built.
             LakeError: a batch that is new to the warehouse can't be read.
-            LandingError: in landing mode, the landing can't be read.
+            ExternalError: in external mode, the external database can't be read.
         """
         selection, indirect = get_subset_selection_for_context(
             context=context,
@@ -113,8 +113,8 @@ class DbtBuild:
             retried(context, self._settings.retry_seconds),
             self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info),
         ):
-            if self._settings.is_landed:
-                check_landing(self._settings)
+            if self._settings.is_external:
+                check_external(self._settings)
             else:
                 self._verify_new_batches(full_refresh)
             try:
@@ -146,7 +146,7 @@ class DbtBuild:
         arguments: list[str],
     ) -> Iterator[Any]:
         for told in build_beside(arguments, self._settings, self._warehouse.path):
-            if isinstance(told, LandingListed):
+            if isinstance(told, ExternalListed):
                 for table in told.tables:
                     context.log_event(observation(table))
                 continue
@@ -155,15 +155,15 @@ class DbtBuild:
                 yield _completed(result, told, manifest)
 
 
-def observation(table: LandedTable) -> dg.AssetObservation:
-    """What the UI shows of a raw table of the landing: its rows and how fresh they are."""
-    metadata: dict[str, Any] = {"in_landing": table.landed_name is not None}
-    if table.landed_name is not None:
+def observation(table: ExternalTable) -> dg.AssetObservation:
+    """What the UI shows of an external table: its rows and how fresh they are."""
+    metadata: dict[str, Any] = {"in_external_database": table.external_name is not None}
+    if table.external_name is not None:
         metadata |= {
             "dagster/row_count": table.row_count,
             "history_mode": table.has_history,
             "columns_not_in_catalogue": ", ".join(table.unknown_columns),
-            "columns_not_in_landing": ", ".join(table.missing_columns),
+            "columns_not_in_external_database": ", ".join(table.missing_columns),
         }
     if table.newest_synced_at:
         metadata["dagster/last_updated_timestamp"] = dg.MetadataValue.timestamp(table.newest_synced_at)

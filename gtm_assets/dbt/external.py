@@ -1,7 +1,7 @@
-"""The landing: raw tables that another loader, such as Fivetran, fills in schema ``gtm_raw`` of a DuckDB file.
+"""External tables: raw tables that another loader, such as Fivetran, fills in schema ``gtm_raw`` of a DuckDB file.
 
-In landing mode the models read it in place of the lake, and nothing here writes it. What its tables are is decided
-by the dbt project (``macros/landing``), which leaves what it found in ``gtm_meta`` of the warehouse.
+In external mode the models read them in place of the lake, and nothing here writes them. What they are is decided
+by the dbt project (``macros/external``), which leaves what it found in ``gtm_meta`` of the warehouse.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from gtm_assets.settings import Settings
 SCHEMA = "gtm_raw"
 
 
-class LandingError(GtmError):
-    """The landing can't be read. The message names the file and says what to do."""
+class ExternalError(GtmError):
+    """The external database can't be read. The message names the file and says what to do."""
 
 
 @dataclass(frozen=True)
-class LandedTable:
-    """What the landing has of one raw table."""
+class ExternalTable:
+    """What the external database has of one raw table."""
 
     source: str
     name: str
-    landed_name: str | None
+    external_name: str | None
     """Its name there; None where it is missing and counts as empty."""
     has_history: bool
     """Whether it is in history mode: all versions of a record."""
@@ -62,42 +62,43 @@ FLAWS = {
     "come: each lasts until the next one starts, the last one until it was loaded",
     "active_ended": "have an active version that has ended: it counts as the current one",
 }
-"""What can be odd about a record of a landing, as gtm_meta.landed_flaws names it, and how it is counted."""
+"""What can be odd about a record of an external table, as gtm_meta.external_flaws names it, and how it counts."""
 
 
-def check_landing(settings: Settings) -> None:
-    """See whether the landing can be read.
+def check_external(settings: Settings) -> None:
+    """See whether the external database can be read.
 
     Raises:
-        LandingError: there is no such file, it is open for writing elsewhere, or it has no schema ``gtm_raw``.
+        ExternalError: there is no such file, it is open for writing elsewhere, or it has no schema ``gtm_raw``.
     """
-    path = settings.landing_database
+    path = settings.external_database
     assert path is not None
     if not path.is_file():
-        raise LandingError(
-            f"there is no landing at {path}. Set GTM_LANDING_DATABASE to the DuckDB file of your loader"
+        raise ExternalError(
+            f"there is no external database at {path}. Set GTM_EXTERNAL_DATABASE to the DuckDB file of your loader"
         )
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             schemas = {row[0] for row in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
     except duckdb.Error as error:
-        raise LandingError(
-            f"the landing {path} can't be read: {error}. If the loader is writing it, run again when it has ended"
+        raise ExternalError(
+            f"the external database {path} can't be read: {error}. If the loader is writing it, run again when it "
+            "has ended"
         ) from error
     if SCHEMA not in {schema.lower() for schema in schemas}:
         others = ", ".join(sorted(schemas - {"information_schema", "pg_catalog"}))
-        raise LandingError(
-            f"the landing {path} has no schema {SCHEMA} (it has {others}). Let the loader land into {SCHEMA}, or "
-            f"make it there with views on its tables"
+        raise ExternalError(
+            f"the external database {path} has no schema {SCHEMA} (it has {others}). Let the loader fill "
+            f"{SCHEMA}, or make it there with views on its tables"
         )
 
 
-def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
-    """What the last build of the warehouse found in the landing: one entry per raw table, none for the lake."""
+def external_tables(warehouse: duckdb.DuckDBPyConnection) -> list[ExternalTable]:
+    """What the last build found in the external database: one entry per raw table, none for the lake."""
     flaws = _flaws(warehouse)
     misfits: dict[tuple[str, str], list[str]] = {}
     for source, name, column, type_, count, record, value in warehouse.execute(
-        "select * from gtm_meta.landed_misfits order by all"
+        "select * from gtm_meta.external_misfits order by all"
     ).fetchall():
         what = f"are more than a {type_} and are cut to one"
         if type_ == ColumnType.CURRENCY.sql:
@@ -106,11 +107,11 @@ def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
             f"{source}.{name}.{column}: {count:,} values {what}, such as {value} of {record}"
         )
     rows = warehouse.execute(
-        "select source_name, table_name, landed_name, has_history, row_count, newest_synced_at,"
-        " missing_columns, unknown_columns from gtm_meta.landed_tables order by all"
+        "select source_name, table_name, external_name, has_history, row_count, newest_synced_at,"
+        " missing_columns, unknown_columns from gtm_meta.external_tables order by all"
     ).fetchall()
     return [
-        LandedTable(
+        ExternalTable(
             *row[:6],
             _names(row[6]),
             _names(row[7]),
@@ -122,23 +123,23 @@ def landed_tables(warehouse: duckdb.DuckDBPyConnection) -> list[LandedTable]:
 
 
 def tables_not_read(database: duckdb.DuckDBPyConnection) -> list[str]:
-    """Tables that lie in the landing and are not in the catalogue, by what the last build found."""
+    """Tables that lie in the external database and are not in the catalogue, by what the last build found."""
     rows = database.execute("select table_name from gtm_meta.tables_not_read order by all").fetchall()
     return [row[0] for row in rows]
 
 
-def landing_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
-    """The models' now in landing mode, UTC: the newest time that any table was loaded. None for the lake."""
-    (now,) = warehouse.execute("select max(now_at) from gtm_meta.landing_now").fetchone()
+def external_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
+    """The models' now in external mode, UTC: the newest time that any table was loaded. None for the lake."""
+    (now,) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchone()
     return now
 
 
 def _flaws(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:
-    now = landing_now(warehouse)
+    now = external_now(warehouse)
     found: dict[tuple[str, str], list[str]] = {}
     for source, name, flaw, records, example in warehouse.execute(
         "select source_name, table_name, flaw, count(*), min(record_id)"
-        " from gtm_meta.landed_flaws group by all order by all"
+        " from gtm_meta.external_flaws group by all order by all"
     ).fetchall():
         what = FLAWS[flaw].format(now=f"{now:%Y-%m-%d %H:%M:%S} UTC" if now else "")
         found.setdefault((source, name), []).append(
@@ -151,13 +152,13 @@ def _names(joined: str | None) -> tuple[str, ...]:
     return tuple(joined.split(", ")) if joined else ()
 
 
-def examine_landing(settings: Settings) -> tuple[list[LandedTable], list[str]]:
-    """What the landing holds now, and its tables that are not read. The warehouse is not opened.
+def examine_external(settings: Settings) -> tuple[list[ExternalTable], list[str]]:
+    """What the external database holds now, and its tables that are not read. The warehouse is not opened.
 
     Raises:
-        LandingError: it can't be read.
+        ExternalError: it can't be read.
         TransformError: it holds values that can't be read, or no table.
     """
-    check_landing(settings)
-    with operated("examine_landing", settings) as connection:
-        return landed_tables(connection), tables_not_read(connection)
+    check_external(settings)
+    with operated("examine_external", settings) as connection:
+        return external_tables(connection), tables_not_read(connection)

@@ -23,7 +23,7 @@ from typing import IO, Any
 import duckdb
 from filelock import FileLock
 
-from gtm_assets.dbt.external import LandedTable, landed_tables
+from gtm_assets.dbt.external import ExternalTable, external_tables
 from gtm_assets.dbt.project import TransformError, parsed_manifest, run_dbt
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.settings import Settings
@@ -44,13 +44,13 @@ class NodeEnded:
 
 
 @dataclass(frozen=True)
-class LandingListed:
-    """What dbt found in the landing, before it built the first node."""
+class ExternalListed:
+    """What dbt found in the external database, before it built the first node."""
 
-    tables: Sequence[LandedTable]
+    tables: Sequence[ExternalTable]
 
 
-Told = NodeEnded | LandingListed
+Told = NodeEnded | ExternalListed
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _told(order: _Order) -> Iterator[Told]:
     with closing(_Reader(order.warehouse, compiled, manifest)) as reader:
         for message in run_dbt(order.arguments, order.settings, order.warehouse, manifest):
             if not reader.is_open:
-                yield LandingListed(landed_tables(reader.connection))
+                yield ExternalListed(external_tables(reader.connection))
             yield reader.completed(message)
 
 

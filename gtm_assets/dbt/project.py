@@ -131,13 +131,13 @@ def run_dbt(
     outcome: list[Any] = []
     folder = folder or settings.dbt_target_dir
     flags = _flags(folder / "target", folder / "logs")
-    # How the profile and the macros find the state folder, the file and the landing.
+    # How the profile and the macros find the state folder, the file and the external database.
     os.environ |= {
         "GTM_HOME": str(settings.home),
         "GTM_DBT_THREADS": str(settings.dbt_threads),
         "DBT_WAREHOUSE_FILE": str(warehouse),
         "GTM_SALESFORCE_SOURCE": settings.salesforce_source,
-        "GTM_LANDING_DATABASE": str(settings.landing_database or ""),
+        "GTM_EXTERNAL_DATABASE": str(settings.external_database or ""),
         "DBT_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
     }
     worker = threading.Thread(

@@ -60,15 +60,15 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     """Build core and mart as they were known at the end of ``day`` into ``GTM_HOME/as_of/<instant>.duckdb``.
 
     Raises:
-        PartitionError: nothing was known then, not all of it has landed, or a landing is read, not the lake.
+        PartitionError: nothing was known then, not all of it has landed, or external tables are read.
         TransformError: a model or an error-level test failed.
         LakeError: a batch can't be read.
         PublishError: the disk is full or the folder can't be written.
     """
-    if settings.is_landed:
+    if settings.is_external:
         raise PartitionError(
-            "--as-of needs the lake, which keeps when each version was seen. A landing does not "
-            "(GTM_SALESFORCE_SOURCE=landed): build what it holds now with gtm run"
+            "--as-of needs the lake, which keeps when each version was seen. External tables do not "
+            "(GTM_SALESFORCE_SOURCE=external): build what it holds now with gtm run"
         )
     lake = Lake(settings.lake_dir)
     tables = raw_tables(settings)

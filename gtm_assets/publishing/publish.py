@@ -21,7 +21,7 @@ from gtm_assets import clock
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
-from gtm_assets.dbt.external import landed_tables, landing_now
+from gtm_assets.dbt.external import external_now, external_tables
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
@@ -114,14 +114,14 @@ def refuse(found: Sequence[Verdict]) -> None:
 
 
 def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake: Lake) -> None:
-    """Raise where the published file was built from a landed table that has left the landing since.
+    """Raise where the published file was built from an external table that is gone since.
 
     Its owner may say that it is gone: ``gtm source forget``. That is undone once it is back.
 
     Raises:
         PublishError: names each such table.
     """
-    there = {(table.source, table.name) for table in landed_tables(warehouse) if table.landed_name is not None}
+    there = {(table.source, table.name) for table in external_tables(warehouse) if table.external_name is not None}
     tables = {(table.source, table.name): table for table in OBJECTS}
     for key in there & tables.keys():
         lake.remember(tables[key])
@@ -130,15 +130,16 @@ def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake:
     if not gone:
         return
     lines = [
-        f"{source}.{name} had {rows:,} rows in the landing and is not there any more. Let the loader land it "
-        f"again, then run: gtm run. Or, if it is gone for good: gtm source forget {source}.{name}, then gtm run"
+        f"{source}.{name} had {rows:,} rows in the external database and is not there any more. Let the loader "
+        f"load it again, then run: gtm run. Or, if it is gone for good: gtm source forget {source}.{name}, "
+        "then gtm run"
         for (source, name), rows in sorted(gone.items())
     ]
     raise PublishError("not published: the file published before stays.\n" + "\n".join(lines))
 
 
 def _published_rows(warehouse: duckdb.DuckDBPyConnection, published: Path) -> dict[tuple[str, str], int]:
-    """Rows that the landed tables had when the published file was made; of a file that can't be read, none."""
+    """Rows that the external tables had when the published file was made; of a file that can't be read, none."""
     if not published.exists():
         return {}
     try:
@@ -146,9 +147,15 @@ def _published_rows(warehouse: duckdb.DuckDBPyConnection, published: Path) -> di
     except duckdb.Error:
         return {}
     try:
+        # An older release published them under another name.
+        is_older = not warehouse.execute(
+            "select 1 from duckdb_tables()"
+            " where database_name = 'published_before' and table_name = 'external_tables'"
+        ).fetchall()
+        table, column = ("landed_tables", "landed_name") if is_older else ("external_tables", "external_name")
         rows = warehouse.execute(
-            "select source_name, table_name, row_count from published_before.gtm_meta.landed_tables"
-            " where landed_name is not null"
+            f"select source_name, table_name, row_count from published_before.gtm_meta.{table}"
+            f" where {column} is not null"
         ).fetchall()
     except duckdb.CatalogException:
         return {}
@@ -245,8 +252,8 @@ def _copy(
             [publication.as_of],
         )
         source.execute(
-            "create table published.gtm_meta.landed_tables as"
-            f" from {warehouse}.gtm_meta.landed_tables order by all"
+            "create table published.gtm_meta.external_tables as"
+            f" from {warehouse}.gtm_meta.external_tables order by all"
         )
         source.execute(
             "create table published.gtm_meta.tables_not_read as"
@@ -261,7 +268,7 @@ def _copy(
         source.execute(
             "create table published.gtm_meta.publication as select"
             " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
-            " case when exists (from published.gtm_meta.landed_tables) then 'landing' else 'lake' end"
+            " case when exists (from published.gtm_meta.external_tables) then 'external' else 'lake' end"
             " as read_from,"
             " ?::bigint as checks_passed,"
             " ?::bigint as checks_warned,"
@@ -334,17 +341,17 @@ def unreadable_tables(
 
 
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
-    """The models' now, UTC: up to when the lake that they were built from was read, or a landing's last load.
+    """The models' now, UTC: the end of the lake that they were built from, or an external database's last load.
 
     Raises:
         PublishError: nothing says it.
     """
     (read_until,) = warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchone()
-    now = landing_now(warehouse) or read_until
+    now = external_now(warehouse) or read_until
     if now is None:
         raise PublishError(
-            "not published: no row of the landing says when it was loaded (_fivetran_synced), so that there is no "
-            "day up to which its tables count. Let the loader load rows with it, then run: gtm run"
+            "not published: no row of the external database says when it was loaded (_fivetran_synced), so that "
+            "there is no day up to which its tables count. Let the loader load rows with it, then run: gtm run"
         )
     return now
 

@@ -10,6 +10,6 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 def raw_tables(settings: Settings) -> tuple[RawTable, ...]:
     """The tables that are extracted into the lake, source by source; not those that another loader lands."""
-    salesforce = () if settings.is_landed else OBJECTS
+    salesforce = () if settings.is_external else OBJECTS
     pipedrive = TABLES if settings.pipedrive_source else ()
     return (*salesforce, *pipedrive)

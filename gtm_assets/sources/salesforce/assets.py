@@ -1,6 +1,6 @@
 """The raw assets: one per Salesforce object, each landed by one op, one daily partition at a time.
 
-In landing mode they are external assets: another loader fills them.
+In external mode they are external assets: another loader fills them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -133,7 +133,7 @@ def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: C
         return totals_check.not_compared(table, str(error))
 
 
-def landed_asset(table: SalesforceObject) -> dg.AssetSpec:
+def external_asset(table: SalesforceObject) -> dg.AssetSpec:
     """The raw table of one Salesforce object that another loader fills: nothing here makes it, it is observed."""
     return dg.AssetSpec(
         asset_key(table),

@@ -1,15 +1,15 @@
 {#-
     Select of the versions in the batches that this model has not consumed yet, in the catalogue's types, with
     `_partition`, the partition that each came in. A version that lies in several batches comes as often.
-    With the var `as_of`, only of what was known then. In landing mode all that the landing holds.
+    With the var `as_of`, only of what was known then. In external mode all that the external table holds.
 
     files: the files to read where the caller has chosen them.
 -#}
 {% macro lake_versions(source_name, table_name, files=none) %}
     {%- set relation = source(source_name, table_name) -%}
-    {%- if execute and is_landed(source_name) -%}
+    {%- if execute and is_external(source_name) -%}
         select {{ raw_columns(source_name, table_name) | map(attribute='name') | join(', ') }}
-        from {{ relation }} as landed_versions
+        from {{ relation }} as external_versions
     {%- elif execute -%}
         {%- set columns = raw_columns(source_name, table_name) -%}
         {%- set files = files_to_read(source_name, table_name) if files is none else files -%}

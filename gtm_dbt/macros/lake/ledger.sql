@@ -58,7 +58,7 @@
         select source_name, table_name, partition_key, batch_id, max_by(file_path, precedence) as file_path
         from listed
         where true
-        {%- if is_landed() %}
+        {%- if is_external() %}
             and source_name <> 'salesforce'
         {%- endif %}
         {%- for source_name in sources_off() %}
@@ -93,7 +93,7 @@
         batch_id varchar not null
     );
 
-    {{ list_landing() }}
+    {{ list_external_tables() }}
 {% endmacro %}
 
 
@@ -166,8 +166,8 @@
 {% macro available_batches(parent) %}
     {%- if '.' in parent -%}
         {%- set source_name, table_name = parent.split('.') -%}
-        {%- if is_landed(source_name) -%}
-        select '{{ landing_batch() }}' as batch_id
+        {%- if is_external(source_name) -%}
+        select '{{ external_batch() }}' as batch_id
         {%- else -%}
         select batch_id
         from {{ meta_table('lake_batches') }}

@@ -133,7 +133,7 @@
             {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- do return(faults + (faults_in_landing(object, sought) if is_landed() else faults_in_lake(object, sought))) -%}
+    {%- do return(faults + (faults_in_external(object, sought) if is_external() else faults_in_lake(object, sought))) -%}
 {% endmacro %}
 
 
@@ -191,25 +191,25 @@
 {% endmacro %}
 
 
-{#- What is wrong with columns that are looked for in the landing. A table that is missing counts as empty. -#}
-{% macro faults_in_landing(object, columns) %}
-    {%- set landed = landed_table('salesforce', object) if columns else {} -%}
-    {%- if not columns or landed.relation is none -%}
+{#- What is wrong with columns that are looked for in the external database. A table that is missing counts as empty. -#}
+{% macro faults_in_external(object, columns) %}
+    {%- set external = external_table('salesforce', object) if columns else {} -%}
+    {%- if not columns or external.relation is none -%}
         {%- do return([]) -%}
     {%- endif -%}
     {%- set faults = [] -%}
     {%- for column in columns -%}
-        {%- set own = landed.columns.get(column.name) -%}
+        {%- set own = external.columns.get(column.name) -%}
         {%- if own is none -%}
             {%- set others = [] -%}
-            {%- for name in landed.unknown -%}
+            {%- for name in external.unknown -%}
                 {%- do others.append(fivetran_name(name)) -%}
             {%- endfor -%}
-            {%- do faults.append(missing_column(object, column, 'the landed table ' ~ landed.relation.identifier, others)) -%}
+            {%- do faults.append(missing_column(object, column, 'the external table ' ~ external.relation.identifier, others)) -%}
         {%- else -%}
             {%- set value = 'found.' ~ adapter.quote(own.name) -%}
-            {%- set id = 'found.' ~ adapter.quote(landed.columns.id.name) -%}
-            {%- do faults.extend(type_faults(object, column, own.data_type, landed.relation, value, id)) -%}
+            {%- set id = 'found.' ~ adapter.quote(external.columns.id.name) -%}
+            {%- do faults.extend(type_faults(object, column, own.data_type, external.relation, value, id)) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- do return(faults) -%}
@@ -256,7 +256,7 @@
 
 {#- Whether values of a column are none of the type that the var gives it. -#}
 {% macro type_faults(object, column, found_type, rows, value, id) %}
-    {%- set misfits = landed_misfits(value, found_type, column.data_type) -%}
+    {%- set misfits = external_misfits(value, found_type, column.data_type) -%}
     {%- if not misfits or found_type == column.data_type -%}
         {%- do return([]) -%}
     {%- endif -%}

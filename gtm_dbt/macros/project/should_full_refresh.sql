@@ -1,8 +1,8 @@
 {#-
     Overrides dbt's: a model is also built afresh where building on what is there would be wrong.
     With `as_of`, because what is there knows more than was known then. With other columns than the table
-    has, because old rows would lack what a full refresh gives them. In landing mode, where nothing tells which
-    rows are new, and as long as the model was built from a landing, be it by way of another model. And where the
+    has, because old rows would lack what a full refresh gives them. In external mode, where nothing tells which
+    rows are new, and as long as the model was built from external tables, be it by way of another model. And where the
     model, or one that it is built from, has consumed batches of a source that is off: its rows are to go.
 
     Asked several times while a model is compiled, and while it is built: the first answer holds.
@@ -18,8 +18,8 @@
         {%- do model.update(is_built_afresh=(
             flags.FULL_REFRESH
             or var('as_of', none) is not none
-            or is_landed()
-            or was_built_from_landing()
+            or is_external()
+            or was_built_from_external()
             or was_built_from_source_off()
             or columns_have_changed()
         )) -%}
@@ -28,8 +28,8 @@
 {% endmacro %}
 
 
-{#- True where this model has consumed rows of a landing. -#}
-{% macro was_built_from_landing() %}
+{#- True where this model has consumed rows of external tables. A ledger of an older release calls their batch landing. -#}
+{% macro was_built_from_external() %}
     {%- if not execute or model.resource_type != 'model' or model.config.materialized != 'incremental' -%}
         {%- do return(false) -%}
     {%- endif -%}
@@ -39,7 +39,7 @@
     {%- set query -%}
         select count(*)
         from {{ meta_table('consumed_batches') }}
-        where model = '{{ model.name }}' and batch_id = '{{ landing_batch() }}'
+        where model = '{{ model.name }}' and batch_id in ('{{ external_batch() }}', 'landing')
     {%- endset -%}
     {%- do return(run_query(query).rows[0][0] > 0) -%}
 {% endmacro %}

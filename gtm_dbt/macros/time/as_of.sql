@@ -1,12 +1,12 @@
 {#-
     "Now" for all models: the var `as_of` (an instant, or a date: that day's partition boundary), else up to when
     the lake was read: the end of the last partition that has landed, or the minute up to which it has landed early;
-    in landing mode what gtm_meta.landing_now says. No model reads the clock.
+    in external mode what gtm_meta.external_now says. No model reads the clock.
 -#}
 {% macro as_of() -%}
     {%- set given = var('as_of', none) -%}
-    {%- if given is none and execute and is_landed() -%}
-        (select landing_now.now_at from {{ meta_table('landing_now') }} as landing_now)
+    {%- if given is none and execute and is_external() -%}
+        (select external_now.now_at from {{ meta_table('external_now') }} as external_now)
     {%- elif given is none -%}
         (select max(lake_batches.read_until) from {{ meta_table('lake_batches') }} as lake_batches)
     {%- elif (given | string | length) == 10 -%}

@@ -17,13 +17,13 @@ users as (
     select * from {{ ref('stg_salesforce__user') }}
 ),
 
--- From where the versions begin to today: from the first landed boundary, or where a landing's loader says that
--- the first one began. A landing that keeps no history says nothing of the days before.
+-- From where the versions begin to today: from the first landed boundary, or where an external table's loader says
+-- that the first one began. An external table that keeps no history says nothing of the days before.
 bounds as (
     select
         {% if not keeps_history('salesforce', 'opportunity') %}
             max({{ to_reporting_date(as_of()) }}) as first_day,
-        {% elif is_landed_history('salesforce', 'opportunity') %}
+        {% elif is_external_history('salesforce', 'opportunity') %}
             least(
                 min({{ to_reporting_date('system_modstamp') }}), max({{ to_reporting_date(as_of()) }})
             ) as first_day,
@@ -110,7 +110,7 @@ states as (
     }}
 ),
 
--- In history mode of a landing each deal's days begin with its own first version: since when the loader keeps
+-- In history mode of an external table each deal's days begin with its own first version: since when the loader keeps
 -- versions is not one day for all, and what a deal was before is not known.
 dated as (
     select
@@ -118,7 +118,7 @@ dated as (
         {{ is_closed_deal('states.is_closed', 'states.is_won') }} as is_closed_deal,
         {{ to_reporting_date('states.valid_from') }} as from_day,
         {{ to_reporting_date('states.valid_to') }} as next_from_day,
-        {% if is_landed_history('salesforce', 'opportunity') %}
+        {% if is_external_history('salesforce', 'opportunity') %}
             least(
                 {{ to_reporting_date('min(states.seen_at) over (partition by states.opportunity_id)') }},
                 {{ to_reporting_date(as_of()) }}

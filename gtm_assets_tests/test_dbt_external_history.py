@@ -1,4 +1,4 @@
-"""History mode of a landing: the loader's intervals say which version is current, since when, and when not."""
+"""History mode of external tables: the loader's intervals say which version is current, and since when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
 from gtm_assets.checks.definitions import _checks, built_checks
 from gtm_assets.checks.reconciliation import REPORT_TIES, SOURCE_TIES, reconcile_with_core
-from gtm_assets.dbt.external import landed_tables
+from gtm_assets.dbt.external import external_tables
 from gtm_assets.publishing.publish import known_as_of
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.change_logs import examples
@@ -52,8 +52,8 @@ def version(
     }
 
 
-def land(path: Path, **tables: Iterable[Mapping[str, object]]) -> Path:
-    """A landing in which each table has the given rows, in the catalogue's types."""
+def load(path: Path, **tables: Iterable[Mapping[str, object]]) -> Path:
+    """An external database in which each table has the given rows, in the catalogue's types."""
     path.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as connection:
         connection.execute("set TimeZone = 'UTC'")
@@ -67,9 +67,9 @@ def land(path: Path, **tables: Iterable[Mapping[str, object]]) -> Path:
             )
             types = {c: (types | instants | {"_fivetran_active": pl.Boolean()})[c] for c in names}
             frame = pl.DataFrame([[row.get(c) for c in names] for row in rows], schema=types, orient="row")
-            connection.register("landed_rows", frame.to_arrow())
-            connection.execute(f"create table gtm_raw.{name} as from landed_rows")
-            connection.unregister("landed_rows")
+            connection.register("external_rows", frame.to_arrow())
+            connection.execute(f"create table gtm_raw.{name} as from external_rows")
+            connection.unregister("external_rows")
     return path
 
 
@@ -92,7 +92,7 @@ def eight_deals() -> list[dict[str, object]]:
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory) -> Home:
     folder = tmp_path_factory.mktemp("eight")
-    home = Home(folder / "gtm", landing=land(folder / "landing.duckdb", opportunity=eight_deals())).seed()
+    home = Home(folder / "gtm", external=load(folder / "external.duckdb", opportunity=eight_deals())).seed()
     home.build("+fct_pipeline_snapshot", "+fct_opportunity_stage_history", "+rep_pipeline_health")
     return home
 
@@ -135,13 +135,13 @@ def test_the_days_of_deals_begin_where_the_versions_begin(eight):
 
 @pytest.fixture
 def spoilt(eight, tmp_path):
-    """A copy of the warehouse that a test may spoil, and one of the landing."""
-    warehouse, landing = tmp_path / "warehouse.duckdb", tmp_path / "landing.duckdb"
+    """A copy of the warehouse that a test may spoil, and one of the external database."""
+    warehouse, external = tmp_path / "warehouse.duckdb", tmp_path / "external.duckdb"
     shutil.copy(eight.path / "warehouse.duckdb", warehouse)
-    shutil.copy(eight.landing, landing)
+    shutil.copy(eight.external, external)
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        yield connection, landing
+        yield connection, external
 
 
 DEALS = next(tie for tie in RECORD_TIES if tie.core == "fct_opportunity")
@@ -149,9 +149,9 @@ TO_PROSPECTING = "update {} set stage_name = 'Prospecting' where {} like '%3'"
 
 
 def test_core_shows_the_active_rows(spoilt):
-    warehouse, landing = spoilt
+    warehouse, external = spoilt
 
-    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], landing)
+    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], external)
 
     assert found.passed, found.sentence
     assert found.figures["records_compared"] == 8
@@ -176,16 +176,16 @@ def test_core_shows_the_active_rows(spoilt):
         (
             ["update gtm_core.fct_opportunity set opportunity_id = 'x' where opportunity_id like '%3'"],
             "records_not_active",
-            "not active in the landing",
+            "not active in the external database",
         ),
     ],
 )
 def test_a_record_that_is_not_its_active_row_is_found_though_base_agrees(spoilt, plant, figure, difference):
-    warehouse, landing = spoilt
+    warehouse, external = spoilt
     for statement in plant:
         warehouse.execute(statement)
 
-    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], landing)
+    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], external)
 
     assert not found.passed and found.severity == dg.AssetCheckSeverity.ERROR
     assert found.figures[figure] == 1
@@ -193,20 +193,20 @@ def test_a_record_that_is_not_its_active_row_is_found_though_base_agrees(spoilt,
 
 
 def test_what_was_loaded_since_the_build_is_left_out_and_counted(spoilt):
-    warehouse, landing = spoilt
-    with duckdb.connect(str(landing)) as loader:
+    warehouse, external = spoilt
+    with duckdb.connect(str(external)) as loader:
         loader.execute(
             "update gtm_raw.opportunity set amount = 7, _fivetran_synced = _fivetran_synced + interval 1 hour"
             " where id like '%3' and _fivetran_active"
         )
 
-    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], landing)
+    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], external)
 
     assert found.passed, found.sentence
     assert (found.figures["records_compared"], found.figures["records_loaded_since"]) == (7, 1)
 
 
-def test_a_landing_that_can_not_be_read_proves_nothing(spoilt, tmp_path):
+def test_an_external_database_that_can_not_be_read_proves_nothing(spoilt, tmp_path):
     warehouse, _ = spoilt
 
     found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], tmp_path / "nowhere.duckdb")
@@ -214,20 +214,20 @@ def test_a_landing_that_can_not_be_read_proves_nothing(spoilt, tmp_path):
     assert not found.passed and "nowhere.duckdb can't be read" in found.sentence
 
 
-def test_a_table_that_has_left_the_landing_since_the_build_proves_nothing(spoilt):
-    warehouse, landing = spoilt
-    with duckdb.connect(str(landing)) as loader:
+def test_an_external_table_that_is_gone_since_the_build_proves_nothing(spoilt):
+    warehouse, external = spoilt
+    with duckdb.connect(str(external)) as loader:
         loader.execute("drop table gtm_raw.opportunity")
 
-    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], landing)
+    found = reconcile_with_active_rows(warehouse, DEALS, TABLES["opportunity"], external)
 
     assert not found.passed and "run again: gtm run" in found.sentence
 
 
 def test_core_is_held_against_the_active_rows_before_anything_is_published(tmp_path, monkeypatch):
     monkeypatch.setenv("GTM_HOME", str(tmp_path))
-    monkeypatch.setenv("GTM_SALESFORCE_SOURCE", "landed")
-    monkeypatch.setenv("GTM_LANDING_DATABASE", str(tmp_path / "landing.duckdb"))
+    monkeypatch.setenv("GTM_SALESFORCE_SOURCE", "external")
+    monkeypatch.setenv("GTM_EXTERNAL_DATABASE", str(tmp_path / "external.duckdb"))
     proof = built_checks(load_settings())
 
     blocking = {spec.key: spec.blocking for spec in proof.check_specs}
@@ -235,7 +235,10 @@ def test_core_is_held_against_the_active_rows_before_anything_is_published(tmp_p
     assert {tie.core for tie in RECORD_TIES} == {tie.core for tie in SOURCE_TIES if tie.source == "salesforce"}
     for tie in RECORD_TIES:
         assert blocking[dg.AssetCheckKey(dg.AssetKey(["gtm_core", tie.core]), "reconciles_with_active_rows")]
-    assert blocking[dg.AssetCheckKey(dg.AssetKey(["salesforce", "opportunity"]), "landing_is_sound")] is False
+    assert (
+        blocking[dg.AssetCheckKey(dg.AssetKey(["salesforce", "opportunity"]), "external_tables_are_sound")]
+        is False
+    )
 
 
 def test_a_gap_between_two_versions_is_a_deletion(tmp_path):
@@ -257,8 +260,8 @@ def test_a_gap_between_two_versions_is_a_deletion(tmp_path):
         ]
         for make in (account, opportunity)
     )
-    path = land(tmp_path / "landing.duckdb", account=accounts, opportunity=deals)
-    home = Home(tmp_path / "gtm", landing=path).seed()
+    path = load(tmp_path / "external.duckdb", account=accounts, opportunity=deals)
+    home = Home(tmp_path / "gtm", external=path).seed()
 
     home.build("+fct_pipeline_snapshot", "+dim_account")
 
@@ -305,11 +308,11 @@ def test_intervals_that_can_not_be_have_a_rule_and_are_told(tmp_path):
         for flaw, versions in rows.items()
         for name, start, end, active in versions
     ]
-    home = Home(tmp_path / "gtm", landing=land(tmp_path / "landing.duckdb", user=users))
+    home = Home(tmp_path / "gtm", external=load(tmp_path / "external.duckdb", user=users))
 
     home.build("+stg_salesforce__user", "+dim_user_scd2")
 
-    assert home.rows("select flaw, record_id, row_count from gtm_meta.landed_flaws order by all") == [
+    assert home.rows("select flaw, record_id, row_count from gtm_meta.external_flaws order by all") == [
         (flaw, flaw, 1) for flaw in sorted(rows.keys() - {"sound"})
     ]
     # Of the one whose end can't be nothing is active: it was there until it was loaded.
@@ -327,7 +330,7 @@ def test_intervals_that_can_not_be_have_a_rule_and_are_told(tmp_path):
     ]
     with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
         warehouse.execute("set TimeZone = 'UTC'")
-        told = next(table.flaws for table in landed_tables(warehouse) if table.name == "user")
+        told = next(table.flaws for table in external_tables(warehouse) if table.name == "user")
         assert len(told) == len(rows) - 1
         assert (
             "salesforce.user: 1 records, such as overlap, have versions that end after the next one starts: each "
@@ -348,7 +351,7 @@ def test_no_deal_is_there_before_it_was_created_and_every_day_is_in_the_calendar
         version(deals[2] | {"stage_name": "Qualification"}, utc(3, 8, 10)),
         version(unknown, datetime(2024, 12, 30, 12, tzinfo=UTC)),
     ]
-    home = Home(tmp_path / "gtm", landing=land(tmp_path / "landing.duckdb", opportunity=rows)).seed()
+    home = Home(tmp_path / "gtm", external=load(tmp_path / "external.duckdb", opportunity=rows)).seed()
 
     home.build("+fct_opportunity_history", "+dim_date")
 
@@ -366,7 +369,7 @@ def test_no_deal_is_there_before_it_was_created_and_every_day_is_in_the_calendar
         "select count(*) from gtm_core.fct_opportunity_history where date_key not in"
         " (select date_key from gtm_core.dim_date)"
     ) == [(0,)]
-    assert home.rows("select flaw, right(record_id, 1) from gtm_meta.landed_flaws") == [("before_creation", "3")]
+    assert home.rows("select flaw, right(record_id, 1) from gtm_meta.external_flaws") == [("before_creation", "3")]
 
 
 # -- what lies ahead of now ---------------------------------------------------------------------------------------
@@ -380,11 +383,11 @@ def without_history(record: Mapping[str, object]) -> dict[str, object]:
     return {**record, "_fivetran_synced": LATE_EVENING}
 
 
-def land_ahead(path: Path) -> Path:
+def load_ahead(path: Path) -> Path:
     """Deals in history mode, the rest without: some created, some modified after the newest load."""
     created = utc(4, 2, 8)
     deals = [opportunity(number, created, created_date=created) for number in (1, 2, 3)]
-    return land(
+    return load(
         path,
         opportunity=[
             version(deals[0], created, synced=LATE_EVENING),
@@ -417,10 +420,10 @@ def land_ahead(path: Path) -> Path:
 
 
 def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_reached_it(tmp_path, monkeypatch):
-    home = Home(tmp_path / "gtm", landing=land_ahead(tmp_path / "landing.duckdb"))
+    home = Home(tmp_path / "gtm", external=load_ahead(tmp_path / "external.duckdb"))
     monkeypatch.setenv("GTM_HOME", str(home.path))
-    monkeypatch.setenv("GTM_SALESFORCE_SOURCE", "landed")
-    monkeypatch.setenv("GTM_LANDING_DATABASE", str(home.landing))
+    monkeypatch.setenv("GTM_SALESFORCE_SOURCE", "external")
+    monkeypatch.setenv("GTM_EXTERNAL_DATABASE", str(home.external))
 
     result = home.dbt("build", "--exclude-resource-type", "unit_test")
 
@@ -442,8 +445,8 @@ def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_r
         assert known_as_of(warehouse) == LATE_EVENING
     failed = {key: finding.sentence for key, finding in found.items() if not finding.passed}
     assert {key[0] for key in failed} == {"account", "task", "opportunity", "opportunity_field_history", "user"}
-    assert {key[1] for key in failed} == {"landing_is_sound"}
-    told = found["opportunity", "landing_is_sound"]
+    assert {key[1] for key in failed} == {"external_tables_are_sound"}
+    told = found["opportunity", "external_tables_are_sound"]
     assert told.severity == dg.AssetCheckSeverity.WARN
     assert (told.figures["created_ahead"], told.figures["modified_ahead"]) == (1, 1)
     assert "1 records, such as 006000000000000002, were created after the newest load, 2026-06-01 06:30" in (
@@ -451,8 +454,8 @@ def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_r
     )
     assert [row["record_id"][-1] for row in told.sample] == ["2", "3"]
 
-    # Any table of the landing that was loaded later brings now forward, in the catalogue or not.
-    with duckdb.connect(str(home.landing)) as loader:
+    # Any table of the external database that was loaded later brings now forward, in the catalogue or not.
+    with duckdb.connect(str(home.external)) as loader:
         loader.execute(
             "create table gtm_raw.quote as select 'x' as id, timestamptz '2026-06-01 09:00+00' as _fivetran_synced"
         )
@@ -461,11 +464,11 @@ def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_r
     assert home.rows(stages) == [("1", "Prospecting"), ("2", "Prospecting"), ("3", "Closed Won")]
     assert home.rows(accounts) == [("Account 1",), ("Account 2",)]
     assert home.rows("select count(*) from gtm_core.fct_task") == [(2,)]
-    assert home.rows("select count(*) from gtm_meta.landed_flaws") == [(0,)]
+    assert home.rows("select count(*) from gtm_meta.external_flaws") == [(0,)]
 
 
 def test_a_table_that_is_not_read_says_when_it_was_loaded_in_whatever_type(tmp_path):
-    path = land(tmp_path / "landing.duckdb", user=[version(user(1, utc(1, 2)), utc(1, 2))])
+    path = load(tmp_path / "external.duckdb", user=[version(user(1, utc(1, 2)), utc(1, 2))])
     loaded = {
         "quote": "'2026-06-03T09:00:00.000Z'",
         "case": "date '2026-06-02'",
@@ -476,11 +479,11 @@ def test_a_table_that_is_not_read_says_when_it_was_loaded_in_whatever_type(tmp_p
     with duckdb.connect(str(path)) as loader:
         for name, value in loaded.items():
             loader.execute(f'create table gtm_raw."{name}" as select \'x\' as id, {value} as "_FIVETRAN_SYNCED"')
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     home.build("base_salesforce__user")
 
-    assert home.rows("select now_at from gtm_meta.landing_now") == [(utc(6, 3, 9),)]
+    assert home.rows("select now_at from gtm_meta.external_now") == [(utc(6, 3, 9),)]
 
 
 # -- random histories against an oracle ---------------------------------------------------------------------------
@@ -569,10 +572,10 @@ def expected_history(rows: list[Row]) -> list[tuple[datetime, str | None]]:
 
 
 def test_random_histories_are_what_an_oracle_says(tmp_path):
-    drawn = examples(histories(), 400, "landed histories")
+    drawn = examples(histories(), 400, "external histories")
     rows = {f"{number:018d}": drawn[number] for number in range(len(drawn))}
 
-    def landed(name: str, column: str) -> list[dict[str, object]]:
+    def external(name: str, column: str) -> list[dict[str, object]]:
         make = {"account": account, "opportunity": opportunity}[name]
         return [
             version(
@@ -590,13 +593,13 @@ def test_random_histories_are_what_an_oracle_says(tmp_path):
         """Of every other record days before its first version, from which on its history is valid."""
         return min(row.start for row in rows[id_]) - int(id_) % 2 * 5 * DAY
 
-    path = land(
-        tmp_path / "landing.duckdb",
-        account=[*landed("account", "name")],
-        opportunity=landed("opportunity", "stage_name"),
+    path = load(
+        tmp_path / "external.duckdb",
+        account=[*external("account", "name")],
+        opportunity=external("opportunity", "stage_name"),
         user=[version(user(1, SYNCED), utc(1, 1))],
     )
-    home = Home(tmp_path / "gtm", landing=path).seed()
+    home = Home(tmp_path / "gtm", external=path).seed()
 
     home.build("+dim_account", "+fct_opportunity_history")
 

@@ -1,4 +1,4 @@
-"""What `gtm run` tells of a landing, whether it published or not."""
+"""What `gtm run` tells of an external database, whether it published or not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gtm_assets.settings import load_settings
 
 
 def test_tables_that_are_not_read_are_told_where_nothing_is_published_too(tmp_path):
-    landed = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(tmp_path / "landing.duckdb")}
-    settings = load_settings({"GTM_HOME": str(tmp_path)} | landed)
+    external = {"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": str(tmp_path / "external.duckdb")}
+    settings = load_settings({"GTM_HOME": str(tmp_path)} | external)
     with duckdb.connect(str(Warehouse.of(settings).path)) as built:
         built.execute("create schema gtm_meta")
         built.execute("create table gtm_meta.tables_not_read as select unnest(['order', 'Quote']) as table_name")

@@ -1,4 +1,4 @@
-"""Real input: tables that Fivetran landed come through the lake with every value of every row."""
+"""Real input: tables that Fivetran loaded come through the lake with every value of every row."""
 
 import csv
 import dataclasses
@@ -15,26 +15,26 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
-LANDING = Path(__file__).resolve().parents[2] / "shared" / "data" / "fivetran_landing"
+SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fivetran_landing"
 TABLES = "account contact event lead opportunity opportunity_line_item order product_2 task user user_role"
 CURSORS = ("system_modstamp", "last_modified_date", "created_date", "_fivetran_synced")
-"""The first that a landing has orders its versions."""
+"""The first that a table has orders its versions."""
 
 # The catalogue's type of these is date, as in Salesforce. Fivetran lands dates as timestamps, at midnight; but in
 # this sample all dates were overwritten with one instant in the afternoon. As dates they would be cut off.
 NOT_AT_MIDNIGHT = {"event": ["activity_date"], "task": ["activity_date"], "lead": ["converted_date"]}
 
-pytestmark = pytest.mark.skipif(not LANDING.is_dir(), reason=f"the sample landing is not at {LANDING}")
+pytestmark = pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"the sample is not at {SAMPLE}")
 
 
 def read_texts(name: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a sample file, all texts."""
-    with (LANDING / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+    with (SAMPLE / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     return header, rows
 
 
-def landing_table(name: str, header: list[str]) -> RawTable:
+def sample_table(name: str, header: list[str]) -> RawTable:
     """The table of a sample file: the catalogue's where it has one, else its header as texts."""
     catalogued = next((table for table in OBJECTS if table.name == name), None)
     cursor = next(column for column in CURSORS if column in header)
@@ -44,9 +44,9 @@ def landing_table(name: str, header: list[str]) -> RawTable:
     else:
         types = dict(catalogued.types)
     types |= dict.fromkeys([cursor, *NOT_AT_MIDNIGHT.get(name, [])], ColumnType.TIMESTAMP)
-    columns = tuple(Column(column, type_, "A column of the landing.", column) for column, type_ in types.items())
+    columns = tuple(Column(column, type_, "A column of the sample.", column) for column, type_ in types.items())
     if catalogued is None:
-        return RawTable("salesforce", name, name, "A table of the landing.", columns, cursor, deletes)
+        return RawTable("salesforce", name, name, "A table of the sample.", columns, cursor, deletes)
     return dataclasses.replace(catalogued, columns=columns, cursor=cursor, deletes=deletes)
 
 
@@ -75,13 +75,13 @@ def parsed(text: str, type_: ColumnType) -> object:
 
 
 def test_every_file_of_the_sample_is_landed_by_a_test():
-    assert sorted(path.stem for path in LANDING.glob("*.csv")) == sorted(TABLES.split())
+    assert sorted(path.stem for path in SAMPLE.glob("*.csv")) == sorted(TABLES.split())
 
 
 @pytest.mark.parametrize("name", TABLES.split())
-def test_a_table_that_fivetran_landed_is_read_back_row_by_row(name, tmp_path):
+def test_a_table_that_fivetran_loaded_is_read_back_row_by_row(name, tmp_path):
     header, rows = read_texts(name)
-    table = landing_table(name, header)
+    table = sample_table(name, header)
     types = dict.fromkeys(header, ColumnType.STRING) | {"_fivetran_synced": ColumnType.TIMESTAMP}
     types |= {column: type_ for column, type_ in table.types.items() if column in header}
     # The first partition takes all history. Three rows a page, so that most tables come in several.
@@ -112,9 +112,9 @@ def test_a_table_that_fivetran_landed_is_read_back_row_by_row(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", TABLES.split())
-def test_a_table_that_fivetran_landed_adds_nothing_when_it_lands_again(name, tmp_path):
+def test_a_table_that_fivetran_loaded_adds_nothing_when_it_lands_again(name, tmp_path):
     header, rows = read_texts(name)
-    table = landing_table(name, header)
+    table = sample_table(name, header)
     window = Calendar(date(2026, 1, 1), None).window("2026-01-01")
     page = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
     lake = Lake(tmp_path)
@@ -128,7 +128,7 @@ def test_a_table_that_fivetran_landed_adds_nothing_when_it_lands_again(name, tmp
 @pytest.mark.parametrize("name", NOT_AT_MIDNIGHT)
 def test_dates_of_the_sample_that_hold_a_time_of_day_would_wait_in_quarantine_and_not_be_cut_off(name, tmp_path):
     header, rows = read_texts(name)
-    declared = dict(json.loads((LANDING / "_schema.json").read_text())[name])
+    declared = dict(json.loads((SAMPLE / "_schema.json").read_text())[name])
     (catalogued,) = [table for table in OBJECTS if table.name == name]
     window = Calendar(date(2026, 1, 1), None).window("2026-01-01")
     page = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")

@@ -1,7 +1,7 @@
-{#- How a landed value becomes one of the catalogue's type, and which values do not. -#}
+{#- How an external value becomes one of the catalogue's type, and which values do not. -#}
 
 
-{#- Type of a landed value, and whether it is text: an empty text stands for null in any other type. -#}
+{#- Type of an external value, and whether it is text: an empty text stands for null in any other type. -#}
 {% macro is_text(data_type) %}
     {%- do return((data_type | lower).startswith(('varchar', 'char', 'text', 'string'))) -%}
 {% endmacro %}
@@ -12,9 +12,9 @@
 {% endmacro %}
 
 
-{#- A landed number; a floating point one by its shortest text, as the lake reads it: 0.045 has three decimals. -#}
-{% macro as_written(value, landed_type) -%}
-    {{ 'cast(' ~ value ~ ' as varchar)' if landed_type in ['double', 'float', 'real'] else value }}
+{#- An external number; a floating point one by its shortest text, as the lake reads it: 0.045 has three decimals. -#}
+{% macro as_written(value, external_type) -%}
+    {{ 'cast(' ~ value ~ ' as varchar)' if external_type in ['double', 'float', 'real'] else value }}
 {%- endmacro %}
 
 
@@ -35,19 +35,19 @@
 {% endmacro %}
 
 
-{#- A landed value in the catalogue's type. -#}
-{% macro cast_landed(value, landed_type, data_type) -%}
-    {%- if is_text(landed_type) and not is_text(data_type) -%}
+{#- An external value in the catalogue's type. -#}
+{% macro cast_external(value, external_type, data_type) -%}
+    {%- if is_text(external_type) and not is_text(data_type) -%}
         {%- set value = "nullif(trim(" ~ value ~ "), '')" -%}
     {%- endif -%}
-    {%- if landed_type == data_type -%}
+    {%- if external_type == data_type -%}
         {{ value }}
-    {%- elif data_type == 'date' and landed_type != 'date' -%}
+    {%- elif data_type == 'date' and external_type != 'date' -%}
         cast(cast({{ value }} as timestamp with time zone) as date)
-    {%- elif data_type == 'bigint' and is_text(landed_type) -%}
+    {%- elif data_type == 'bigint' and is_text(external_type) -%}
         cast(cast({{ value }} as decimal(38, 10)) as bigint)
     {%- elif is_decimal(data_type) -%}
-        cast({{ as_written(value, landed_type) }} as {{ data_type }})
+        cast({{ as_written(value, external_type) }} as {{ data_type }})
     {%- else -%}
         cast({{ value }} as {{ data_type }})
     {%- endif -%}
@@ -55,24 +55,24 @@
 
 
 {#-
-    Conditions under which a landed value is not one of the catalogue's type: `unreadable` (there is no such value)
-    and `inexact` (it loses its time of day, or decimals). None where all values of the landed type fit: a number or
+    Conditions under which an external value is not one of the catalogue's type: `unreadable` (there is no such value)
+    and `inexact` (it loses its time of day, or decimals). None where all values of the external type fit: a number or
     a date of the same type may still be infinite, or not a number, which nothing can be added to.
 -#}
-{% macro landed_misfits(value, landed_type, data_type) %}
-    {%- do return(adapter.dispatch('landed_misfits', 'gtm_dbt')(value, landed_type, data_type)) -%}
+{% macro external_misfits(value, external_type, data_type) %}
+    {%- do return(adapter.dispatch('external_misfits', 'gtm_dbt')(value, external_type, data_type)) -%}
 {% endmacro %}
 
-{% macro default__landed_misfits(value, landed_type, data_type) %}
-    {{ not_supported('landed_misfits') }}
+{% macro default__external_misfits(value, external_type, data_type) %}
+    {{ not_supported('external_misfits') }}
 {% endmacro %}
 
-{% macro duckdb__landed_misfits(value, landed_type, data_type) %}
-    {%- set holds_all = landed_type == data_type and data_type not in ['double', 'date'] -%}
-    {%- if holds_all or is_text(data_type) or holds_decimals(data_type, landed_type) -%}
+{% macro duckdb__external_misfits(value, external_type, data_type) %}
+    {%- set holds_all = external_type == data_type and data_type not in ['double', 'date'] -%}
+    {%- if holds_all or is_text(data_type) or holds_decimals(data_type, external_type) -%}
         {%- do return(none) -%}
     {%- endif -%}
-    {%- if is_text(landed_type) -%}
+    {%- if is_text(external_type) -%}
         {%- set value = "nullif(trim(" ~ value ~ "), '')" -%}
     {%- endif -%}
     {%- set inexact = 'false' -%}
@@ -86,7 +86,7 @@
     {%- elif data_type == 'bigint' or is_decimal(data_type) -%}
         {%- if is_decimal(data_type) -%}
             {#- Room for the eighteen digits that an amount may have before its decimals, and for more of these. -#}
-            {%- set number = 'try_cast(' ~ as_written(value, landed_type) ~ ' as decimal(38, 20))' -%}
+            {%- set number = 'try_cast(' ~ as_written(value, external_type) ~ ' as decimal(38, 20))' -%}
         {%- else -%}
             {%- set number = 'try_cast(' ~ value ~ ' as decimal(38, 10))' -%}
         {%- endif -%}

@@ -1,4 +1,4 @@
-"""Landing mode in dbt: another loader's tables give what the lake gives, whatever they lack and are called."""
+"""External mode in dbt: another loader's tables give what the lake gives, whatever they lack and are called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from gtm_assets.catalog.raw_table import fivetran_name
 from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
 from gtm_assets.cli import doctor
-from gtm_assets.dbt.external import examine_landing
+from gtm_assets.dbt.external import examine_external
 from gtm_assets.dbt.project import TransformError
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -32,8 +32,8 @@ from gtm_assets_tests.dbt_harness import (
     task,
     user,
 )
+from gtm_assets_tests.externals import api_style, load_current, load_history
 from gtm_assets_tests.gtm_process import GtmHome, tables
-from gtm_assets_tests.landings import api_style, land_current, land_history
 
 HISTORIES = {
     "gtm_core.dim_account_scd2",
@@ -67,7 +67,7 @@ def built(home: Home) -> dict[str, list[tuple]]:
     return tables(home.path / "warehouse.duckdb", lambda schema: schema in ("gtm_core", "gtm_mart"))
 
 
-def landing(path: Path, *statements: str) -> Path:
+def loaded(path: Path, *statements: str) -> Path:
     """A DuckDB file made by statements; schema gtm_raw is there."""
     path.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as connection:
@@ -89,9 +89,9 @@ def lake_of(home: GtmHome) -> Path:
     return home.path / "lake"
 
 
-def beside_pipedrive(built_home: GtmHome, path: Path, landing: Path) -> Home:
-    """A home that reads Salesforce from a landing, and Pipedrive from a copy of the built home's lake."""
-    home = Home(path, landing=landing)
+def beside_pipedrive(built_home: GtmHome, path: Path, external: Path) -> Home:
+    """A home that reads Salesforce's tables as external, and Pipedrive's from a copy of the built home's lake."""
+    home = Home(path, external=external)
     shutil.copytree(lake_of(built_home) / "pipedrive", home.lake.root / "pipedrive")
     return home
 
@@ -103,21 +103,21 @@ def of_lake(built_home) -> dict[str, list[tuple]]:
 
 @pytest.fixture(scope="session")
 def of_current(built_home, tmp_path_factory) -> Home:
-    """Built from a landing with one row per record of the lake."""
+    """Built from an external database with one row per record of the lake."""
     folder = tmp_path_factory.mktemp("current")
-    landing = land_current(folder / "landing.duckdb", lake_of(built_home))
-    home = beside_pipedrive(built_home, folder / "gtm", landing)
+    external = load_current(folder / "external.duckdb", lake_of(built_home))
+    home = beside_pipedrive(built_home, folder / "gtm", external)
     build_all(home)
     return home
 
 
 @pytest.mark.slow
-def test_a_landing_gives_what_the_lake_gives_but_for_histories(built_home, of_lake, of_current):
+def test_external_tables_give_what_the_lake_gives_but_for_histories(built_home, of_lake, of_current):
     found = built(of_current)
 
     assert found.keys() == of_lake.keys()
-    # An account's key is that of its version: the landing has one, from the account's creation on.
-    of_lake_version, of_landed_version = (
+    # An account's key is that of its version: the external database has one, from the account's creation on.
+    of_lake_version, of_external_version = (
         {
             row["account_key"]: row["account_id"]
             for row in _rows(path, "select account_key, account_id from gtm_core.dim_account_scd2")
@@ -126,8 +126,8 @@ def test_a_landing_gives_what_the_lake_gives_but_for_histories(built_home, of_la
     )
     for name in sorted(of_lake.keys() - HISTORIES):
         lake = sorted(_with_account_ids(of_lake[name], of_lake_version), key=repr)
-        landed = sorted(_with_account_ids(found[name], of_landed_version), key=repr)
-        assert landed == lake, name
+        external = sorted(_with_account_ids(found[name], of_external_version), key=repr)
+        assert external == lake, name
     assert sum(len(rows) for rows in of_lake.values()) > 10_000
 
 
@@ -151,7 +151,7 @@ def _with_account_ids(rows: list[tuple], ids: dict[str, str]) -> list[tuple]:
 @pytest.mark.parametrize("entity", ["account", "contact", "user"])
 def test_without_history_mode_a_history_has_one_version_per_record(built_home, of_current, entity):
     now = f"select * from gtm_core.dim_{entity}_scd2 where is_current"
-    lake, landed = (
+    lake, external = (
         {row[f"{entity}_id"]: row for row in _rows(path, now)}
         for path in (built_home.warehouse, of_current.path / "warehouse.duckdb")
     )
@@ -159,9 +159,9 @@ def test_without_history_mode_a_history_has_one_version_per_record(built_home, o
     assert of_current.rows(f"select count(*), count(distinct {entity}_id) from gtm_core.dim_{entity}_scd2") == [
         (len(lake), len(lake))
     ]
-    # A landing without history shows one version, which is the record's first.
+    # An external database without history shows one version, which is the record's first.
     as_of_version = {"_scd_id", "account_key", "valid_from", "update_date", "is_first"}
-    for id_, row in landed.items():
+    for id_, row in external.items():
         assert {k: v for k, v in row.items() if k not in as_of_version} == {
             k: v for k, v in lake[id_].items() if k not in as_of_version
         }
@@ -182,7 +182,7 @@ def test_without_history_mode_the_days_of_deals_are_today_alone(of_current):
 
 @pytest.mark.slow
 def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_lake, tmp_path):
-    path = land_history(tmp_path / "landing.duckdb", lake_of(built_home))
+    path = load_history(tmp_path / "external.duckdb", lake_of(built_home))
     home = beside_pipedrive(built_home, tmp_path / "gtm", path)
 
     build_all(home)
@@ -208,8 +208,8 @@ def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_l
         ((first,),) = _tuples(built_home.warehouse, "select min(date_day) from gtm_core.fct_opportunity_history")
         where = condition.format(first=f"date '{first}'")
         query = f"select {columns} from {table} where {where} order by all"
-        lake, landed = (_tuples(path, query) for path in (built_home.warehouse, home.path / "warehouse.duckdb"))
-        assert landed == lake, table
+        lake, external = (_tuples(path, query) for path in (built_home.warehouse, home.path / "warehouse.duckdb"))
+        assert external == lake, table
         assert len(found[table]) > len(lake), table
     with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
         warehouse.execute("set TimeZone = 'UTC'")
@@ -220,7 +220,7 @@ def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_l
 
 @pytest.mark.nightly
 def test_api_style_names_give_identical_tables(built_home, of_current, tmp_path):
-    path = land_current(tmp_path / "landing.duckdb", lake_of(built_home), api_style)
+    path = load_current(tmp_path / "external.duckdb", lake_of(built_home), api_style)
     with duckdb.connect(str(path), read_only=True) as connection:
         names = connection.execute("select table_name from duckdb_tables()").fetchall()
         assert ("OpportunityFieldHistory",) in names
@@ -231,7 +231,7 @@ def test_api_style_names_give_identical_tables(built_home, of_current, tmp_path)
     assert built(home) == built(of_current)
 
 
-def test_a_landed_column_is_found_by_the_name_that_fivetran_would_give_it(tmp_path):
+def test_an_external_column_is_found_by_the_name_that_fivetran_would_give_it(tmp_path):
     api_names = [
         "LastCURequestDate",
         "UserPreferencesHideS1BrowserUI",
@@ -241,11 +241,11 @@ def test_a_landed_column_is_found_by_the_name_that_fivetran_would_give_it(tmp_pa
         "3rd_Party__c",
     ]
     columns = ", ".join(f"'{name}' as \"{name}\"" for name in api_names)
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         f"create table gtm_raw.account as select '1' as id, {columns}, now() as _fivetran_synced",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
     names = [fivetran_name(name) for name in api_names]
 
     home.build("base_salesforce__account", variables={"pass_through_columns": {"account": names}})
@@ -254,12 +254,12 @@ def test_a_landed_column_is_found_by_the_name_that_fivetran_would_give_it(tmp_pa
 
 
 def test_missing_tables_are_empty_missing_columns_null_and_unknown_columns_left_out(tmp_path):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         "create table gtm_raw.ACCOUNT as select '001a' as ID, 'Acme' as Name, 'x' as whatever_c, [1, 2] as a_list,"
         " timestamp '2026-01-05 12:00:00' as _fivetran_synced",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     result = home.dbt("build", "--exclude-resource-type", "unit_test")
 
@@ -275,8 +275,8 @@ def test_missing_tables_are_empty_missing_columns_null_and_unknown_columns_left_
     listed = {
         row[0]: row[1:]
         for row in home.rows(
-            "select table_name, landed_name, row_count, missing_columns, unknown_columns"
-            " from gtm_meta.landed_tables"
+            "select table_name, external_name, row_count, missing_columns, unknown_columns"
+            " from gtm_meta.external_tables"
         )
     }
     assert len(listed) == len(OBJECTS)
@@ -291,42 +291,42 @@ def test_missing_tables_are_empty_missing_columns_null_and_unknown_columns_left_
 
 
 def test_tables_that_lie_there_and_are_not_read_are_listed(tmp_path, monkeypatch):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         ACCOUNT,
         "create table gtm_raw.Pricebook2 as select 'x' as Id, now() as _fivetran_synced",
         "create table gtm_raw.pricebook_2 as select 'y' as id, now() as _fivetran_synced",
         'create table gtm_raw."order" as select 1 as id',
         'create view gtm_raw."it\'s mine" as select 1 as id',
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
     home.build("base_salesforce__pricebook_2")
     unread = ["Pricebook2", "it's mine", "order"]
 
     assert home.rows("select id from gtm_staging.base_salesforce__pricebook_2") == [("y",)]
     assert home.rows("select table_name from gtm_meta.tables_not_read order by 1") == [(name,) for name in unread]
 
-    home.landing = None
+    home.external = None
     home.build("base_salesforce__pricebook_2")
     assert home.rows("select count(*) from gtm_meta.tables_not_read") == [(0,)]
 
     # dbt is told by the environment.
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    given = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(path), "GTM_HOME": str(tmp_path)}
-    told = [finding.sentence for finding in doctor._landing(load_settings(given)) if finding.ok]
-    assert f"In the landing and not read, as the catalogue does not have them: {', '.join(unread)}." in told
+    given = {"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": str(path), "GTM_HOME": str(tmp_path)}
+    told = [finding.sentence for finding in doctor._external(load_settings(given)) if finding.ok]
+    assert f"In the external database and not read, as not in the catalogue: {', '.join(unread)}." in told
 
 
 def test_deleted_records_are_marked_either_way_and_leave_the_dimensions(tmp_path):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         ACCOUNT.replace("false as is_deleted", "true as is_deleted"),
         "create table gtm_raw.user as select * from (values"
         " ('005a', 'Gone', true, timestamp '2026-01-05 12:00:00'),"
         " ('005b', 'Here', false, timestamp '2026-01-05 12:00:00'), ('005c', 'Neither', null, null))"
         " as users (id, name, _fivetran_deleted, _fivetran_synced)",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     home.build("+dim_account", "+dim_user", "+dim_user_scd2")
 
@@ -338,8 +338,8 @@ def test_deleted_records_are_marked_either_way_and_leave_the_dimensions(tmp_path
 
 
 def test_in_history_mode_a_record_without_an_active_version_has_gone_when_its_last_one_ended(tmp_path):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         "create table gtm_raw.user as select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
         " ('005a', 'North', timestamp '2026-01-01 00:00:00', timestamp '2026-01-04 23:59:59.999', false),"
         " ('005a', 'South', timestamp '2026-01-05 00:00:00', timestamp '2026-01-09 00:00:00', false),"
@@ -347,7 +347,7 @@ def test_in_history_mode_a_record_without_an_active_version_has_gone_when_its_la
         " ('005b', 'West', timestamp '2026-01-05 00:00:00', timestamp '9999-12-31 00:00:00', true)"
         ") as users (id, division, _fivetran_start, _fivetran_end, _fivetran_active)",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     home.build("+dim_user_scd2", "+stg_salesforce__user")
 
@@ -364,14 +364,14 @@ def test_in_history_mode_a_record_without_an_active_version_has_gone_when_its_la
     assert home.rows("select user_id, division from gtm_staging.stg_salesforce__user") == [("005b", "West")]
 
 
-def test_active_rows_alone_count_where_their_time_is_not_landed(tmp_path):
-    path = landing(
-        tmp_path / "landing.duckdb",
+def test_active_rows_alone_count_where_their_time_is_not_loaded(tmp_path):
+    path = loaded(
+        tmp_path / "external.duckdb",
         "create table gtm_raw.user as select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
         " ('005a', 'North', false), ('005a', 'South', true), ('005b', 'East', null)"
         ") as users (id, division, _fivetran_active)",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     home.build("+dim_user_scd2")
 
@@ -393,8 +393,8 @@ def test_active_rows_alone_count_where_their_time_is_not_landed(tmp_path):
     ],
 )
 def test_an_infinite_value_or_one_that_is_no_number_stops_the_build_by_name(tmp_path, table, column, value, type_):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         f"create table gtm_raw.{table} as select '001a' as id, {value} as {column}, now() as _fivetran_synced"
         " union all select '001b', null, now()",
     )
@@ -403,7 +403,7 @@ def test_an_infinite_value_or_one_that_is_no_number_stops_the_build_by_name(tmp_
         BuildError,
         match=rf"salesforce.{table}.{column}: 1 values are not a {re.escape(type_)}, such as -?(?i:inf|nan)",
     ):
-        Home(tmp_path / "gtm", landing=path).build(f"base_salesforce__{table}")
+        Home(tmp_path / "gtm", external=path).build(f"base_salesforce__{table}")
 
 
 @pytest.mark.parametrize(
@@ -419,13 +419,13 @@ def test_an_infinite_value_or_one_that_is_no_number_stops_the_build_by_name(tmp_
     ],
 )
 def test_a_value_that_can_not_be_read_stops_the_build_by_name(tmp_path, column, value, type_):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         f"create table gtm_raw.account as"
         f" select '001a' as id, null::varchar as {column}, now() as _fivetran_synced"
         f" union all select '001b', {value}, now() union all select '001c', ' ', now()",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     with pytest.raises(BuildError) as error:
         home.build("base_salesforce__account")
@@ -437,36 +437,36 @@ def test_a_value_that_can_not_be_read_stops_the_build_by_name(tmp_path, column, 
 
 
 def test_the_doctor_names_a_value_that_can_not_be_read(tmp_path, monkeypatch):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         "create table gtm_raw.account as"
         " select '001a' as id, 'a lot' as annual_revenue, now() as _fivetran_synced",
     )
     # dbt is told by the environment.
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    given = {"GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(path), "GTM_HOME": str(tmp_path)}
+    given = {"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": str(path), "GTM_HOME": str(tmp_path)}
 
     with pytest.raises(
-        TransformError, match=r"(?s)^the landing holds values that can not be read.*a lot of 001a$"
+        TransformError, match=r"(?s)^the external database holds values that can not be read.*a lot of 001a$"
     ):
-        examine_landing(load_settings(given))
+        examine_external(load_settings(given))
 
 
 def test_values_that_are_cut_to_their_type_are_counted_and_named(tmp_path):
-    path = landing(
-        tmp_path / "landing.duckdb",
+    path = loaded(
+        tmp_path / "external.duckdb",
         "create table gtm_raw.account as"
         " select *, timestamp '2026-01-20 00:00:00' as _fivetran_synced from (values"
         " ('001a', 10.5::double, 12.3456789::double, timestamp '2026-01-02 15:00:00'),"
         " ('001b', 11::double, 12.34::double, timestamp '2026-01-03 00:00:00')"
         ") as accounts (id, number_of_employees, annual_revenue, last_activity_date)",
     )
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
 
     home.build("base_salesforce__account")
 
     assert home.rows(
-        "select column_name, record_count, example_id, example_value from gtm_meta.landed_misfits order by all"
+        "select column_name, record_count, example_id, example_value from gtm_meta.external_misfits order by all"
     ) == [
         ("annual_revenue", 1, "001a", "12.3456789"),
         ("last_activity_date", 1, "001a", "2026-01-02 15:00:00"),
@@ -493,8 +493,8 @@ def test_a_change_of_mode_and_back_leaves_nothing_of_the_other(tmp_path):
     home.build(*models)
     names = ("base_salesforce__account", "int_account_versions", "dim_account_scd2", "fct_task", "dim_user_scd2")
     of_lake = {name: home.table(name) for name in names}
-    home.landing = landing(
-        tmp_path / "landing.duckdb",
+    home.external = loaded(
+        tmp_path / "external.duckdb",
         ACCOUNT,
         "create table gtm_raw.task as select '00Tz' as id, '001a' as account_id, now() as _fivetran_synced",
     )
@@ -505,15 +505,15 @@ def test_a_change_of_mode_and_back_leaves_nothing_of_the_other(tmp_path):
     assert home.rows("select task_id from gtm_core.fct_task") == [("00Tz",)]
     assert home.rows("select user_id from gtm_core.dim_user_scd2 where user_id <> 'unknown'") == []
 
-    other = landing(tmp_path / "other.duckdb", ACCOUNT.replace("001a", "001b"))
-    home.landing = other
+    other = loaded(tmp_path / "other.duckdb", ACCOUNT.replace("001a", "001b"))
+    home.external = other
     home.build(*models)
 
     assert accounts(home) == {"001b"}
     assert home.rows("select count(*) from gtm_core.fct_task") == [(0,)]
 
-    home.landing = None
-    # One alone, before its parent has been built from the lake: it stays the landing's, and says so.
+    home.external = None
+    # One alone, before its parent has been built from the lake: it stays the external database's, and says so.
     home.build("dim_account_scd2")
     assert accounts(home) == {"001b"}
     home.build(*models)
@@ -525,7 +525,31 @@ def test_a_change_of_mode_and_back_leaves_nothing_of_the_other(tmp_path):
     assert home.rows("select industry from gtm_core.dim_account where account_name = 'Account 1'") == [("Later",)]
 
 
-def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contracts(tmp_path):
+@pytest.mark.parametrize("is_external_still", [True, False])
+def test_a_warehouse_of_an_older_release_is_built_through(is_external_still, tmp_path):
+    """It calls external tables landed, and their batch landing. What it built of them is built afresh."""
+    home = Home(tmp_path / "gtm", external=loaded(tmp_path / "external.duckdb", ACCOUNT))
+    empty_tables(home, "account", "user")
+    home.land("account", partition(2), account(1, at(2)))
+    home.build("+dim_account_scd2")
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
+        for name in ("tables", "misfits", "flaws", "now"):
+            older = f"landing_{name}" if name == "now" else f"landed_{name}"
+            warehouse.execute(f"alter table gtm_meta.external_{name} rename to {older}")
+        warehouse.execute("alter table gtm_meta.landed_tables rename column external_name to landed_name")
+        warehouse.execute("update gtm_meta.consumed_batches set batch_id = 'landing' where batch_id = 'external'")
+    assert accounts(home) == {"001a"}
+    assert home.rows("select count(*) from gtm_meta.consumed_batches where batch_id = 'landing'") != [(0,)]
+
+    home.external = home.external if is_external_still else None
+    home.build("+dim_account_scd2")
+
+    assert accounts(home) == ({"001a"} if is_external_still else {account(1, at(2))["id"]})
+    assert home.rows("select table_name from duckdb_tables() where table_name ~ 'land(ed|ing)_'") == []
+    assert home.rows("select count(*) from gtm_meta.consumed_batches where batch_id = 'landing'") == [(0,)]
+
+
+def test_columns_are_passed_through_from_external_tables_and_from_the_lake_under_contracts(tmp_path):
     given = {
         "pass_through_columns": {
             "opportunity": ["my_field_c", {"name": "my_score_c", "data_type": "double"}],
@@ -534,10 +558,10 @@ def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contr
         }
     }
     models = ["+fct_opportunity", "+dim_account", "+fct_task"]
-    landed = Home(
-        tmp_path / "landed",
-        landing=landing(
-            tmp_path / "landing.duckdb",
+    external = Home(
+        tmp_path / "external",
+        external=loaded(
+            tmp_path / "external.duckdb",
             ACCOUNT.replace("'Acme' as name", "'Acme' as name, 'Gold' as Tier__c"),
             "create table gtm_raw.opportunity as select '006a' as id, 'x' as My_Field__c, '0.5' as my_score_c,"
             " date '2026-03-31' as close_date, now() as _fivetran_synced",
@@ -550,7 +574,7 @@ def test_columns_are_passed_through_from_a_landing_and_from_the_lake_under_contr
     lake.land("account", partition(2), account(1, at(2), tier_c="Gold"))
     lake.land("task", partition(2), task(1, at(2), new_c="then"))
 
-    for home in (landed, lake):
+    for home in (external, lake):
         home.seed().build(*models, variables=given)
         assert home.rows("select my_field_c, my_score_c from gtm_core.fct_opportunity") == [("x", 0.5)]
         assert home.rows("select tier_c from gtm_core.dim_account order by account_name") == [("Gold",), (None,)]
@@ -577,7 +601,7 @@ def test_the_contract_holds_beside_what_is_passed_through(tmp_path):
     manifest = parsed().deepcopy()
     manifest.nodes["model.gtm_dbt.dim_account"].columns["industry"].data_type = "bigint"
     with_tier = ACCOUNT.replace("'Acme' as name", "'Acme' as name, 'Gold' as tier_c")
-    home = Home(tmp_path / "gtm", manifest, landing(tmp_path / "landing.duckdb", with_tier))
+    home = Home(tmp_path / "gtm", manifest, loaded(tmp_path / "external.duckdb", with_tier))
 
     result = home.dbt(
         "run", "--select", "+dim_account", variables={"pass_through_columns": {"account": ["tier_c"]}}
@@ -598,8 +622,8 @@ def test_what_can_not_be_passed_through_is_refused_by_name(tmp_path, given, comp
         Home(tmp_path / "gtm").build("base_salesforce__account", variables={"pass_through_columns": given})
 
 
-def test_source_tests_and_freshness_read_the_landing_and_a_missing_table_fails_none(tmp_path):
-    home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", ACCOUNT))
+def test_source_tests_and_freshness_read_external_tables_and_a_missing_table_fails_none(tmp_path):
+    home = Home(tmp_path / "gtm", external=loaded(tmp_path / "external.duckdb", ACCOUNT))
 
     result = home.dbt("source", "freshness")
 
@@ -614,10 +638,10 @@ def test_source_tests_and_freshness_read_the_landing_and_a_missing_table_fails_n
     assert tuple(shown.result.results[0].agate_table.rows[0]) == (1, 0)
 
 
-def test_the_landing_is_not_written_and_free_when_the_build_has_ended(tmp_path):
-    path = landing(tmp_path / "landing.duckdb", ACCOUNT)
+def test_the_external_database_is_not_written_and_free_when_the_build_has_ended(tmp_path):
+    path = loaded(tmp_path / "external.duckdb", ACCOUNT)
     before = path.read_bytes()
-    home = Home(tmp_path / "gtm", landing=path)
+    home = Home(tmp_path / "gtm", external=path)
     # Who else reads it would keep out a build that opens it for writing.
     reads = (
         f"import duckdb; held = duckdb.connect({str(path)!r}, read_only=True); print('open', flush=True); input()"
@@ -632,13 +656,13 @@ def test_the_landing_is_not_written_and_free_when_the_build_has_ended(tmp_path):
         reader.communicate("\n", timeout=60)
 
     assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.glob("landing*")] == ["landing.duckdb"]
+    assert [p.name for p in tmp_path.glob("external*")] == ["external.duckdb"]
     writes = f"import duckdb; duckdb.connect({str(path)!r}).execute('create table gtm_raw.new as select 1 as id')"
     subprocess.run([sys.executable, "-c", writes], check=True, timeout=60)
 
 
-def test_a_build_as_of_a_landing_is_refused(tmp_path):
-    home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", ACCOUNT))
+def test_a_build_as_of_external_tables_is_refused(tmp_path):
+    home = Home(tmp_path / "gtm", external=loaded(tmp_path / "external.duckdb", ACCOUNT))
 
     with pytest.raises(BuildError, match="as_of needs the lake"):
         home.build("base_salesforce__account", variables={"as_of": "2026-01-03"})
@@ -651,8 +675,8 @@ def test_a_build_as_of_a_landing_is_refused(tmp_path):
         (("create table gtm_raw.account as select 'Acme' as name, now() as _fivetran_synced",), "no column id"),
     ],
 )
-def test_a_landing_that_can_not_be_read_says_why(tmp_path, statements, complaint):
-    home = Home(tmp_path / "gtm", landing=landing(tmp_path / "landing.duckdb", *statements))
+def test_an_external_database_that_can_not_be_read_says_why(tmp_path, statements, complaint):
+    home = Home(tmp_path / "gtm", external=loaded(tmp_path / "external.duckdb", *statements))
 
     with pytest.raises(BuildError, match=complaint):
         home.build("base_salesforce__account")

@@ -1,4 +1,4 @@
-"""Landings as another loader would leave them: DuckDB files with raw tables in schema ``gtm_raw``."""
+"""External databases as another loader would leave them: DuckDB files with raw tables in schema ``gtm_raw``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def api_style(column: Column) -> str:
     return column.api_name or column.name
 
 
-def land_current(
+def load_current(
     path: Path,
     lake: Path,
     named: Callable[[Column], str] = snake_case,
@@ -50,7 +50,7 @@ def land_current(
     return path
 
 
-def land_history(path: Path, lake: Path) -> Path:
+def load_history(path: Path, lake: Path) -> Path:
     """Land all versions of each record of a lake in history mode.
 
     As there, a record that a full extraction no longer finds is not marked: its last version has ended.
@@ -86,7 +86,7 @@ def _versions(lake: Path, table: RawTable) -> str:
 
 
 class _writer:
-    """A connection that writes a landing; closed at the end, so that others can read it."""
+    """A connection that writes an external database; closed at the end, so that others can read it."""
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -102,10 +102,10 @@ class _writer:
 
 
 SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "fivetran_landing"
-"""Tables that Fivetran landed from real organisations, values scrambled: where this machine has them."""
+"""Tables that Fivetran loaded from real organisations, values scrambled: where this machine has them."""
 
 
-def land_sample(path: Path) -> Path:
+def load_sample(path: Path) -> Path:
     """The sample in the types that Fivetran gave it."""
     types = json.loads((SAMPLE / "_schema.json").read_text())
     with _writer(path) as connection:

@@ -1,4 +1,4 @@
-"""`gtm run` in landing mode, as a process: what it builds, what it says, and what it refuses."""
+"""`gtm run` in external mode, as a process: what it builds, what it says, and what it refuses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import dagster as dg
 import duckdb
 import pytest
 
+from gtm_assets_tests.externals import SAMPLE, load_sample
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
-from gtm_assets_tests.landings import SAMPLE, land_sample
 
 pytestmark = pytest.mark.slow
 
@@ -21,8 +21,8 @@ LAST_SYNCED = datetime(2019, 11, 26, 20, 18, 23, tzinfo=UTC)
 """The newest `_fivetran_synced` of the sample, a user's."""
 
 
-def landed_home(path: Path, landing: Path) -> GtmHome:
-    settings = {**SMALL, "GTM_SALESFORCE_SOURCE": "landed", "GTM_LANDING_DATABASE": str(landing)}
+def external_home(path: Path, external: Path) -> GtmHome:
+    settings = {**SMALL, "GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": str(external)}
     return GtmHome(path, tuple(settings.items()))
 
 
@@ -32,11 +32,11 @@ def query(path: Path, sql: str) -> list[tuple]:
         return connection.execute(sql).fetchall()
 
 
-@pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"the sample landing is not at {SAMPLE}")
-def test_tables_that_fivetran_landed_are_built_proven_and_published(tmp_path):
-    landing = land_sample(tmp_path / "landing.duckdb")
-    content = landing.read_bytes()
-    home = landed_home(tmp_path / "gtm", landing)
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"the sample is not at {SAMPLE}")
+def test_tables_that_fivetran_loaded_are_built_proven_and_published(tmp_path):
+    external = load_sample(tmp_path / "external.duckdb")
+    content = external.read_bytes()
+    home = external_home(tmp_path / "gtm", external)
 
     said = home.run().check().output
 
@@ -60,8 +60,8 @@ def test_tables_that_fivetran_landed_are_built_proven_and_published(tmp_path):
             }
         found = query(home.published, f"select {id_column} from gtm_core.{model} where {id_column} <> 'unknown'")
         assert sorted(row[0] for row in found) == sorted(there), model
-    assert "landed  salesforce.user: 10 rows, loaded until 2019-11-26 20:18 UTC" in said
-    assert f"source     landed: schema gtm_raw of {landing}" in said
+    assert "external  salesforce.user: 10 rows, loaded until 2019-11-26 20:18 UTC" in said
+    assert f"source     external: schema gtm_raw of {external}" in said
     assert "not there and counted as empty: salesforce.account_history, salesforce.campaign," in said
     assert "salesforce.task.activity_date: 10 values are more than a date and are cut to one" in said
 
@@ -69,11 +69,11 @@ def test_tables_that_fivetran_landed_are_built_proven_and_published(tmp_path):
     assert query(
         home.published,
         "select read_from, as_of, first_partition, partition_count from gtm_meta.publication",
-    ) == [("landing", LAST_SYNCED, None, 0)]
+    ) == [("external", LAST_SYNCED, None, 0)]
     assert query(home.published, "select count(*) from gtm_meta.published_partitions") == [(0,)]
     assert query(
         home.published,
-        "select landed_name, row_count, newest_synced_at from gtm_meta.landed_tables"
+        "select external_name, row_count, newest_synced_at from gtm_meta.external_tables"
         " where table_name in ('user', 'campaign') order by table_name",
     ) == [(None, 0, None), ("user", 10, LAST_SYNCED)]
 
@@ -88,24 +88,24 @@ def test_tables_that_fivetran_landed_are_built_proven_and_published(tmp_path):
     (observed,) = (r.asset_observation.metadata for r in records)
     assert observed["dagster/last_updated_timestamp"].value == LAST_SYNCED.timestamp()
     assert observed["dagster/row_count"].value == 10
-    assert [r.asset_observation.metadata["in_landing"].value for r in missing] == [False]
+    assert [r.asset_observation.metadata["in_external_database"].value for r in missing] == [False]
 
     doctor = home.in_process("doctor")
     assert "holds 10 of the 25 tables, loaded until 2019-11-26 20:18 UTC" in doctor.output
     assert "lacks created_by_id, created_date, currency_iso_code" in doctor.output
-    assert landing.read_bytes() == content
+    assert external.read_bytes() == content
 
 
 @pytest.mark.nightly
 def test_a_value_that_can_not_be_read_is_named_and_what_was_published_stays(tmp_path):
-    landing = tmp_path / "landing.duckdb"
-    with duckdb.connect(str(landing)) as connection:
+    external = tmp_path / "external.duckdb"
+    with duckdb.connect(str(external)) as connection:
         connection.execute("create schema gtm_raw")
         connection.execute(
             "create table gtm_raw.opportunity as"
             " select '006a' as id, 'plenty' as amount, now() as _fivetran_synced"
         )
-    home = landed_home(tmp_path / "gtm", landing)
+    home = external_home(tmp_path / "gtm", external)
 
     failed = home.run()
 
@@ -116,18 +116,18 @@ def test_a_value_that_can_not_be_read_is_named_and_what_was_published_stays(tmp_
     assert not home.published.exists()
 
 
-def test_what_a_landing_does_not_have_is_refused_in_a_sentence(tmp_path):
-    home = landed_home(tmp_path / "gtm", tmp_path / "nowhere.duckdb")
+def test_what_an_external_database_does_not_have_is_refused_in_a_sentence(tmp_path):
+    home = external_home(tmp_path / "gtm", tmp_path / "nowhere.duckdb")
     empty = tmp_path / "empty.duckdb"
     duckdb.connect(str(empty)).close()
     text = tmp_path / "text.duckdb"
     text.write_text("no database" * 500)
-    there = landed_home(tmp_path / "gtm", empty)
+    there = external_home(tmp_path / "gtm", empty)
 
     refusals = {
-        f"there is no landing at {tmp_path}/nowhere.duckdb": home.run(),
+        f"there is no external database at {tmp_path}/nowhere.duckdb": home.run(),
         "has no schema gtm_raw (it has main)": there.in_process("run"),
-        f"the landing {text} can't be read": landed_home(tmp_path / "gtm", text).in_process("run"),
+        f"the external database {text} can't be read": external_home(tmp_path / "gtm", text).in_process("run"),
         "--from, --to and --full-extraction land records": there.in_process("run", "--from", "2026-09-10"),
         "--as-of needs the lake": there.in_process("run", "--as-of", "2026-09-10"),
     }
@@ -137,6 +137,21 @@ def test_what_a_landing_does_not_have_is_refused_in_a_sentence(tmp_path):
         assert complaint in refused.output
         assert "Traceback" not in refused.output
     doctor = home.in_process("doctor")
-    assert doctor.code == 1 and f"there is no landing at {tmp_path}/nowhere.duckdb" in doctor.output
-    without = dataclasses.replace(home, settings=(*SMALL.items(), ("GTM_SALESFORCE_SOURCE", "landed")))
-    assert "needs GTM_LANDING_DATABASE" in without.in_process("run").output
+    assert doctor.code == 1 and f"there is no external database at {tmp_path}/nowhere.duckdb" in doctor.output
+    without = dataclasses.replace(home, settings=(*SMALL.items(), ("GTM_SALESFORCE_SOURCE", "external")))
+    assert "needs GTM_EXTERNAL_DATABASE" in without.in_process("run").output
+
+
+def test_the_names_of_an_older_release_work_and_are_told_once_a_command(tmp_path):
+    settings = {
+        **SMALL,
+        "GTM_SALESFORCE_SOURCE": "landed",
+        "GTM_LANDING_DATABASE": str(tmp_path / "nowhere.duckdb"),
+    }
+    home = GtmHome(tmp_path / "gtm", tuple(settings.items()))
+
+    told = home.command("doctor").output
+
+    assert told.count("note: GTM_LANDING_DATABASE is now called GTM_EXTERNAL_DATABASE") == 1
+    assert told.count("note: GTM_SALESFORCE_SOURCE=landed is now GTM_SALESFORCE_SOURCE=external") == 1
+    assert f"there is no external database at {tmp_path}/nowhere.duckdb" in told

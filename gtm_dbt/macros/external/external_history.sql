@@ -8,7 +8,7 @@
     end of one version, back at the start of the next. An end that can't be (none, before the start, after now) is
     not believed: the version lasts until the next one starts, the last one until it was loaded. No record is there
     before it was created: the version in force then begins with it, whatever its start, and earlier ones do not count.
-    landed_flaws tells of each record that took more than the first of these rules.
+    external_flaws tells of each record that took more than the first of these rules.
 -#}
 
 
@@ -16,17 +16,17 @@
     So long may lie between two versions before the record counts as absent. Fivetran ends a version a millisecond
     before the next one, others a microsecond; a loader that keeps whole seconds, a second.
 -#}
-{% macro landed_gap_tolerance() -%}
+{% macro external_gap_tolerance() -%}
     interval '1 second'
 {%- endmacro %}
 
 
 {#-
-    Select of the versions of a landed table: its rows that have a place, and one deleted for each absence.
+    Select of the versions of an external table: its rows that have a place, and one deleted for each absence.
     _gtm_begins_at: when the version begins. _gtm_is_deleted: whether its record is deleted then.
     Of records that do not change, whose cursor is their creation, only the newest version is given.
 -#}
-{% macro landed_history(landed, cursor) %}
+{% macro external_history(external, cursor) %}
     with
 
     places as (
@@ -47,7 +47,7 @@
                 order by intervals._gtm_start
                 rows between unbounded preceding and current row
             ) as _gtm_covered_until
-        from ({{ landed_intervals(landed, cursor) }}) as intervals
+        from ({{ external_intervals(external, cursor) }}) as intervals
         where intervals._gtm_has_place
     ),
 
@@ -72,7 +72,7 @@
         from places
         where
             places._gtm_covered_until < coalesce(
-                places._gtm_next_start - {{ landed_gap_tolerance() }},
+                places._gtm_next_start - {{ external_gap_tolerance() }},
                 {{ last_instant() }}
             )
     ),
@@ -98,14 +98,14 @@
 
 
 {#-
-    Select of a landed table's rows with what the loader says of each (_gtm_start, _gtm_end where it is believed,
+    Select of an external table's rows with what the loader says of each (_gtm_start, _gtm_end where it is believed,
     _gtm_is_active), and whether the row has a place in its record's history.
 -#}
-{% macro landed_intervals(landed, cursor) %}
+{% macro external_intervals(external, cursor) %}
     {%- set type = 'timestamp with time zone' -%}
     {%- set values = [] -%}
-    {%- for column in landed.columns.values() -%}
-        {%- do values.append('landed.' ~ adapter.quote(column.name)) -%}
+    {%- for column in external.columns.values() -%}
+        {%- do values.append('external_rows.' ~ adapter.quote(column.name)) -%}
     {%- endfor -%}
     select
         placed.*,
@@ -144,19 +144,19 @@
                     end as _gtm_end
                 from (
                     select
-                        landed.*,
-                        {{ landed_value(landed, 'id', 'varchar') }} as _gtm_id,
-                        {{ landed_value(landed, '_fivetran_start', type) }} as _gtm_told_start,
+                        external_rows.*,
+                        {{ external_value(external, 'id', 'varchar') }} as _gtm_id,
+                        {{ external_value(external, '_fivetran_start', type) }} as _gtm_told_start,
                         coalesce(
-                            {{ landed_value(landed, '_fivetran_start', type) }}, {{ landed_cursor(landed, cursor) }}
+                            {{ external_value(external, '_fivetran_start', type) }}, {{ external_cursor(external, cursor) }}
                         ) as _gtm_start,
-                        {{ landed_value(landed, '_fivetran_end', type) }} as _gtm_told_end,
-                        {{ landed_is_active(landed) }} as _gtm_is_active,
-                        {{ landed_is_marked(landed) }} as _gtm_is_marked,
-                        {{ landed_value(landed, 'created_date', type) }} as _gtm_created_at,
-                        {{ landed_value(landed, '_fivetran_synced', type) }} as _gtm_synced,
+                        {{ external_value(external, '_fivetran_end', type) }} as _gtm_told_end,
+                        {{ external_is_active(external) }} as _gtm_is_active,
+                        {{ external_is_marked(external) }} as _gtm_is_marked,
+                        {{ external_value(external, 'created_date', type) }} as _gtm_created_at,
+                        {{ external_value(external, '_fivetran_synced', type) }} as _gtm_synced,
                         {{ row_hash(values) }} as _gtm_row_hash
-                    from {{ landed.relation }} as landed
+                    from {{ external.relation }} as external_rows
                 ) as told
             ) as believed
         ) as ranked
@@ -165,15 +165,15 @@
 
 
 {#-
-    Select of the records of a landed table that lie ahead of now, and in history mode of those whose intervals
+    Select of the records of an external table that lie ahead of now, and in history mode of those whose intervals
     contradict each other or themselves: flaw, record_id, row_count.
 -#}
-{% macro landed_flaws(landed, cursor) %}
+{% macro external_flaws(external, cursor) %}
     {%- set flaws = {
         'created_ahead': '_gtm_created_at > ' ~ as_of(),
-        'modified_ahead' if landed.has_history else 'ahead_without_history': 'coalesce(_gtm_created_at <= ' ~ as_of() ~ ', true) and _gtm_start > ' ~ as_of(),
+        'modified_ahead' if external.has_history else 'ahead_without_history': 'coalesce(_gtm_created_at <= ' ~ as_of() ~ ', true) and _gtm_start > ' ~ as_of(),
     } -%}
-    {%- if landed.has_history -%}
+    {%- if external.has_history -%}
         {%- do flaws.update({
             'several_active': '_gtm_is_active and not (_gtm_has_place and _gtm_start = _gtm_active_start)',
             'after_active': 'not _gtm_is_active and _gtm_start > _gtm_active_start',
@@ -188,17 +188,17 @@
     {%- endif -%}
     with
 
-    landed_rows as (
-        {%- if landed.has_history %}
-        {{ landed_intervals(landed, cursor) }}
+    examined as (
+        {%- if external.has_history %}
+        {{ external_intervals(external, cursor) }}
         {%- else %}
         select
-            {{ landed_value(landed, 'id', 'varchar') }} as _gtm_id,
-            {{ landed_cursor(landed, cursor) }} as _gtm_start,
-            {{ landed_value(landed, 'created_date', 'timestamp with time zone') }} as _gtm_created_at
-        from {{ landed.relation }} as landed
-        {%- if '_fivetran_active' in landed.columns %}
-        where {{ landed_is_active(landed) }}
+            {{ external_value(external, 'id', 'varchar') }} as _gtm_id,
+            {{ external_cursor(external, cursor) }} as _gtm_start,
+            {{ external_value(external, 'created_date', 'timestamp with time zone') }} as _gtm_created_at
+        from {{ external.relation }} as external_rows
+        {%- if '_fivetran_active' in external.columns %}
+        where {{ external_is_active(external) }}
         {%- endif %}
         {%- endif %}
     )
@@ -206,7 +206,7 @@
     {%- for flaw, condition in flaws.items() %}
     {{ 'union all' if not loop.first }}
     select '{{ flaw }}' as flaw, _gtm_id as record_id, count(*) as row_count
-    from landed_rows
+    from examined
     where {{ condition }}
     group by _gtm_id
     {%- endfor %}
