@@ -165,7 +165,7 @@ def policies(settings: Settings) -> Mapping[str, dg.FreshnessPolicy]:
     None on a calendar that ends, as no day follows, and none where another loader fills the raw tables, as it has
     deadlines of its own.
     """
-    if settings.is_landed or Calendar.of(settings).last is not None:
+    if settings.is_external or Calendar.of(settings).last is not None:
         return {}
     landing = landing_deadline(settings).missed
     publishing = publishing_deadline(settings)

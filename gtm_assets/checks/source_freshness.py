@@ -48,7 +48,7 @@ def source_freshness_checks(settings: Settings, manifest: Mapping[str, Any]) -> 
         ):
             results = measure(settings, warehouse.path, [manifest["sources"][sources[key]] for key in selected])
         for key in selected:
-            is_external = settings.is_landed and key.asset_key.path[0] == "salesforce"
+            is_external = settings.is_external and key.asset_key.path[0] == "salesforce"
             last = None if is_external else Calendar.of(settings).last
             yield judge(results[sources[key]], clock.now(), last).result(key)
 
