@@ -184,9 +184,9 @@ class Settings(BaseSettings):
         default=30, ge=1, description="Minutes after that deadline when it has missed its day (critical)."
     )
 
-    ui_url: str = Field(
-        default="http://127.0.0.1:3000",
-        description="Where people reach the UI: the links in alerts begin with it.",
+    ui_url: str | None = Field(
+        default=None,
+        description="Where people reach the UI: alerts link to it. Default: where it was served last.",
     )
     alert_chat_url: SecretStr | None = Field(
         default=None, description="Apprise URL of the alert channel `chat`. A secret, like those of the others."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import signal
 import sys
 import time
 import warnings
@@ -160,8 +160,8 @@ def dev(port: int, host: str) -> None:
     become_server(settings, host, port)
     console.print(f"The UI will be at http://{host}:{port}. Stop it with Ctrl-C.")
     os.chdir(PROJECT_DIR)
-    # Ctrl-C and `kill` end it also where a script started it in the background.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Dagster warns that this folder's dagster.yaml is not read: the state folder's is made from it.
+    logging.getLogger("dagster").addFilter(lambda record: "Found a dagster instance" not in record.getMessage())
     # In this process: most of what it imports is here already.
     dagster_dev(["--workspace", "workspace.yaml", "--host", host, "--port", str(port)], name="gtm dev")
 

@@ -2,61 +2,91 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
+import signal
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import click
 import dagster as dg
 import psutil
+import yaml
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
 
 from gtm_assets.errors import GtmError
 from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.dagster_internals import (
+    ConfigurableClassData,
+    InstanceRef,
     LoadableTargetOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from gtm_assets.settings import Settings
+from gtm_assets.settings import PROJECT_DIR, Settings, load_settings
 
 CODE_LOCATION = "gtm_assets"
 MODULE = "gtm_assets.definitions"
 PROCESS_TAG = "gtm/process"
 SERVER_RECORD = "server.process"
-"""Beside ``dagster.yaml``: the process that serves the state folder, as a process tag."""
+"""Beside ``dagster.yaml``: the process that serves the state folder, as a process tag, and the UI's address."""
+LOCALHOST, PORT = "127.0.0.1", 3000
+"""Where the UI listens unless it is told otherwise."""
 CLOCK_SET_SECONDS = 60
 """By so much the time of day may be set while a worker begins."""
-
-_CONFIG = """\
-# Written by gtm at each start: changes made here are lost.
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-python_logs:
-  python_log_level: INFO
-concurrency:
-  runs:
-    max_concurrent_runs: 2
-run_monitoring:
-  enabled: true
-run_retries:
-  enabled: true
-  max_retries: 0
-  retry_on_asset_or_op_failure: false
-event_log_storage:
-  module: gtm_assets.runtime.event_log
-  class: KeptOpenEventLogStorage
-  config:
-    base_dir: {storage}
-"""
 
 
 class ServerError(GtmError):
     """The UI can't be served. The message says what is in its way."""
+
+
+class StateFolderInstance(dg.DagsterInstance):
+    """Dagster's instance when ``dagster dev`` or ``dg dev`` is typed in the top folder: that of the state folder.
+
+    Dagster would keep its records in a temporary folder where DAGSTER_HOME is not set. ``dagster.yaml`` in the top
+    folder names this class, and Dagster asks it where the records lie.
+    """
+
+    @classmethod
+    def config_schema(cls) -> dict[str, Any]:
+        """Nothing to configure."""
+        return {}
+
+    @classmethod
+    def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
+        """The storages of the state folder, in place of those in ``base_dir``.
+
+        Raises:
+            click.ClickException: the settings are wrong, or another process serves the folder.
+        """
+        try:
+            settings = load_settings()
+            prepare_home(settings)
+            command = click.get_current_context(silent=True)
+            if "DAGSTER_IS_DEV_CLI" in os.environ and command is not None:
+                address = command.params.get("host") or LOCALHOST, int(command.params.get("port") or PORT)
+                become_server(settings, *address)
+        except GtmError as error:
+            raise click.ClickException(str(error)) from error
+        logging.getLogger("dagster").info(f"All records are kept in {settings.home}, which is GTM_HOME.")
+        state = InstanceRef.from_dir(str(settings.dagster_home))
+        return {
+            "local_artifact_storage": state.local_artifact_storage_data,
+            "compute_logs": state.compute_logs_data,
+            "storage": state.storage_data,
+            "run_storage": state.run_storage_data,
+            "event_log_storage": state.event_storage_data,
+            "schedule_storage": state.schedule_storage_data,
+            "scheduler": state.scheduler_data,
+            "run_coordinator": state.run_coordinator_data,
+            "run_launcher": state.run_launcher_data,
+            "secrets": state.secrets_loader_data,
+            "defs_state_storage": state.defs_state_storage_data,
+        }
 
 
 def prepare_home(settings: Settings) -> None:
@@ -68,7 +98,7 @@ def prepare_home(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     Calendar.begin(settings)
     config = settings.dagster_home / "dagster.yaml"
-    wanted = _CONFIG.format(storage=json.dumps(str(settings.dagster_home / "history" / "runs")))
+    wanted = _config(settings)
     if not config.exists() or config.read_text() != wanted:
         config.write_text(wanted)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
@@ -76,6 +106,20 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DO_NOT_TRACK"] = "1"
     # So that Dagster hands over a run's plan, or a step's partitions, to the event log at once.
     os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1000"
+
+
+def _config(settings: Settings) -> str:
+    """What ``dagster.yaml`` of the top folder says, with an event log that keeps its files open."""
+    config = yaml.safe_load((PROJECT_DIR / "dagster.yaml").read_text())
+    del config["instance_class"]
+    config["event_log_storage"] = {
+        "module": "gtm_assets.runtime.event_log",
+        "class": "KeptOpenEventLogStorage",
+        "config": {"base_dir": str(settings.dagster_home / "history" / "runs")},
+    }
+    return "# Written by gtm at each start: changes made here are lost.\n" + yaml.safe_dump(
+        config, sort_keys=False
+    )
 
 
 def process_tag(process: psutil.Process | None = None) -> str:
@@ -167,12 +211,28 @@ def become_server(settings: Settings, host: str, port: int) -> None:
         ) from error
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
-    (settings.dagster_home / SERVER_RECORD).write_text(process_tag())
+    # Ctrl-C and `kill` end it also where a script started it in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    shown = LOCALHOST if host in ("0.0.0.0", "::") else host
+    (settings.dagster_home / SERVER_RECORD).write_text(f"{process_tag()}\nhttp://{shown}:{port}\n")
+
+
+def ui_address(settings: Settings) -> str:
+    """Where people reach the UI, without a last slash: as the settings say, or where it was served last."""
+    if settings.ui_url:
+        return settings.ui_url.rstrip("/")
+    return (_record(settings.dagster_home)[1:] or [f"http://{LOCALHOST}:{PORT}"])[0]
 
 
 def _server(dagster_home: Path) -> str | None:
+    return (_record(dagster_home) or [None])[0]
+
+
+def _record(dagster_home: Path) -> list[str]:
+    """The tag of the process that serves the state folder and its UI's address, which older releases left out."""
     record = dagster_home / SERVER_RECORD
-    return record.read_text() if record.exists() else None
+    return record.read_text().split() if record.exists() else []
 
 
 def _is_of_this_host(tag: str) -> bool:

@@ -12,6 +12,7 @@ from gtm_assets.automation.alerts.conditions import Condition
 from gtm_assets.automation.alerts.incidents import Incident
 from gtm_assets.automation.alerts.matrix import Event, Severity
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runtime.instance import ui_address
 from gtm_assets.settings import Settings
 
 NAMED_ASSETS = 5
@@ -57,7 +58,7 @@ def resolved(incident: Incident, now: datetime, settings: Settings) -> Message:
     body = [
         f"Since: {incident.since:%Y-%m-%d %H:%M} UTC",
         f"Until: {now:%Y-%m-%d %H:%M} UTC, {_span(now - incident.since)}",
-        f"Look: {settings.ui_url.rstrip('/')}{incident.link}",
+        f"Look: {ui_address(settings)}{incident.link}",
     ]
     return Message(f"[resolved] {incident.title}", "\n".join(body), "resolved", incident.severity)
 
@@ -67,7 +68,7 @@ def _body(incident: Incident, settings: Settings) -> str:
         f"What: {incident.detail or incident.title}",
         f"Since: {incident.since:%Y-%m-%d %H:%M} UTC",
         f"Blocks: {incident.blocks}",
-        f"Look: {settings.ui_url.rstrip('/')}{incident.link}",
+        f"Look: {ui_address(settings)}{incident.link}",
         f"Mend: docs/runbook.md#{RUNBOOK[incident.event]}",
     ]
     return "\n".join(lines)

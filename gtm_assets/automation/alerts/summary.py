@@ -14,6 +14,7 @@ from gtm_assets.automation.alerts.incidents import Incident
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import verdicts
+from gtm_assets.runtime.instance import ui_address
 from gtm_assets.settings import Settings
 
 DAY = timedelta(days=1)
@@ -51,7 +52,7 @@ def daily_summary(
         f"{checks['missing']:,} not run since their table was built.",
         f"Open incidents: {len(incidents):,}.",
         *(f"- [{i.severity}] {i.title}, since {i.since:%Y-%m-%d %H:%M} UTC" for i in incidents[:_NAMED_INCIDENTS]),
-        f"Look: {settings.ui_url.rstrip('/')}/runs",
+        f"Look: {ui_address(settings)}/runs",
     ]
     return Message(f"Daily summary, {day}", "\n".join(lines), "summary")
 
