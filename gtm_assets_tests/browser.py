@@ -46,11 +46,12 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A `gtm dev` on a state folder, in a process group of its own."""
+    """A `gtm dev` on a state folder, or another command that serves it, in a process group of its own."""
 
     home: GtmHome
     port: int
     log: Path
+    command: tuple[str, ...] = (str(GTM), "dev")
     process: subprocess.Popen = field(init=False)
     seconds: float = field(init=False)
     """From the start to the first answer."""
@@ -63,7 +64,7 @@ class Server:
         began = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [str(GTM), "dev", "--port", str(self.port)],
+                [*self.command, "--port", str(self.port)],
                 cwd=PROJECT,
                 env=self.home.environment,
                 stdout=log,

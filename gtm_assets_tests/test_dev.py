@@ -1,7 +1,9 @@
 """`gtm dev` left alone: its daemon lands the days, outlives a killed worker, builds, publishes and backfills."""
 
 import re
+import shutil
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from gtm_assets.lake.store import Lake
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.browser import PATIENCE, Server, free_port
-from gtm_assets_tests.gtm_process import GtmHome
+from gtm_assets_tests.gtm_process import GTM, PROJECT, GtmHome
 
 pytestmark = pytest.mark.nightly
 
@@ -28,6 +30,12 @@ BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 BACKFILL_STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
     ... on PartitionBackfill { status numPartitions error { message } } } }"""
+
+
+LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }"""
+HEALTH = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } } }"
 
 
 def until(what, server: Server, seconds: float = 2 * PATIENCE):
@@ -115,3 +123,51 @@ def test_the_daemon_lands_repeats_what_was_killed_builds_publishes_and_backfills
     finally:
         left = server.stop()
     assert left == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("command", ["dagster", "dg"])
+def test_what_every_dagster_user_types_serves_the_state_folder(built_home, tmp_path, command):
+    home = replace(built_home, path=tmp_path / "gtm")
+    shutil.copytree(built_home.path, home.path)
+    program = str(GTM.with_name(command))
+    server = Server(home, free_port(), tmp_path / "dev.log", (program, "dev")).start()
+
+    def launched(params: dict) -> str:
+        selector = {
+            "repositoryLocationName": "gtm_assets",
+            "repositoryName": "__repository__",
+            "pipelineName": "__ASSET_JOB",
+            **params,
+        }
+        tags = [{"key": "dagster/partition", "value": DAYS[-1]}] if "partitioned" in params else []
+        selector.pop("partitioned", None)
+        asked = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
+        answer = server.ask(LAUNCH, params=asked)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return answer["run"]["runId"]
+
+    try:
+        # The runs of before are there: it is the state folder's instance.
+        assert runs(server, "extract", "SUCCESS")
+        daemons = until(
+            lambda: [
+                d for d in server.ask(HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"] if d["healthy"]
+            ],
+            server,
+        )
+        assert daemons
+        raw, model = ["salesforce", "account"], ["gtm_core", "dim_account"]
+        check = {"assetKey": {"path": ["gtm_core", "fct_opportunity"]}, "name": "reconciles_with_source"}
+        for params in (
+            {"assetSelection": [{"path": raw}], "assetCheckSelection": [], "partitioned": True},
+            {"assetSelection": [{"path": model}], "assetCheckSelection": []},
+            {"assetSelection": [], "assetCheckSelection": [check]},
+        ):
+            server.wait_for_run(launched(params), "SUCCESS")
+        assert "telemetry" not in server.log.read_text().lower()
+    finally:
+        left = server.stop()
+    assert left == []
+    # Nothing stays in the folder where it was typed.
+    assert not list(PROJECT.glob(".tmp_dagster_home_*"))

@@ -1,5 +1,6 @@
 """Dagster's instance for a state folder: its records, and the runs that died."""
 
+import signal
 import subprocess
 import sys
 
@@ -7,11 +8,22 @@ import dagster as dg
 import psutil
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.instance import InstanceRef
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from gtm_assets.runtime.event_log import KEPT_SHARDS, KeptOpenEventLogStorage
-from gtm_assets.runtime.instance import PROCESS_TAG, end_dead_runs, is_alive, prepare_home, process_tag
-from gtm_assets.settings import load_settings
+from gtm_assets.runtime.instance import (
+    PROCESS_TAG,
+    ServerError,
+    become_server,
+    end_dead_runs,
+    is_alive,
+    prepare_home,
+    process_tag,
+    ui_address,
+)
+from gtm_assets.settings import PROJECT_DIR, load_settings
+from gtm_assets_tests.browser import free_port
 
 
 @pytest.fixture
@@ -21,6 +33,44 @@ def instance(tmp_path, monkeypatch):
     prepare_home(load_settings({"GTM_HOME": str(tmp_path)}))
     with dg.DagsterInstance.get() as instance:
         yield instance
+
+
+def test_what_is_typed_in_the_top_folder_works_on_the_state_folder(instance, tmp_path, monkeypatch):
+    """`dagster dev` makes its instance so where DAGSTER_HOME is not set."""
+    monkeypatch.delenv("DAGSTER_HOME")
+    (tmp_path / "of_dagster").mkdir()
+
+    with dg.DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(tmp_path / "of_dagster"), config_dir=str(PROJECT_DIR))
+    ) as typed:
+        result = dg.materialize([something], instance=typed)
+
+    kept = ("local_artifact_storage_data", "event_storage_data", "run_storage_data", "schedule_storage_data")
+    for name in (*kept, "compute_logs_data", "settings"):
+        assert getattr(typed.get_ref(), name) == getattr(instance.get_ref(), name), name
+    assert not typed.telemetry_enabled
+    assert instance.get_run_by_id(result.run_id).is_success
+    assert not list((tmp_path / "of_dagster").iterdir())
+
+
+def test_alerts_link_to_where_the_ui_is_served(tmp_path, monkeypatch):
+    for name in ("DAGSTER_HOME", "GTM_HOME", "DO_NOT_TRACK"):
+        monkeypatch.setenv(name, "to be set by prepare_home")
+    settings = load_settings({"GTM_HOME": str(tmp_path)})
+    prepare_home(settings)
+    assert ui_address(settings) == "http://127.0.0.1:3000"
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    port = free_port()
+    become_server(settings, "0.0.0.0", port)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+        signal.signal(number, handler)
+
+    assert ui_address(settings) == f"http://127.0.0.1:{port}"
+    with pytest.raises(ServerError, match="is served already, by process"):
+        become_server(settings, "127.0.0.1", port)
+    named = load_settings({"GTM_HOME": str(tmp_path), "GTM_UI_URL": "https://dagster.example.com/"})
+    assert ui_address(named) == "https://dagster.example.com"
 
 
 @dg.asset
