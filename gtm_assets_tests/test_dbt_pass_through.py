@@ -258,7 +258,7 @@ def test_the_doctor_tells_and_a_build_is_refused_in_the_same_words(lake, tmp_pat
         for finding in examine(lambda: settings, datetime(2026, 10, 5, tzinfo=UTC))
         if not finding.ok
     ]
-    select = ["--select", "base_salesforce__opportunity"]
+    select = ["base_salesforce__opportunity"]
     with pytest.raises(TransformError) as refused:
         list(run_dbt(build_arguments(select), settings, tmp_path / "warehouse.duckdb"))
 

@@ -19,7 +19,9 @@ from gtm_assets.dbt.project import TransformError, build_arguments, manifest_pat
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.settings import Settings, load_settings
 
-SEED = build_arguments(["--select", "funnel_steps"], "cautious")
+SEED = build_arguments(
+    ["funnel_steps", "primary_key_funnel_steps_funnel_step", "primary_key_funnel_steps_kpi_name"]
+)
 PARENT = """
 import sys
 from pathlib import Path

@@ -44,13 +44,12 @@ def test_what_dbt_writes_itself_does_not_make_the_project_look_changed(tmp_path)
 
 def test_unit_tests_are_left_to_the_test_suite():
     # A failing one would fail the step with no failed check to look at.
-    arguments = build_arguments(["--select", "fqn:*"], None, full_refresh=False)
-
-    assert arguments == ["build", "--select", "fqn:*", "--exclude-resource-type", "unit_test"]
+    assert build_arguments() == ["build", "--exclude-resource-type", "unit_test"]
+    assert "--exclude-resource-type" not in build_arguments(["dim_date"], unit_tests=True)
 
 
 def test_lists_of_the_synthetic_organisation_are_asked_of_no_other_source():
-    arguments = build_arguments(["--select", "fqn:*", "--exclude", "tag:x"], of_synthetic_org=False)
+    arguments = build_arguments(of_synthetic_org=False)
 
     assert arguments[-2:] == ["--exclude", "tag:synthetic_org"]
     manifest = json.loads(manifest_path().read_text())
@@ -79,10 +78,11 @@ def test_every_list_of_values_is_salesforces_or_the_synthetic_organisations():
     assert {column for column, is_synthetic in found.items() if not is_synthetic} == of_salesforce
 
 
-def test_a_subset_keeps_its_indirect_selection_and_a_full_refresh_its_flag():
-    arguments = build_arguments([], "cautious", full_refresh=True)
+def test_a_subset_is_named_whole_and_a_full_refresh_has_its_flag():
+    arguments = build_arguments(["dim_date", "unique_dim_date"], full_refresh=True)
 
-    assert arguments[-3:] == ["--indirect-selection", "cautious", "--full-refresh"]
+    assert arguments[1:5] == ["--select", "dim_date unique_dim_date", "--indirect-selection", "empty"]
+    assert arguments[-1] == "--full-refresh"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,31 @@ def run(
 
 
 @main.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--full-refresh", is_flag=True, help="Rebuild these models from the whole lake.")
+@explained
+def build(models: tuple[str, ...], full_refresh: bool) -> None:
+    """Build exactly these MODELs, with their tests and unit tests, from what has landed.
+
+    A MODEL is what dbt's --select takes: a name, +name with all above it, name+ with all below it.
+
+    Nothing is published: gtm run does that, once every check of what it builds has passed.
+    """
+    started = time.monotonic()
+    settings = load_settings()
+    if settings.executor == "in_process":
+        from gtm_assets.dbt import process as dbt_process
+
+        dbt_process.warm_up()
+    from gtm_assets.cli.run import build as build_models
+
+    outcome = build_models(settings, console, models, full_refresh)
+    outcome.print_checks(console)
+    outcome.print_end(console, time.monotonic() - started)
+    sys.exit(1 if outcome.errors or outcome.checks["failed"] else 0)
+
+
+@main.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the UI.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
 @explained

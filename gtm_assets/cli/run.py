@@ -20,7 +20,7 @@ from gtm_assets.automation import jobs
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
-from gtm_assets.dbt.assets import LAYERS
+from gtm_assets.dbt.assets import BUILD_OP, LAYERS, selected_models
 from gtm_assets.dbt.external import check_external, tables_not_read
 from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
 from gtm_assets.lake.store import Lake
@@ -82,14 +82,7 @@ class Outcome:
             if tables[layer]:
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} rows")
         console.print(table)
-        passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
-        blocking = self.checks["blocking"]
-        console.print(
-            f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed"
-            + (f": {_blocking(blocking, failed)}" if failed else "")
-        )
-        for trouble in self.troubles:
-            console.print(f"           {escape(trouble)}")
+        self.print_checks(console)
         if self.reach:
             console.print(f"source     salesforce, {settings.salesforce_source}: {self.reach}")
         if settings.is_external:
@@ -103,9 +96,7 @@ class Outcome:
                 console.print(f"           there and not read, not being in the catalogue: {escape(names)}")
         if settings.pipedrive_dir:
             console.print(f"source     pipedrive: the export in {settings.pipedrive_dir}")
-        console.print(f"seconds    {seconds:,.0f}")
-        for error in self.errors:
-            console.print(f"[red]error[/]      {escape(error)}")
+        self.print_end(console, seconds)
         if self.published:
             console.print(f"published  {settings.published_path}")
             console.print("next       make dev          opens the UI")
@@ -114,6 +105,23 @@ class Outcome:
             console.print(f"published  nothing new: {settings.published_path} is as it was")
         else:
             console.print("published  nothing")
+
+    def print_checks(self, console: Console) -> None:
+        """How many checks passed, and a sentence of each that did not."""
+        passed, warned, failed = (self.checks[o] for o in ("passed", "warned", "failed"))
+        blocking = self.checks["blocking"]
+        console.print(
+            f"checks     {passed:,} passed, {warned:,} warned, {failed:,} failed"
+            + (f": {_blocking(blocking, failed)}" if failed else "")
+        )
+        for trouble in self.troubles:
+            console.print(f"           {escape(trouble)}")
+
+    def print_end(self, console: Console, seconds: float) -> None:
+        """How long it took, and what went wrong."""
+        console.print(f"seconds    {seconds:,.0f}")
+        for error in self.errors:
+            console.print(f"[red]error[/]      {escape(error)}")
 
 
 def _blocking(blocking: int, failed: int) -> str:
@@ -212,6 +220,25 @@ def refresh(
         outcome.reach = _reach(lake, tables, still_open)
         outcome.unread = _unread(settings, outcome)
         return outcome
+
+
+def build(settings: Settings, console: Console, selections: Sequence[str], full_refresh: bool = False) -> Outcome:
+    """Build exactly the models that dbt selects by ``selections``, with their tests and unit tests.
+
+    Nothing is landed or published. The run is recorded as one from the UI is.
+
+    Raises:
+        TransformError: a selection is of no model, or dbt can't parse the project.
+        ExternalError: in external mode, the external database can't be read.
+    """
+    prepare_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        for run_id in end_dead_runs(instance):
+            console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
+        from gtm_assets.definitions import defs
+
+        refresh = _Refresh(instance, defs, console, (), None)
+        return refresh.build(selected_models(defs, selections), full_refresh)
 
 
 def _unread(settings: Settings, outcome: Outcome) -> list[str]:
@@ -347,6 +374,15 @@ class _Refresh:
                 )
                 if self.outcome.errors:
                     break
+        return self.outcome
+
+    def build(self, models: Sequence[dg.AssetKey], full_refresh: bool) -> Outcome:
+        """Build these models alone."""
+        with _progress(self.console) as self.progress:
+            self.building = self.progress.add_task("building tables", total=len(models))
+            config = {"full_refresh": full_refresh, "unit_tests": True}
+            run_config = {"ops": {BUILD_OP: {"config": config}}}
+            self._follow(jobs.TRANSFORM, assets=models, run_config=run_config)
         return self.outcome
 
     def _follow(self, job_name: str, **kwargs) -> None:

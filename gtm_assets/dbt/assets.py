@@ -1,12 +1,13 @@
 """The dbt project in Dagster: how its nodes become assets, and how a step builds them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
-from dagster_dbt.asset_utils import get_subset_selection_for_context
+from dagster_dbt import DagsterDbtTranslator, DbtProject, build_dbt_asset_selection, dbt_assets
+from dagster_dbt.asset_utils import get_dbt_resource_names_for_asset_keys, get_dbt_test_names_for_check_keys
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.dbt.external import ExternalTable, check_external
@@ -76,6 +77,15 @@ def layer_of(dbt_resource_props: Mapping[str, Any]) -> str:
 # -- building -------------------------------------------------------------------------------------------------
 
 
+class TransformConfig(dg.Config):
+    """How to build."""
+
+    full_refresh: bool = False
+    """Rebuild incremental models from the whole lake."""
+    unit_tests: bool = False
+    """Run the unit tests of the selected models too. They prove the code, not the data."""
+
+
 class DbtBuild:
     """Builds dbt nodes under the warehouse's lock, and tells Dagster of each as it ends."""
 
@@ -88,7 +98,7 @@ class DbtBuild:
         context: dg.AssetExecutionContext,
         manifest: Mapping[str, Any],
         translator: Translator,
-        full_refresh: bool,
+        config: TransformConfig,
     ) -> Iterator[Any]:
         """Build what the context selects; yield an ``Output`` per model and an ``AssetCheckResult`` per test.
 
@@ -97,17 +107,11 @@ class DbtBuild:
             LakeError: a batch that is new to the warehouse can't be read.
             ExternalError: in external mode, the external database can't be read.
         """
-        selection, indirect = get_subset_selection_for_context(
-            context=context,
-            manifest=manifest,
-            select="fqn:*",
-            exclude=None,
-            selector=None,
-            dagster_dbt_translator=translator,
-            current_dbt_indirect_selection_env=None,
-        )
+        selection = selected(context, manifest, translator)
+        if config.unit_tests:
+            selection += _unit_tests(context, manifest)
         arguments = build_arguments(
-            selection, indirect, full_refresh, of_synthetic_org=self._settings.is_synthetic
+            selection, config.full_refresh, config.unit_tests, of_synthetic_org=self._settings.is_synthetic
         )
         with (
             retried(context, self._settings.retry_seconds),
@@ -116,7 +120,7 @@ class DbtBuild:
             if self._settings.is_external:
                 check_external(self._settings)
             else:
-                self._verify_new_batches(full_refresh)
+                self._verify_new_batches(config.full_refresh)
             try:
                 yield from self._events(context, manifest, translator, arguments)
             except TransformError:
@@ -150,9 +154,38 @@ class DbtBuild:
                 for table in told.tables:
                     context.log_event(observation(table))
                 continue
+            node = told.message["data"]["node_info"]
+            if node["resource_type"] == "unit_test":
+                context.log.info(f"unit test {node['node_name']}: {told.message['data']['run_result']['status']}")
+                continue
             event = DbtCoreCliEventMessage(raw_event=told.message, event_history_metadata={})
             for result in event.to_default_asset_events(manifest, translator, context=context):
                 yield _completed(result, told, manifest)
+
+
+def selected(context: dg.AssetExecutionContext, manifest: Mapping[str, Any], translator: Translator) -> list[str]:
+    """The models and tests that a run selects, each by its fully qualified name; nothing where it selects all.
+
+    Left to itself dbt would also run the tests of other models that read one of these: those are no checks of this
+    run, and Dagster would warn of each.
+    """
+    definition = context.assets_def
+    if (
+        definition.keys_by_output_name == definition.node_keys_by_output_name
+        and definition.check_specs_by_output_name == definition.node_check_specs_by_output_name
+    ):
+        return []
+    return [
+        *get_dbt_resource_names_for_asset_keys(translator, manifest, definition, context.selected_asset_keys),
+        *get_dbt_test_names_for_check_keys(translator, manifest, definition, context.selected_asset_check_keys),
+    ]
+
+
+def _unit_tests(context: dg.AssetExecutionContext, manifest: Mapping[str, Any]) -> list[str]:
+    """The unit tests of the models that a run selects, by their fully qualified names."""
+    specs = (context.assets_def.get_asset_spec(key) for key in context.selected_asset_keys)
+    models = {spec.metadata["dagster_dbt/unique_id"] for spec in specs}
+    return [".".join(t["fqn"]) for t in manifest["unit_tests"].values() if models & set(t["depends_on"]["nodes"])]
 
 
 def observation(table: ExternalTable) -> dg.AssetObservation:
@@ -190,13 +223,6 @@ def _completed(result: Any, told: NodeEnded, manifest: Mapping[str, Any]) -> Any
     return result
 
 
-class TransformConfig(dg.Config):
-    """How to build."""
-
-    full_refresh: bool = False
-    """Rebuild incremental models from the whole lake."""
-
-
 def transform_assets(manifest: Mapping[str, Any], of_synthetic_org: bool = True) -> dg.AssetsDefinition:
     """All models, seeds and tests of the dbt project, built by one op."""
 
@@ -207,6 +233,30 @@ def transform_assets(manifest: Mapping[str, Any], of_synthetic_org: bool = True)
     def transform(
         context: dg.AssetExecutionContext, config: TransformConfig, dbt_build: dg.ResourceParam[DbtBuild]
     ):
-        yield from dbt_build.run(context, manifest, translator, config.full_refresh)
+        yield from dbt_build.run(context, manifest, translator, config)
 
     return transform
+
+
+def selected_models(defs: dg.Definitions, selections: Sequence[str]) -> list[dg.AssetKey]:
+    """The models and seeds that dbt's selection syntax names, upstream first.
+
+    Raises:
+        TransformError: a selection is of no model and no seed.
+    """
+    definitions = (asset for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition))
+    transform = next(definition for definition in definitions if definition.op.name == BUILD_OP)
+    graph = defs.resolve_asset_graph()
+    found: set[dg.AssetKey] = set()
+    for selection in selections:
+        keys = build_dbt_asset_selection([transform], dbt_select=selection).resolve(graph) & transform.keys
+        if not keys:
+            raise TransformError(f"{selection} selects no model.{_likely(selection, transform.keys)}")
+        found |= keys
+    return [key for key in graph.toposorted_asset_keys if key in found]
+
+
+def _likely(selection: str, keys: Iterable[dg.AssetKey]) -> str:
+    """The name that was meant, where one is like it."""
+    found = difflib.get_close_matches(selection.strip("+@0123456789"), [key.path[-1] for key in keys], n=1)
+    return f" Did you mean {found[0]}?" if found else " `dbt ls` lists the models; `+` and `tag:` work as in dbt."

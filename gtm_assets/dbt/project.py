@@ -90,20 +90,23 @@ def _flags(target_dir: Path, log_dir: Path) -> list[str]:
 
 def build_arguments(
     selection: Sequence[str] = (),
-    indirect: str | None = None,
     full_refresh: bool = False,
+    unit_tests: bool = False,
     as_of: datetime | None = None,
     of_synthetic_org: bool = True,
 ) -> list[str]:
-    """The arguments of ``dbt build``. Unit tests prove the code, not the data: they run with the test suite.
+    """The arguments of ``dbt build`` for exactly the nodes named; for all where none is.
 
-    Where the records are not of the synthetic organisation, its lists of values are not asked for.
+    Unit tests prove the code, not the data: they run with the test suite, or where they are asked for. Where the
+    records are not of the synthetic organisation, its lists of values are not asked for.
     """
-    arguments = ["build", *selection, "--exclude-resource-type", "unit_test"]
+    arguments = ["build"]
+    if selection:
+        arguments += ["--select", " ".join(selection), "--indirect-selection", "empty"]
+    if not unit_tests:
+        arguments += ["--exclude-resource-type", "unit_test"]
     if not of_synthetic_org:
         arguments += ["--exclude", f"tag:{SYNTHETIC_TAG}"]
-    if indirect:
-        arguments += ["--indirect-selection", indirect]
     if full_refresh:
         arguments.append("--full-refresh")
     if as_of:
