@@ -16,7 +16,7 @@ from click import Command
 
 import gtm_assets
 from gtm_assets.runtime import dagster_internals as internals
-from gtm_assets.runtime.instance import job_origin
+from gtm_assets.runtime.instance import StateFolderInstance, job_origin
 from gtm_assets.settings import PROJECT_DIR
 
 PACKAGE = Path(gtm_assets.__file__).parent
@@ -95,6 +95,11 @@ CONTRACT: Mapping[str, Callable[[Any], bool]] = {
     "BulkActionStatus": has_members("REQUESTED", "CANCELING"),
     "BulkActionsFilter": lambda symbol: symbol(statuses=[internals.BulkActionStatus.REQUESTED]).statuses,
     "ConfigurableClassData": inspect.isclass,
+    "InstanceRef": lambda symbol: (
+        takes("base_dir", "config_dir")(symbol.from_dir)
+        and set(symbol.config_defaults(".")) == set(StateFolderInstance.KEPT)
+        and set(StateFolderInstance.KEPT.values()) <= set(symbol._fields)
+    ),
     "LoadableTargetOrigin": lambda symbol: symbol(module_name="m", working_directory="/").module_name == "m",
     "ManagedGrpcPythonEnvCodeLocationOrigin": takes("loadable_target_origin", "location_name"),
     "ReconstructableRepository": lambda symbol: (

@@ -8,9 +8,9 @@ import dagster as dg
 import psutil
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.instance import InstanceRef
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from gtm_assets.runtime.dagster_internals import InstanceRef
 from gtm_assets.runtime.event_log import KEPT_SHARDS, KeptOpenEventLogStorage
 from gtm_assets.runtime.instance import (
     PROCESS_TAG,

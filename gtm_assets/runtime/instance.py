@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import dagster as dg
@@ -51,6 +51,21 @@ class StateFolderInstance(dg.DagsterInstance):
     folder names this class, and Dagster asks it where the records lie.
     """
 
+    KEPT: ClassVar = {
+        "local_artifact_storage": "local_artifact_storage_data",
+        "storage": "storage_data",
+        "run_storage": "run_storage_data",
+        "event_log_storage": "event_storage_data",
+        "schedule_storage": "schedule_storage_data",
+        "compute_logs": "compute_logs_data",
+        "scheduler": "scheduler_data",
+        "run_coordinator": "run_coordinator_data",
+        "run_launcher": "run_launcher_data",
+        "secrets": "secrets_loader_data",
+        "defs_state_storage": "defs_state_storage_data",
+    }
+    """What ``dagster.yaml`` can set and this class answers for, and the field of an ``InstanceRef`` with it."""
+
     @classmethod
     def config_schema(cls) -> dict[str, Any]:
         """Nothing to configure."""
@@ -74,19 +89,7 @@ class StateFolderInstance(dg.DagsterInstance):
             raise click.ClickException(str(error)) from error
         logging.getLogger("dagster").info(f"All records are kept in {settings.home}, which is GTM_HOME.")
         state = InstanceRef.from_dir(str(settings.dagster_home))
-        return {
-            "local_artifact_storage": state.local_artifact_storage_data,
-            "compute_logs": state.compute_logs_data,
-            "storage": state.storage_data,
-            "run_storage": state.run_storage_data,
-            "event_log_storage": state.event_storage_data,
-            "schedule_storage": state.schedule_storage_data,
-            "scheduler": state.scheduler_data,
-            "run_coordinator": state.run_coordinator_data,
-            "run_launcher": state.run_launcher_data,
-            "secrets": state.secrets_loader_data,
-            "defs_state_storage": state.defs_state_storage_data,
-        }
+        return {name: getattr(state, field) for name, field in cls.KEPT.items()}
 
 
 def prepare_home(settings: Settings) -> None:
