@@ -6,7 +6,12 @@ import duckdb
 import pytest
 from dagster import DagsterRun, DagsterRunStatus
 
+from gtm_assets import clock
+from gtm_assets.checks.freshness import LANDED, PUBLISHED
+from gtm_assets.lake.store import Lake
+from gtm_assets.partitions import Calendar
 from gtm_assets.settings import Settings, load_settings
+from gtm_assets.sources.raw_tables import raw_tables
 from gtm_assets_tests.daemon import Daemon, daemon, la
 
 pytestmark = pytest.mark.slow
@@ -19,14 +24,10 @@ def at(record) -> datetime:
 
 @pytest.mark.parametrize("days", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_days_and_a_sunday_across_the_change_to_summer_time(tmp_path, days):
-    settings = load_settings(
-        {
-            "GTM_HOME": str(tmp_path / "gtm"),
-            "GTM_START_DATE": "2026-03-07",
-            "GTM_END_DATE": "open",
-            "GTM_SYNTHETIC_SCALE": "0.001",
-        }
-    )
+    """By default everything is switched on: the settings say nothing of days."""
+    settings = load_settings({"GTM_HOME": str(tmp_path / "gtm"), "GTM_SYNTHETIC_SCALE": "0.001"})
+    settings.home.mkdir()
+    settings.calendar_path.write_text('{"first_partition": "2026-03-07"}')
     with daemon(settings) as d:
         assert d.at(la(2026, 3, 8, 21, 40)) == []
 
@@ -65,3 +66,44 @@ def published(settings: Settings) -> list[tuple]:
         return connection.execute(
             "select first_partition, last_partition, partition_count from gtm_meta.publication"
         ).fetchall()
+
+
+def not_fresh(d: Daemon) -> list[str]:
+    """Checks of freshness that say so at last."""
+    keys = [key for key in d.repository.asset_graph.asset_check_keys if key.name in (LANDED, PUBLISHED)]
+    records = d.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert records.keys() == set(keys)
+    return [key.to_user_string() for key, record in records.items() if not record.evaluation.passed]
+
+
+@pytest.mark.nightly
+def test_a_fresh_state_folder_lives_by_itself_and_catches_up_after_a_week_asleep(tmp_path, monkeypatch):
+    settings = load_settings({"GTM_HOME": str(tmp_path / "gtm"), "GTM_SYNTHETIC_SCALE": "0.001"})
+    opened = la(2026, 3, 7, 21, 40)
+    with monkeypatch.context() as at_first:
+        at_first.setattr(clock, "now", lambda: opened)
+        assert Calendar.begin(settings).closed(opened)[0] == "2026-02-04"
+    lake = Lake(settings.lake_dir)
+    with daemon(settings) as d:
+        # `make dev` on nothing: the 30 days that are over are landed in one run, built and published.
+        assert ended(d.at(opened)) == ["extract", "transform"]
+        assert published(settings) == [("2026-02-04", "2026-03-05", 30)]
+        assert not_fresh(d) == []
+
+        # A boundary passes.
+        passed = [*d.at(la(2026, 3, 7, 21, 49)), *d.at(la(2026, 3, 7, 22, 0))]
+        assert ended(passed) == ["extract", "transform"]
+        assert published(settings) == [("2026-02-04", "2026-03-06", 31)]
+
+        # The laptop sleeps for a week, across the change to summer time, and is opened at noon.
+        caught_up = [*d.at(la(2026, 3, 14, 12, 0)), *d.until(la(2026, 3, 14, 16, 0))]
+
+        assert {"extract", "transform"} <= set(ended(caught_up))
+        assert published(settings) == [("2026-02-04", "2026-03-12", 37)]
+        assert not_fresh(d) == []
+        over = Calendar.of(settings).closed(d.now)
+        for table in raw_tables(settings):
+            assert lake.partitions(table) == over, table.name
+            if table.source == "salesforce":
+                versions = lake.read(table).select("_version_hash").collect()
+                assert versions.is_unique().all(), table.name

@@ -9,14 +9,17 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import pytest
 
+from gtm_assets.automation.alerts.tick import tick
 from gtm_assets.automation.freshness import Freshness
 from gtm_assets.checks.freshness import Deadline, landed_on_time, published_on_time
 from gtm_assets.checks.service_levels import DAYS, days_on_time, judge
 from gtm_assets.checks.source_freshness import judge as judge_source
 from gtm_assets.checks.source_freshness import measure, source_freshness_checks
 from gtm_assets.dbt.project import manifest_path
+from gtm_assets.definitions import definitions
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.runtime.instance import prepare_home
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
@@ -25,6 +28,7 @@ LANDING = Deadline(timedelta(0), timedelta(minutes=30), timedelta(minutes=60))
 PUBLISHING = Deadline(timedelta(minutes=60), timedelta(minutes=15), timedelta(minutes=30))
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 LAST = "2026-03-10"
+HOUR = {"count": 1, "period": "hour"}
 END = CALENDAR.window(LAST).end
 
 
@@ -117,6 +121,68 @@ def test_the_published_file_is_late_after_its_deadline(minutes, passed, severity
 def test_the_published_file_is_on_time_once_it_knows_the_day():
     assert published_on_time(CALENDAR, END, END + timedelta(hours=12), PUBLISHING).passed
     assert not published_on_time(CALENDAR, None, END + timedelta(hours=12), PUBLISHING).passed
+
+
+# -- on a calendar that ends ------------------------------------------------------------------------------------
+
+CLOSED = Calendar(CALENDAR.first, date.fromisoformat(LAST))
+
+
+def test_on_a_calendar_that_ends_nothing_is_late():
+    now = END + timedelta(days=60)
+    ends = "The calendar ends with 2026-03-10 (GTM_END_DATE), so nothing is late."
+
+    landing = landed_on_time("salesforce.task", CLOSED, landed("2026-03-08"), now, LANDING)
+    unpublished, behind = (
+        published_on_time(CLOSED, as_of, now, PUBLISHING) for as_of in (None, CLOSED.window("2026-03-08").end)
+    )
+    loaded = {"max_loaded_at": "2026-03-10T04:49:00+00:00", "criteria": {"warn_after": HOUR, "error_after": HOUR}}
+    source, unknown = (
+        judge_source(loaded | said, now, CLOSED.last)
+        for said in ({}, {"max_loaded_at": "0001-01-01T00:00:00+00:00"})
+    )
+
+    for found in (landing, unpublished, behind, source, unknown):
+        assert found.passed
+        assert found.sentence.endswith(ends)
+    assert landing.sentence == f"2 partitions from 2026-03-09 on have not landed. {ends}"
+    assert landing.figures["missing_partitions"] == ["2026-03-09", LAST]
+    assert behind.sentence.startswith("Partition 2026-03-09 is not published: what is published is of 2026-03-10")
+    assert source.figures["hours_ago"] == 62 * 24
+    # With days that follow the same is late.
+    assert not landed_on_time("salesforce.task", CALENDAR, landed("2026-03-08"), now, LANDING).passed
+    assert not judge_source(loaded, now).passed
+
+
+def test_on_a_calendar_that_ends_no_day_counts_for_the_service_level():
+    late = {"task": {key: CALENDAR.window(key).end + timedelta(hours=9) for key in CALENDAR.closed(END)}}
+
+    measured = [
+        days_on_time(c, END + timedelta(hours=3), late, [], LANDING, PUBLISHING) for c in (CALENDAR, CLOSED)
+    ]
+
+    assert [len(found.missed) for found in measured] == [DAYS, 0]
+    assert measured[1].share is None
+
+
+@pytest.mark.slow
+def test_materializing_one_raw_partition_of_a_calendar_that_ends_opens_no_incident(tmp_path):
+    """What a click in the UI runs: the asset with all its checks, months after the calendar's end."""
+    given = {"GTM_START_DATE": "2026-09-01", "GTM_END_DATE": "2026-09-30", "GTM_SYNTHETIC_SCALE": "0.001"}
+    settings = load_settings({"GTM_HOME": str(tmp_path), **given})
+    prepare_home(settings)
+    served = definitions(settings)
+    key = dg.AssetKey(["salesforce", "contact"])
+    click = served.resolve_implicit_global_asset_job_def()
+
+    with dg.DagsterInstance.get() as instance:
+        ran = click.execute_in_process(instance=instance, asset_selection=[key], partition_key="2026-09-01")
+        alerted = tick(instance, served.get_repository_def(), settings, datetime.now(UTC) + timedelta(minutes=5))
+
+    checked = {found.check_name: found.passed for found in ran.get_asset_check_evaluations()}
+    assert {"landed_on_time", "source_is_fresh"} <= checked.keys()
+    assert [name for name, passed in checked.items() if not passed] == []
+    assert alerted.unresolved == 0
 
 
 # -- by dbt ----------------------------------------------------------------------------------------------------
