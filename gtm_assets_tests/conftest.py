@@ -29,7 +29,7 @@ LONGEST = (
     "test_dbt_incremental",
     "test_daemon",
     "test_pipedrive_run",
-    "test_gtm_landed",
+    "test_gtm_external",
     "test_ui",
     "test_gtm_run",
     "test_salesforce_live",

@@ -91,9 +91,9 @@ def test_each_fault_of_a_history_is_found_and_its_rows_are_shown(history, fault,
 
 # -- reconciliation ---------------------------------------------------------------------------------------------
 
-DEALS = next(tie for tie in reconciliation.SOURCE_TIES if tie.core == "fct_opportunity")
+DEALS = next(rule for rule in reconciliation.SOURCE_RECONCILIATIONS if rule.core == "fct_opportunity")
 DEAL = TABLES["opportunity"]
-OWNERS = next(tie for tie in reconciliation.REPORT_TIES if tie.report == "rep_owner_performance")
+OWNERS = next(rule for rule in reconciliation.REPORT_RECONCILIATIONS if rule.report == "rep_owner_performance")
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def gappy(tmp_path_factory) -> Home:
     chance = random.Random(0)
     for table in (*TABLES.values(), *PIPEDRIVE.values()):
         home.land(table, partition(2), *with_gaps(table, chance))
-    home.build(*with_ancestors(*{tie.core for tie in reconciliation.SOURCE_TIES}))
+    home.build(*with_ancestors(*{rule.core for rule in reconciliation.SOURCE_RECONCILIATIONS}))
     return home
 
 
@@ -248,22 +248,22 @@ def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
     with duckdb.connect(str(gappy.path / "warehouse.duckdb")) as connection:
         connection.execute("set TimeZone = 'UTC'")
 
-        def found(tie):
-            table = raw[f"{tie.source}.{tie.raw}"]
+        def found(rule):
+            table = raw[f"{rule.source}.{rule.raw}"]
             return reconciliation.reconcile_with_source(
-                connection, tie, table, reconciliation.newest_in_lake, TIMEZONE, 0.0
+                connection, rule, table, reconciliation.newest_in_lake, TIMEZONE, 0.0
             )
 
-        passed = [found(tie) for tie in reconciliation.SOURCE_TIES]
+        passed = [found(rule) for rule in reconciliation.SOURCE_RECONCILIATIONS]
         assert [finding.sentence for finding in passed if not finding.passed] == []
         assert min(finding.figures["records"] for finding in passed) > 0
 
-        for tie in reconciliation.SOURCE_TIES:
-            for measure in (name for name in tie.measures if name != "is_completed"):
+        for rule in reconciliation.SOURCE_RECONCILIATIONS:
+            for measure in (name for name in rule.measures if name != "is_completed"):
                 connection.execute(
-                    f"begin; update gtm_core.{tie.core} set {measure} = {measure} + 1 where {tie.rows}"
+                    f"begin; update gtm_core.{rule.core} set {measure} = {measure} + 1 where {rule.rows}"
                 )
-                assert found(tie).figures[f"{measure}_expected"] < found(tie).figures[measure]
+                assert found(rule).figures[f"{measure}_expected"] < found(rule).figures[measure]
                 connection.execute("rollback")
         # Those that core filled in too.
         filled = """
@@ -271,7 +271,10 @@ def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
             where duration_in_minutes is null and start_date_time is not null and end_date_time is not null
         """
         connection.execute(f"update gtm_core.fct_event set duration_minutes = null where event_id in ({filled})")
-        assert found(next(tie for tie in reconciliation.SOURCE_TIES if tie.core == "fct_event")).passed is False
+        assert (
+            found(next(rule for rule in reconciliation.SOURCE_RECONCILIATIONS if rule.core == "fct_event")).passed
+            is False
+        )
 
 
 @pytest.mark.slow

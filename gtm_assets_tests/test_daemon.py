@@ -33,7 +33,7 @@ def test_days_and_a_sunday_across_the_change_to_summer_time(tmp_path, days):
 
         first = [*d.at(la(2026, 3, 8, 21, 49)), *d.at(la(2026, 3, 8, 22, 0)), *d.at(la(2026, 3, 9, 21, 40))]
         # The eighth of March is a Sunday too: all is taken once more, for the day that has just landed.
-        assert ended(first) == ["extract", "transform", "full_refresh", "measure"]
+        assert ended(first) == ["extract", "transform", "full_extraction", "measure"]
         assert first[2].tags["dagster/partition"] == "2026-03-07"
         assert_at_its_end(d, first, "2026-03-07", datetime(2026, 3, 9, 4, 49, tzinfo=UTC))
         assert published(settings) == [("2026-03-07", "2026-03-07", 1)]

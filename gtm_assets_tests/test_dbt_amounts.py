@@ -10,7 +10,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from gtm_assets.checks.reconciliation import REPORT_TIES, reconcile_with_core
+from gtm_assets.checks.reconciliation import REPORT_RECONCILIATIONS, reconcile_with_core
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     TABLES,
@@ -285,9 +285,9 @@ def test_every_sum_of_a_report_ties_to_core_in_dbts_tests(lake_home):
 
 
 def test_every_sum_of_a_report_ties_to_core_in_the_checks(lake_home):
-    ties = [tie for tie in REPORT_TIES if tie.report in MODELS]
+    rules = [rule for rule in REPORT_RECONCILIATIONS if rule.report in MODELS]
     with duckdb.connect(str(lake_home.path / "warehouse.duckdb"), read_only=True) as warehouse:
-        found = {tie.report: reconcile_with_core(warehouse, tie, 0.0) for tie in ties}
+        found = {rule.report: reconcile_with_core(warehouse, rule, 0.0) for rule in rules}
 
     assert {"rep_owner_performance", "rep_pipeline_health", "rep_quota_attainment"} < set(found)
     assert [finding.sentence for finding in found.values() if not finding.passed] == []

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from gtm_assets.catalog.raw_table import fivetran_name
-from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
+from gtm_assets.checks.active_rows import RECORD_RECONCILIATIONS, reconcile_with_active_rows
 from gtm_assets.cli import doctor
 from gtm_assets.dbt.external import examine_external
 from gtm_assets.dbt.project import TransformError
@@ -213,8 +213,8 @@ def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_l
         assert len(found[table]) > len(lake), table
     with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
         warehouse.execute("set TimeZone = 'UTC'")
-        for tie in RECORD_TIES:
-            proof = reconcile_with_active_rows(warehouse, tie, TABLES[tie.raw], path)
+        for rule in RECORD_RECONCILIATIONS:
+            proof = reconcile_with_active_rows(warehouse, rule, TABLES[rule.raw], path)
             assert proof.passed and proof.figures["records_compared"] > 0, proof.sentence
 
 

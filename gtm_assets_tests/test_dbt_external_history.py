@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 from hypothesis import strategies as st
 
-from gtm_assets.checks.active_rows import RECORD_TIES, reconcile_with_active_rows
+from gtm_assets.checks.active_rows import RECORD_RECONCILIATIONS, reconcile_with_active_rows
 from gtm_assets.checks.definitions import _checks, built_checks
-from gtm_assets.checks.reconciliation import REPORT_TIES, SOURCE_TIES, reconcile_with_core
+from gtm_assets.checks.reconciliation import REPORT_RECONCILIATIONS, SOURCE_RECONCILIATIONS, reconcile_with_core
 from gtm_assets.dbt.external import external_tables
 from gtm_assets.publishing.publish import known_as_of
 from gtm_assets.settings import load_settings
@@ -99,7 +99,7 @@ def eight(tmp_path_factory) -> Home:
 
 def test_a_week_that_ends_with_an_empty_pipeline_ties_to_core(eight):
     """The deals are won on a Sunday."""
-    health = next(tie for tie in REPORT_TIES if tie.report == "rep_pipeline_health")
+    health = next(rule for rule in REPORT_RECONCILIATIONS if rule.report == "rep_pipeline_health")
     with duckdb.connect(str(eight.path / "warehouse.duckdb"), read_only=True) as warehouse:
         found = reconcile_with_core(warehouse, health, 0.0)
 
@@ -144,7 +144,7 @@ def spoilt(eight, tmp_path):
         yield connection, external
 
 
-DEALS = next(tie for tie in RECORD_TIES if tie.core == "fct_opportunity")
+DEALS = next(rule for rule in RECORD_RECONCILIATIONS if rule.core == "fct_opportunity")
 TO_PROSPECTING = "update {} set stage_name = 'Prospecting' where {} like '%3'"
 
 
@@ -232,9 +232,11 @@ def test_core_is_held_against_the_active_rows_before_anything_is_published(tmp_p
 
     blocking = {spec.key: spec.blocking for spec in proof.check_specs}
     # Every table of core that a record of Salesforce is a row of.
-    assert {tie.core for tie in RECORD_TIES} == {tie.core for tie in SOURCE_TIES if tie.source == "salesforce"}
-    for tie in RECORD_TIES:
-        assert blocking[dg.AssetCheckKey(dg.AssetKey(["gtm_core", tie.core]), "reconciles_with_active_rows")]
+    assert {rule.core for rule in RECORD_RECONCILIATIONS} == {
+        rule.core for rule in SOURCE_RECONCILIATIONS if rule.source == "salesforce"
+    }
+    for rule in RECORD_RECONCILIATIONS:
+        assert blocking[dg.AssetCheckKey(dg.AssetKey(["gtm_core", rule.core]), "reconciles_with_active_rows")]
     assert (
         blocking[dg.AssetCheckKey(dg.AssetKey(["salesforce", "opportunity"]), "external_tables_are_sound")]
         is False

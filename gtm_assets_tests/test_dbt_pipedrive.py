@@ -324,15 +324,17 @@ def findings(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Find
     """What reconciliation finds, by table and source, of the tables that are built here."""
     raw = {"salesforce": TABLES, "pipedrive": {table.name: table for table in PIPEDRIVE.values()}}
     found = {}
-    for tie in reconciliation.SOURCE_TIES:
-        if tie.core in (*CORE, "fct_task"):
-            table, newest = raw[tie.source][tie.raw], reconciliation.newest_in_lake
-            found[tie.core, tie.source] = reconciliation.reconcile_with_source(
-                warehouse, tie, table, newest, "America/Los_Angeles", 0.0
+    for rule in reconciliation.SOURCE_RECONCILIATIONS:
+        if rule.core in (*CORE, "fct_task"):
+            table, newest = raw[rule.source][rule.raw], reconciliation.newest_in_lake
+            found[rule.core, rule.source] = reconciliation.reconcile_with_source(
+                warehouse, rule, table, newest, "America/Los_Angeles", 0.0
             )
-    funnel_tie = next(tie for tie in reconciliation.REPORT_TIES if tie.report == "rep_sales_funnel_monthly")
+    funnel_rule = next(
+        rule for rule in reconciliation.REPORT_RECONCILIATIONS if rule.report == "rep_sales_funnel_monthly"
+    )
     return found | {
-        ("rep_sales_funnel_monthly", "all"): reconciliation.reconcile_with_core(warehouse, funnel_tie, 0.0)
+        ("rep_sales_funnel_monthly", "all"): reconciliation.reconcile_with_core(warehouse, funnel_rule, 0.0)
     }
 
 

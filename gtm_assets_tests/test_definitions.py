@@ -100,17 +100,19 @@ def test_keys_are_guarded_by_blocking_checks(defs, graph):
 
 
 def test_the_jobs_cover_the_graph(defs, graph):
-    names = ("extract", "transform", "refresh", "full_refresh", "measure", "compact")
+    names = ("extract", "transform", "refresh", "full_extraction", "measure", "compact")
     layers = {name: defs.resolve_job_def(name).asset_layer for name in names}
     keys = {name: layer.executable_asset_keys for name, layer in layers.items()}
 
     of_operations = {SERVICE_LEVELS, COMPACTED}
-    assert keys["refresh"] == keys["full_refresh"] == set(graph.materializable_asset_keys) - of_operations
+    assert keys["refresh"] == keys["full_extraction"] == set(graph.materializable_asset_keys) - of_operations
     assert keys["extract"] | keys["transform"] == keys["refresh"]
     assert keys["extract"] & keys["transform"] == set()
     assert keys["measure"] == {SERVICE_LEVELS}
     assert keys["compact"] == {COMPACTED}
-    assert len(layers["measure"].asset_graph.asset_check_keys) == 1 + sum(table.busy for table in RAW)
+    assert len(layers["measure"].asset_graph.asset_check_keys) == 1 + sum(
+        table.expects_daily_rows for table in RAW
+    )
     assert all(job.description for job in Jobs.of(RAW).all)
 
 
@@ -160,15 +162,15 @@ def test_in_external_mode_the_one_job_builds_and_lands_nothing(external):
 
 def test_the_jobs_make_every_check_but_those_of_freshness(defs, graph):
     """While a backfill lands day after day, the days to come are missing."""
-    made = set(defs.resolve_job_def("full_refresh").asset_layer.asset_graph.asset_check_keys)
+    made = set(defs.resolve_job_def("full_extraction").asset_layer.asset_graph.asset_check_keys)
     left_out = {check for check in graph.asset_check_keys - made if check.asset_key != SERVICE_LEVELS}
 
     assert {check.name for check in left_out} == {"landed_on_time", "published_on_time", "source_is_fresh"}
-    assert len(left_out) == len(RAW) + 1 + sum(table.busy for table in RAW)
+    assert len(left_out) == len(RAW) + 1 + sum(table.expects_daily_rows for table in RAW)
 
 
-def test_the_config_of_a_full_refresh_fits_its_job(defs):
-    job = defs.resolve_job_def("full_refresh")
+def test_the_config_of_a_full_extraction_fits_its_job(defs):
+    job = defs.resolve_job_def("full_extraction")
 
     dg.validate_run_config(job, Jobs.of(RAW).full_config)
 
@@ -184,19 +186,19 @@ def test_schedules_and_sensors_are_on_by_themselves_and_off_on_a_closed_calendar
     for found, status in ((defs, "RUNNING"), (closed, "STOPPED")):
         offered = {part.name: part.default_status.value for part in [*found.schedules, *found.sensors]}
         assert offered.pop("alerts") == "RUNNING"
-        assert {"extract_daily", "full_refresh_weekly", "measure_daily", "compact_monthly"} <= offered.keys()
+        assert {"extract_daily", "full_extraction_weekly", "measure_daily", "compact_monthly"} <= offered.keys()
         assert {"transform_when_landed", "catch_up", "freshness"} <= offered.keys()
         assert set(offered.values()) == {status}
 
 
-def test_each_asset_of_the_way_to_the_published_file_has_a_freshness_policy(graph, closed, landed):
+def test_each_asset_of_the_way_to_the_published_file_has_a_freshness_policy(graph, closed, external):
     def with_policy(graph) -> set[dg.AssetKey]:
         return {k for k in graph.materializable_asset_keys if graph.get(k).freshness_policy is not None}
 
     layers = {key: graph.get(key).tags["layer"] for key in graph.materializable_asset_keys}
     assert with_policy(graph) == {k for k, v in layers.items() if v in ("raw", "core", "mart", "published")}
     # On a calendar that ends no day follows, and another loader has deadlines of its own.
-    assert with_policy(closed.resolve_asset_graph()) == with_policy(landed.resolve_asset_graph()) == set()
+    assert with_policy(closed.resolve_asset_graph()) == with_policy(external.resolve_asset_graph()) == set()
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,22 @@ import dagster as dg
 import psutil
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import RemoteInstigatorOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from gtm_assets.runtime.dagster_internals import InstanceRef
 from gtm_assets.runtime.event_log import KEPT_SHARDS, KeptOpenEventLogStorage
 from gtm_assets.runtime.instance import (
+    FULL_EXTRACTION_SCHEDULE,
     PROCESS_TAG,
     ServerError,
     become_server,
     end_dead_runs,
     is_alive,
+    job_origin,
+    keep_renamed_schedules,
     prepare_home,
     process_tag,
     ui_address,
@@ -228,3 +234,37 @@ def test_a_process_lives_on_when_the_time_of_day_is_set(monkeypatch):
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: at(process) + 5)
 
     assert is_alive(tag)
+
+
+@pytest.mark.parametrize("before", ["off", "on"])
+def test_a_renamed_schedule_keeps_whether_it_was_switched_on_and_its_last_tick(before, instance):
+    status = InstigatorStatus.RUNNING if before == "on" else InstigatorStatus.STOPPED
+    repository = job_origin("extract", PROJECT_DIR).repository_origin
+    ticks = ScheduleInstigatorData("30 22 * * 0", start_timestamp=1.0, last_iteration_timestamp=2.0)
+    for name in ("full_refresh_weekly", "extract_daily"):
+        origin = RemoteInstigatorOrigin(repository, name)
+        instance.add_instigator_state(InstigatorState(origin, InstigatorType.SCHEDULE, status, ticks))
+
+    for _ in range(2):
+        keep_renamed_schedules(instance)
+
+    states = {state.instigator_name: state for state in instance.all_instigator_state()}
+    assert states.keys() == {FULL_EXTRACTION_SCHEDULE, "extract_daily"}
+    origin = RemoteInstigatorOrigin(repository, FULL_EXTRACTION_SCHEDULE)
+    found = instance.get_instigator_state(origin.get_id(), origin.get_selector().get_id())
+    assert (found.status, found.instigator_data) == (status, ticks)
+
+
+def test_a_schedule_that_has_its_new_name_is_left_as_it_is(instance):
+    repository = job_origin("extract", PROJECT_DIR).repository_origin
+    for name, status in (("full_refresh_weekly", "RUNNING"), (FULL_EXTRACTION_SCHEDULE, "STOPPED")):
+        origin = RemoteInstigatorOrigin(repository, name)
+        state = InstigatorState(
+            origin, InstigatorType.SCHEDULE, InstigatorStatus(status), ScheduleInstigatorData("30 22 * * 0")
+        )
+        instance.add_instigator_state(state)
+
+    keep_renamed_schedules(instance)
+
+    (state,) = instance.all_instigator_state()
+    assert (state.instigator_name, state.status) == (FULL_EXTRACTION_SCHEDULE, InstigatorStatus.STOPPED)

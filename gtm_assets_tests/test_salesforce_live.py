@@ -43,7 +43,7 @@ from gtm_assets.sources.salesforce.assets import (
 )
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live import deletions, extraction, org, spool, texts
-from gtm_assets.sources.salesforce.live.examination import examine
+from gtm_assets.sources.salesforce.live.diagnostics import examine
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
 from gtm_assets.sources.salesforce.live.resource import wanted_by

@@ -21,7 +21,7 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 OPEN = {"GTM_START_DATE": "2026-01-01", "GTM_END_DATE": "open"}
 CALENDAR = Calendar(date(2026, 1, 1), None)
 JOBS = Jobs.of(OBJECTS)
-EXTRACTIONS, WEEKLY = "extract_daily", "full_refresh_weekly"
+EXTRACTIONS, WEEKLY = "extract_daily", "full_extraction_weekly"
 
 
 @pytest.fixture(scope="module")

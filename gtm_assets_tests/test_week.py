@@ -356,7 +356,7 @@ def _sunday_a_missed_day_is_caught_up_across_the_change_to_summer_time(week: Wee
     # The schedule lands the newest day, in which the contacts are not mended yet, and the sensor the missed one.
     assert week.at(8, 21, 49) == ["extract 2026-03-07 failed", "measure ok", "extract 2026-03-06 of 31 ok"]
     assert week.at(8, 22, 0) == ["transform ok"]
-    assert week.at(8, 22, 30) == ["full_refresh 2026-03-07 ok"]
+    assert week.at(8, 22, 30) == ["full_extraction 2026-03-07 ok"]
     assert week.at(8, 23, 30) == ["measure ok"]
     assert week.told() == [
         *(f"{channel}: [resolved] extract failed" for channel in Channel),

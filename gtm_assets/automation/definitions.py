@@ -41,7 +41,7 @@ def automation(
         jobs = Jobs.of(tables, external=OBJECTS)
         return dg.Definitions(
             asset_checks=[source_freshness_checks(settings, manifest)],
-            jobs=[jobs.transform, *([jobs.refresh, jobs.full_refresh, jobs.extract] if tables else [])],
+            jobs=[jobs.transform, *([jobs.refresh, jobs.full_extraction, jobs.extract] if tables else [])],
             schedules=schedules.of_external_tables(settings, jobs, lands=bool(tables)),
         )
     jobs = Jobs.of(tables)

@@ -20,10 +20,12 @@ from gtm_assets.dbt.assets import BUILD_OP, LAYERS
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.raw_asset import asset_key
 
-EXTRACT, TRANSFORM, REFRESH, FULL_REFRESH = "extract", "transform", "refresh", "full_refresh"
-LANDING = frozenset({EXTRACT, REFRESH, FULL_REFRESH})
+EXTRACT, TRANSFORM, REFRESH, FULL_EXTRACTION = "extract", "transform", "refresh", "full_extraction"
+OLD_FULL_EXTRACTION = "full_refresh"
+"""The name of that job up to release 0.1: its runs of then are still in Dagster's records."""
+LANDING = frozenset({EXTRACT, REFRESH, FULL_EXTRACTION, OLD_FULL_EXTRACTION})
 """Names of the jobs that land."""
-TRANSFORMING = (TRANSFORM, REFRESH, FULL_REFRESH)
+TRANSFORMING = (TRANSFORM, REFRESH, FULL_EXTRACTION, OLD_FULL_EXTRACTION)
 """Names of the jobs that build and publish."""
 REBUILD = {BUILD_OP: {"config": {"full_refresh": True}}}
 """Config of the ops that rebuilds every model from the whole lake."""
@@ -41,11 +43,11 @@ class Jobs:
     extract: Any
     transform: Any
     refresh: Any
-    full_refresh: Any
+    full_extraction: Any
     measure: Any
     compact: Any
     full_config: Mapping[str, Any]
-    """Config of the full refresh."""
+    """Config of the full extraction."""
 
     @classmethod
     def of(cls, tables: Sequence[RawTable], external: Sequence[RawTable] = ()) -> Jobs:
@@ -60,7 +62,7 @@ class Jobs:
             *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in tables),
             dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
         )
-        # Equal to the source is what was just compared with all of it, and nothing else.
+        # Reconcile with Salesforce only after a full extraction: after an incremental one the two may differ.
         totals = dg.AssetSelection.checks(
             *(dg.AssetCheckKey(asset_key(table), TOTALS) for table in tables if table.source == "salesforce")
         )
@@ -89,8 +91,8 @@ class Jobs:
                 selection=raw | built,
                 description="Land partitions of every raw table, then build, prove and publish.",
             ),
-            full_refresh=dg.define_asset_job(
-                FULL_REFRESH,
+            full_extraction=dg.define_asset_job(
+                FULL_EXTRACTION,
                 selection=raw | totals | built,
                 config=full_config,
                 description="Compare every raw table with all records of the source, which finds hard deletes "
@@ -114,7 +116,7 @@ class Jobs:
     @property
     def all(self) -> list[Any]:
         """All of them."""
-        return [self.transform, self.refresh, self.full_refresh, self.extract, self.measure, self.compact]
+        return [self.transform, self.refresh, self.full_extraction, self.extract, self.measure, self.compact]
 
 
 _BUILT = dg.AssetSelection.groups(*LAYERS) | dg.AssetSelection.assets(PUBLISHED)
@@ -126,5 +128,5 @@ def _raw(tables: Sequence[RawTable]) -> dg.AssetSelection:
 
 def _source_freshness(tables: Sequence[RawTable]) -> dg.AssetSelection:
     return dg.AssetSelection.checks(
-        *(dg.AssetCheckKey(asset_key(table), SOURCE_IS_FRESH) for table in tables if table.busy)
+        *(dg.AssetCheckKey(asset_key(table), SOURCE_IS_FRESH) for table in tables if table.expects_daily_rows)
     )

@@ -8,6 +8,7 @@ import dagster as dg
 
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
+from gtm_assets.runtime.instance import FULL_EXTRACTION_SCHEDULE
 from gtm_assets.runtime.retries import REPEATED_WHEN_KILLED
 from gtm_assets.settings import Settings
 
@@ -89,10 +90,10 @@ def _by_clock(name: str, cron: str, job, status: dg.DefaultScheduleStatus) -> dg
 
 def _weekly(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs) -> dg.ScheduleDefinition:
     @dg.schedule(
-        name="full_refresh_weekly",
+        name=FULL_EXTRACTION_SCHEDULE,
         cron_schedule=WEEKLY,
         execution_timezone=TIMEZONE,
-        job=jobs.full_refresh,
+        job=jobs.full_extraction,
         default_status=status,
         description="Compare every raw table with the whole source, for the newest partition that is over, and "
         "rebuild every model.",

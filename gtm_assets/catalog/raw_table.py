@@ -109,7 +109,7 @@ class RawTable:
     cursor: str
     deletes: Deletes
     id_column: str = "id"
-    busy: bool = False
+    expects_daily_rows: bool = False
     """Whether rows come every working day, so that silence is news."""
     is_taken_whole: bool = False
     """Whether each extraction takes all records and not those of its window: a partition holds what was new."""

@@ -21,7 +21,7 @@ DATABASE = "gtm_external"
 
 
 @dataclass(frozen=True)
-class RecordTie:
+class RecordReconciliation:
     """A table of core, a row of which is a record of a raw table."""
 
     core: str
@@ -32,14 +32,14 @@ class RecordTie:
     """Core's columns that show a value of the record as it is, each with its raw column."""
 
 
-def _tie(core: str, raw: str, id_column: str, *same: str, **renamed: str) -> RecordTie:
-    return RecordTie(core, raw, id_column, {**{name: name for name in same}, **renamed})
+def _record(core: str, raw: str, id_column: str, *same: str, **renamed: str) -> RecordReconciliation:
+    return RecordReconciliation(core, raw, id_column, {**{name: name for name in same}, **renamed})
 
 
 _PERSON = ("first_name", "last_name", "email", "phone", "title", "lead_source")
 
-RECORD_TIES = (
-    _tie(
+RECORD_RECONCILIATIONS = (
+    _record(
         "dim_user",
         "user",
         "user_id",
@@ -49,7 +49,7 @@ RECORD_TIES = (
         time_zone="time_zone_sid_key",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "dim_account",
         "account",
         "account_id",
@@ -63,7 +63,7 @@ RECORD_TIES = (
         parent_account_id="parent_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "dim_contact",
         "contact",
         "contact_id",
@@ -75,7 +75,7 @@ RECORD_TIES = (
         reports_to_contact_id="reports_to_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "dim_lead",
         "lead",
         "lead_id",
@@ -87,7 +87,7 @@ RECORD_TIES = (
         owner_user_id="owner_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "dim_campaign",
         "campaign",
         "campaign_id",
@@ -107,7 +107,7 @@ RECORD_TIES = (
         owner_user_id="owner_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "dim_product",
         "product_2",
         "product_id",
@@ -115,7 +115,7 @@ RECORD_TIES = (
         product_name="name",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "dim_forecasting_period",
         "period",
         "period_id",
@@ -124,7 +124,7 @@ RECORD_TIES = (
         period_type="type",
         period_number="number",
     ),
-    _tie(
+    _record(
         "fct_opportunity",
         "opportunity",
         "opportunity_id",
@@ -138,7 +138,7 @@ RECORD_TIES = (
         last_stage_changed_at="last_stage_change_date",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_opportunity_line_item",
         "opportunity_line_item",
         "opportunity_line_item_id",
@@ -147,14 +147,14 @@ RECORD_TIES = (
         opportunity_line_item_name="name",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_opportunity_contact_role",
         "opportunity_contact_role",
         "opportunity_contact_role_id",
         *("opportunity_id", "contact_id", "role"),
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_opportunity_field_history",
         "opportunity_field_history",
         "opportunity_field_history_id",
@@ -164,7 +164,7 @@ RECORD_TIES = (
         changed_by_user_id="created_by_id",
         changed_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_task",
         "task",
         "task_id",
@@ -175,7 +175,7 @@ RECORD_TIES = (
         owner_user_id="owner_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_event",
         "event",
         "event_id",
@@ -186,7 +186,7 @@ RECORD_TIES = (
         owner_user_id="owner_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_email_message",
         "email_message",
         "email_message_id",
@@ -198,7 +198,7 @@ RECORD_TIES = (
         owner_user_id="created_by_id",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_campaign_member",
         "campaign_member",
         "campaign_member_id",
@@ -206,7 +206,7 @@ RECORD_TIES = (
         campaign_member_status="status",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_campaign_influence",
         "campaign_influence",
         "campaign_influence_id",
@@ -215,14 +215,14 @@ RECORD_TIES = (
         influence_amount="revenue_share",
         created_at="created_date",
     ),
-    _tie(
+    _record(
         "fct_forecasting_quota",
         "forecasting_quota",
         "forecasting_quota_id",
         *("period_id", "forecasting_type_id", "currency_iso_code", "quota_amount", "quota_quantity", "start_date"),
         owner_user_id="quota_owner_id",
     ),
-    _tie(
+    _record(
         "fct_forecasting_item",
         "forecasting_item",
         "forecasting_item_id",
@@ -236,7 +236,7 @@ RECORD_TIES = (
 
 
 def reconcile_with_active_rows(
-    warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, database: Path
+    warehouse: duckdb.DuckDBPyConnection, rule: RecordReconciliation, table: RawTable, database: Path
 ) -> Finding:
     """Whether each record of an external table that is there now is in core with its values, and no other record.
 
@@ -247,17 +247,19 @@ def reconcile_with_active_rows(
     place = str(database).replace("'", "''")
     try:
         warehouse.execute(f"attach if not exists '{place}' as {DATABASE} (read_only)")
-        return _compared(warehouse, tie, table, database)
+        return _compared(warehouse, rule, table, database)
     except duckdb.Error as error:
         # The file is open elsewhere, or its loader has taken a table or a column away since the build.
         return Finding(
             False,
-            f"The external database {database} can't be read, so that nothing proves gtm_core.{tie.core}: "
+            f"The external database {database} can't be read, so that nothing proves gtm_core.{rule.core}: "
             f"{error}. When its loader has ended, run again: gtm run",
         )
 
 
-def _compared(warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTable, database: Path) -> Finding:
+def _compared(
+    warehouse: duckdb.DuckDBPyConnection, rule: RecordReconciliation, table: RawTable, database: Path
+) -> Finding:
     external_name, has_history, loaded_until = warehouse.execute(
         "select external_name, has_history, newest_synced_at from gtm_meta.external_tables"
         " where source_name = ? and table_name = ?",
@@ -268,7 +270,7 @@ def _compared(warehouse: duckdb.DuckDBPyConnection, tie: RecordTie, table: RawTa
     begins = "coalesce(_start, _cursor)" if has_history else "least(created, _cursor)"
     differs = ",\n        ".join(
         f"case when core.{name} is distinct from expected.\"{raw}\" then  '{name}' end"
-        for name, raw in tie.values.items()
+        for name, raw in rule.values.items()
     )
     sql = f"""
 with external as ({rows}),
@@ -298,24 +300,24 @@ expected as (
 ),
 core as (
     select *
-    from gtm_core.{tie.core}
-    where source_system = 'salesforce' and {tie.id_column} not in (select id from left_out where id is not null)
+    from gtm_core.{rule.core}
+    where source_system = 'salesforce' and {rule.id_column} not in (select id from left_out where id is not null)
 ),
 compared as (
     select
-        coalesce(core.{tie.id_column}, expected.id) as {tie.id_column},
+        coalesce(core.{rule.id_column}, expected.id) as {rule.id_column},
         case
-            when core.{tie.id_column} is null then 'missing in core'
+            when core.{rule.id_column} is null then 'missing in core'
             when expected.id is null then 'not active in the external database'
             else concat_ws(', ',
         {differs})
         end as difference
     from core
-    full join expected on core.{tie.id_column} = expected.id
+    full join expected on core.{rule.id_column} = expected.id
 )
 """
     # Of several active rows of one time it is not ours to say which counts: core shows one of them.
-    per_record = f"select {tie.id_column}, min(difference) as difference from compared group by all"
+    per_record = f"select {rule.id_column}, min(difference) as difference from compared group by all"
     records, missing, surplus, different = warehouse.execute(
         f"{sql} select count(*), count(*) filter (difference = 'missing in core'),"
         " count(*) filter (difference = 'not active in the external database'),"
@@ -333,10 +335,10 @@ compared as (
         "records_loaded_since": newer,
         "records_ahead_of_now": ahead,
     }
-    subject = f"gtm_core.{tie.core} and the active rows of {table.qualified_name}"
+    subject = f"gtm_core.{rule.core} and the active rows of {table.qualified_name}"
     if not missing and not surplus and not different:
         return Finding(
-            True, f"{subject} agree: {records:,} records in {len(tie.values)} columns.", figures=figures
+            True, f"{subject} agree: {records:,} records in {len(rule.values)} columns.", figures=figures
         )
     rows = (
         f"-- attach '{database}' as {DATABASE} (read_only);\n{sql}"

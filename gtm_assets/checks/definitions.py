@@ -45,8 +45,8 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
         for key in checks
     ]
 
-    @dg.multi_asset_check(name="prove", specs=specs, can_subset=True)
-    def prove(
+    @dg.multi_asset_check(name="reconcile", specs=specs, can_subset=True)
+    def reconcile(
         context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = [key for key in checks if key in context.selected_asset_check_keys]
@@ -58,7 +58,7 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
                 before = _figures_before(context.instance, key) if key.name == SCD_INTEGRITY else None
                 yield checks[key](connection, before).result(key)
 
-    return prove
+    return reconcile
 
 
 _DESCRIPTIONS = {
@@ -77,29 +77,29 @@ def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():
         checks[_key("core", table, SCD_INTEGRITY)] = partial(_scd, f"gtm_core.{table}", record_id)
-    for tie in reconciliation.SOURCE_TIES:
-        is_external = settings.is_external and tie.source == "salesforce"
+    for rule in reconciliation.SOURCE_RECONCILIATIONS:
+        is_external = settings.is_external and rule.source == "salesforce"
         newest = reconciliation.newest_external if is_external else reconciliation.newest_in_lake
-        name = WITH_PIPEDRIVE if tie.source == "pipedrive" else WITH_SOURCE
-        checks[_key("core", tie.core, name)] = partial(
-            _with_source, tie, tables[f"{tie.source}.{tie.raw}"], newest, timezone, allowance
+        name = WITH_PIPEDRIVE if rule.source == "pipedrive" else WITH_SOURCE
+        checks[_key("core", rule.core, name)] = partial(
+            _with_source, rule, tables[f"{rule.source}.{rule.raw}"], newest, timezone, allowance
         )
     if settings.is_external:
-        for record_tie in active_rows.RECORD_TIES:
-            checks[_key("core", record_tie.core, WITH_ACTIVE_ROWS)] = partial(
-                _with_active_rows, record_tie, tables[f"salesforce.{record_tie.raw}"], settings.external_database
+        for record_rule in active_rows.RECORD_RECONCILIATIONS:
+            checks[_key("core", record_rule.core, WITH_ACTIVE_ROWS)] = partial(
+                _with_active_rows, record_rule, tables[f"salesforce.{record_rule.raw}"], settings.external_database
             )
         for table in OBJECTS:
             checks[dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND)] = partial(
                 _external_tables_are_sound, table
             )
-    for report in reconciliation.REPORT_TIES:
+    for report in reconciliation.REPORT_RECONCILIATIONS:
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)
     return checks
 
 
 def discrepancies(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
-    """Those of the checks that find a number which does not tie to its source, or a broken history."""
+    """Those of the checks that find a number that differs from its source, or a broken history."""
     return [key for key in checks if key.name in _DESCRIPTIONS and key.name != EXTERNAL_IS_SOUND]
 
 
@@ -111,12 +111,12 @@ def _scd(table, record_id, warehouse, before) -> Finding:
     return scd.scd_integrity(warehouse, table, record_id, before)
 
 
-def _with_source(tie, table, newest, timezone, allowance, warehouse, _before) -> Finding:
-    return reconciliation.reconcile_with_source(warehouse, tie, table, newest, timezone, allowance)
+def _with_source(rule, table, newest, timezone, allowance, warehouse, _before) -> Finding:
+    return reconciliation.reconcile_with_source(warehouse, rule, table, newest, timezone, allowance)
 
 
-def _with_active_rows(tie, table, database, warehouse, _before) -> Finding:
-    return active_rows.reconcile_with_active_rows(warehouse, tie, table, database)
+def _with_active_rows(rule, table, database, warehouse, _before) -> Finding:
+    return active_rows.reconcile_with_active_rows(warehouse, rule, table, database)
 
 
 def _external_tables_are_sound(table, warehouse, _before) -> Finding:
@@ -140,8 +140,8 @@ def _external_tables_are_sound(table, warehouse, _before) -> Finding:
     )
 
 
-def _with_core(tie, allowance, warehouse, _before) -> Finding:
-    return reconciliation.reconcile_with_core(warehouse, tie, allowance)
+def _with_core(rule, allowance, warehouse, _before) -> Finding:
+    return reconciliation.reconcile_with_core(warehouse, rule, allowance)
 
 
 def _figures_before(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dict[str, Any] | None:

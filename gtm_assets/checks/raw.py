@@ -154,8 +154,10 @@ def has_not_vanished(lake: Lake, table: RawTable, reason: str | None) -> Finding
     name, known = table.qualified_name, f"its {records:,} records stay as they were last known"
     since = lake.forgotten(table)
     if since:
-        said = f"{name} can't be read any more, and its owner has said so on {since:%Y-%m-%d %H:%M} UTC: {known}."
-        return Finding(True, said, figures={"records_known": records})
+        sentence = (
+            f"{name} can't be read any more, and its owner has said so on {since:%Y-%m-%d %H:%M} UTC: {known}."
+        )
+        return Finding(True, sentence, figures={"records_known": records})
     return Finding(
         passed=False,
         sentence=(

@@ -31,7 +31,7 @@ TODAY = f"""(
 
 
 @dataclass(frozen=True)
-class SourceTie:
+class SourceReconciliation:
     """A table of core whose rows of a source are the undeleted records of a raw table."""
 
     core: str
@@ -47,20 +47,20 @@ class SourceTie:
     """What rows of core are made of, from the CTE ``records``, the raw table's undeleted ones."""
 
 
-SOURCE_TIES = (
-    SourceTie("dim_user", "user", day=None),
-    SourceTie(
+SOURCE_RECONCILIATIONS = (
+    SourceReconciliation("dim_user", "user", day=None),
+    SourceReconciliation(
         "dim_account",
         "account",
         {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
     ),
-    SourceTie("dim_contact", "contact"),
-    SourceTie(
+    SourceReconciliation("dim_contact", "contact"),
+    SourceReconciliation(
         "dim_lead",
         "lead",
         {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
     ),
-    SourceTie(
+    SourceReconciliation(
         "dim_campaign",
         "campaign",
         {
@@ -70,9 +70,9 @@ SOURCE_TIES = (
             "number_sent": "number_sent",
         },
     ),
-    SourceTie("dim_product", "product_2"),
-    SourceTie("dim_forecasting_period", "period", day=None),
-    SourceTie(
+    SourceReconciliation("dim_product", "product_2"),
+    SourceReconciliation("dim_forecasting_period", "period", day=None),
+    SourceReconciliation(
         "fct_opportunity",
         "opportunity",
         {
@@ -82,19 +82,19 @@ SOURCE_TIES = (
             "arr_churn_c": "arr_churn_c",
         },
     ),
-    SourceTie(
+    SourceReconciliation(
         "fct_opportunity_line_item",
         "opportunity_line_item",
         {"quantity": "quantity", "total_price": "total_price"},
     ),
-    SourceTie("fct_opportunity_contact_role", "opportunity_contact_role"),
-    SourceTie(
+    SourceReconciliation("fct_opportunity_contact_role", "opportunity_contact_role"),
+    SourceReconciliation(
         "fct_opportunity_field_history",
         "opportunity_field_history",
         day=None,
     ),
-    SourceTie("fct_task", "task", {"call_duration_in_seconds": "call_duration_in_seconds"}),
-    SourceTie(
+    SourceReconciliation("fct_task", "task", {"call_duration_in_seconds": "call_duration_in_seconds"}),
+    SourceReconciliation(
         "fct_event",
         "event",
         {
@@ -103,24 +103,24 @@ SOURCE_TIES = (
             ),
         },
     ),
-    SourceTie(
+    SourceReconciliation(
         "fct_email_message",
         "email_message",
         {"open_count": "open_count_c", "click_count": "click_count_c"},
     ),
-    SourceTie("fct_campaign_member", "campaign_member"),
-    SourceTie(
+    SourceReconciliation("fct_campaign_member", "campaign_member"),
+    SourceReconciliation(
         "fct_campaign_influence",
         "campaign_influence",
         {"influence_amount": "revenue_share", "influence_percent": "influence"},
     ),
-    SourceTie(
+    SourceReconciliation(
         "fct_forecasting_quota",
         "forecasting_quota",
         {"quota_amount": "quota_amount", "quota_quantity": "quota_quantity"},
         day=None,
     ),
-    SourceTie(
+    SourceReconciliation(
         "fct_forecasting_item",
         "forecasting_item",
         {
@@ -131,14 +131,14 @@ SOURCE_TIES = (
         },
         day=None,
     ),
-    SourceTie(
+    SourceReconciliation(
         "dim_user",
         "users",
         day=None,
         source="pipedrive",
         rows="pipedrive_user_id is not null",
     ),
-    SourceTie(
+    SourceReconciliation(
         "fct_opportunity",
         "deal_changes",
         day=("created_date", "created_at"),
@@ -153,7 +153,7 @@ where deal_id is not null
 group by deal_id
 """,
     ),
-    SourceTie(
+    SourceReconciliation(
         "fct_activity",
         "activity",
         {"is_completed": "done"},
@@ -165,7 +165,7 @@ group by deal_id
 
 
 @dataclass(frozen=True)
-class ReportTie:
+class ReportReconciliation:
     """A report whose additive measures, by one of its columns, are those of core."""
 
     report: str
@@ -175,8 +175,8 @@ class ReportTie:
     """Select of the column and the same measures from core, rounded where the report rounds: once, row by row."""
 
 
-REPORT_TIES = (
-    ReportTie(
+REPORT_RECONCILIATIONS = (
+    ReportReconciliation(
         "rep_owner_performance",
         "owner_user_key",
         ("opportunity_count", "won_count", "lost_count", "won_amount", "lost_amount", "pipeline_amount"),
@@ -196,7 +196,7 @@ from gtm_core.fct_opportunity
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_daily_activity",
         "date_day",
         ("tasks_completed_count", "opportunities_created_count", "leads_created_count", "won_count", "lost_count"),
@@ -223,7 +223,7 @@ where date_day is not null
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_executive_summary",
         "month_start_date",
         ("won_count", "lost_count", "won_amount", "lost_amount", "opportunities_created_count", "lead_count"),
@@ -250,7 +250,7 @@ where happened_on < (select max(month_start_date) + interval 1 month from gtm_ma
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_lead_conversion",
         "created_month",
         ("lead_count", "converted_lead_count"),
@@ -264,7 +264,7 @@ where lead_key <> 'unknown'
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_quota_attainment",
         "period_key",
         ("quota_amount",),
@@ -280,7 +280,7 @@ from (
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_sales_velocity",
         "entry_month",
         ("entered_count",),
@@ -294,7 +294,7 @@ where not is_closed_stage
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_pipeline_health",
         "week_end_date",
         ("open_count", "open_amount", "weighted_amount"),
@@ -319,7 +319,7 @@ from (
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_sales_funnel_monthly",
         "month",
         ("deals_count",),
@@ -369,7 +369,7 @@ from (
 group by all
 """,
     ),
-    ReportTie(
+    ReportReconciliation(
         "rep_campaign_attribution",
         "campaign_key",
         ("member_count",),
@@ -384,7 +384,7 @@ Newest = Callable[[duckdb.DuckDBPyConnection, RawTable], str | None]
 
 def reconcile_with_source(
     warehouse: duckdb.DuckDBPyConnection,
-    tie: SourceTie,
+    rule: SourceReconciliation,
     table: RawTable,
     newest: Newest,
     timezone: str,
@@ -394,33 +394,33 @@ def reconcile_with_source(
 
     ``timezone`` is the one in which a timestamp becomes a day. Batches that base has not consumed don't count.
     """
-    core_day, raw_day = tie.day or ("null", None)
+    core_day, raw_day = rule.day or ("null", None)
     core = f"""
 select
     cast({core_day} as date) as day,
-    count(*) as records{"".join(f",{chr(10)}    sum(cast({c} as {SUM})) as {c}" for c in tie.measures)}
-from gtm_core.{tie.core}
-where {tie.rows}
+    count(*) as records{"".join(f",{chr(10)}    sum(cast({c} as {SUM})) as {c}" for c in rule.measures)}
+from gtm_core.{rule.core}
+where {rule.rows}
 group by all
 """
     versions = newest(warehouse, table)
     if versions is None:
-        nothing = "".join(f", 0::{SUM} as {c}" for c in tie.measures)
+        nothing = "".join(f", 0::{SUM} as {c}" for c in rule.measures)
         source = f"select null::date as day, 0::bigint as records{nothing} where false"
     else:
         day = f"cast(timezone('{timezone}', {raw_day}) as date)" if raw_day else "null::date"
-        measures = "".join(f",\n    sum(cast({raw} as {SUM})) as {core}" for core, raw in tie.measures.items())
+        measures = "".join(f",\n    sum(cast({raw} as {SUM})) as {core}" for core, raw in rule.measures.items())
         source = f"""
 with records as (select * from ({versions}) where not is_gone)
 
 select
     {day} as day,
     count(*) as records{measures}
-from ({tie.records})
+from ({rule.records})
 group by all
 """
-    subject = f"gtm_core.{tie.core} and the raw records of {table.qualified_name}"
-    return _compare(warehouse, subject, "day", ("records", *tie.measures), source, core, allowance)
+    subject = f"gtm_core.{rule.core} and the raw records of {table.qualified_name}"
+    return _compare(warehouse, subject, "day", ("records", *rule.measures), source, core, allowance)
 
 
 def newest_in_lake(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> str | None:
@@ -491,12 +491,14 @@ def _consumed_files(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> li
     return [row[0] for row in rows]
 
 
-def reconcile_with_core(warehouse: duckdb.DuckDBPyConnection, tie: ReportTie, allowance: float) -> Finding:
+def reconcile_with_core(
+    warehouse: duckdb.DuckDBPyConnection, rule: ReportReconciliation, allowance: float
+) -> Finding:
     """Whether a report adds up to core."""
-    measures = "".join(f",\n    sum(cast({m} as {SUM})) as {m}" for m in tie.measures)
-    report = f"select {tie.by}{measures}\nfrom gtm_mart.{tie.report}\ngroup by all"
-    subject = f"gtm_mart.{tie.report} and core"
-    return _compare(warehouse, subject, tie.by, tie.measures, tie.core, report, allowance)
+    measures = "".join(f",\n    sum(cast({m} as {SUM})) as {m}" for m in rule.measures)
+    report = f"select {rule.by}{measures}\nfrom gtm_mart.{rule.report}\ngroup by all"
+    subject = f"gtm_mart.{rule.report} and core"
+    return _compare(warehouse, subject, rule.by, rule.measures, rule.core, report, allowance)
 
 
 def _compare(

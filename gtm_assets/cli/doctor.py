@@ -58,7 +58,7 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 
 def _live(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.sources.salesforce.live.examination import examine
+    from gtm_assets.sources.salesforce.live.diagnostics import examine
 
     yield from (Finding(ok, sentence) for ok, sentence in examine(settings))
 

@@ -205,7 +205,7 @@ def refresh(
         if full_extraction:
             before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
             plan = [*extractions(before), Extraction(tables, (keys[-1],))]
-            outcome = refresh.run(plan, jobs.FULL_REFRESH, jobs.extract_all(tables) | jobs.REBUILD)
+            outcome = refresh.run(plan, jobs.FULL_EXTRACTION, jobs.extract_all(tables) | jobs.REBUILD)
             outcome.reach = _reach(lake, tables, still_open)
             return outcome
         outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
@@ -270,17 +270,17 @@ def _reach(lake: Lake, tables: Sequence[RawTable], still_open: str | None) -> st
     if not known:
         return ""
     newest = max(known)
-    key, said = partition_of(newest), f"read up to {newest:%Y-%m-%d %H:%M} UTC"
+    key, reach = partition_of(newest), f"read up to {newest:%Y-%m-%d %H:%M} UTC"
     if newest == boundary(date.fromisoformat(key)):
-        said += ", the last partition boundary"
+        reach += ", the last partition boundary"
         if still_open:
-            said += ". Up to this minute: gtm run --now"
+            reach += ". Up to this minute: gtm run --now"
     else:
-        said += (
+        reach += (
             f". Partition {key} is not whole: it ends {end_of(key):%Y-%m-%d %H:%M} UTC, and is then landed again"
         )
     behind = [table.name for table, until in read.items() if until != newest]
-    return said + (f". Less far: {', '.join(behind)}" if behind else "")
+    return reach + (f". Less far: {', '.join(behind)}" if behind else "")
 
 
 def wanted_by(

@@ -290,7 +290,7 @@ def _ancestors(node: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 _REFUSAL = re.compile(
-    r"Compilation Error(?: in (?:operation|macro) [^\n]*)?\n(?P<said>.*?)"
+    r"Compilation Error(?: in (?:operation|macro) [^\n]*)?\n(?P<refusal>.*?)"
     r"(?:\s*\n\s*> in macro [^\n]*(?:\n\s*> [^\n]*)*)?\s*",
     flags=re.DOTALL,
 )
@@ -299,4 +299,4 @@ _REFUSAL = re.compile(
 def _of_exception(error: object) -> str:
     """What dbt said as it broke off. A refusal that a macro made before the first model says it all itself."""
     refusal = _REFUSAL.fullmatch(str(error))
-    return textwrap.dedent(refusal["said"]) if refusal else f"dbt broke off: {error}"
+    return textwrap.dedent(refusal["refusal"]) if refusal else f"dbt broke off: {error}"

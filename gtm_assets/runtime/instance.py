@@ -36,6 +36,9 @@ SERVER_RECORD = "server.process"
 """Beside ``dagster.yaml``: the process that serves the state folder, as a process tag, and the UI's address."""
 LOCALHOST, PORT = "127.0.0.1", 3000
 """Where the UI listens unless it is told otherwise."""
+FULL_EXTRACTION_SCHEDULE = "full_extraction_weekly"
+RENAMED_SCHEDULES = {"full_refresh_weekly": FULL_EXTRACTION_SCHEDULE}
+"""Schedules by the name that they had up to release 0.1."""
 CLOCK_SET_SECONDS = 60
 """By so much the time of day may be set while a worker begins."""
 
@@ -214,6 +217,7 @@ def become_server(settings: Settings, host: str, port: int) -> None:
         ) from error
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
+        keep_renamed_schedules(instance)
     # Ctrl-C and `kill` end it also where a script started it in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -226,6 +230,19 @@ def ui_address(settings: Settings) -> str:
     if settings.ui_url:
         return settings.ui_url.rstrip("/")
     return (_record(settings.dagster_home)[1:] or [f"http://{LOCALHOST}:{PORT}"])[0]
+
+
+def keep_renamed_schedules(instance: dg.DagsterInstance) -> None:
+    """Give each schedule that was renamed the state it had under its old name: on or off, and its last tick."""
+    states = {state.instigator_name: state for state in instance.all_instigator_state()}
+    for old, new in RENAMED_SCHEDULES.items():
+        if (state := states.get(old)) is None:
+            continue
+        if new not in states:
+            repository = state.origin.repository_origin
+            origin = type(state.origin)(repository_origin=repository, instigator_name=new)
+            instance.add_instigator_state(state._replace(origin=origin))
+        instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
 
 
 def _server(dagster_home: Path) -> str | None:

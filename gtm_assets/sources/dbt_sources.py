@@ -70,11 +70,11 @@ def loader_doc_blocks() -> str:
 
 def files() -> dict[Path, str]:
     """All that is made from the catalogues: path to text."""
-    made = {STAGING / "_loader__columns.md": loader_doc_blocks()}
+    texts = {STAGING / "_loader__columns.md": loader_doc_blocks()}
     for source in SOURCES:
-        made[STAGING / source / f"_{source}__sources.yml"] = source_file(source)
-        made[STAGING / source / f"_{source}__columns.md"] = doc_blocks(source)
-    return made
+        texts[STAGING / source / f"_{source}__sources.yml"] = source_file(source)
+        texts[STAGING / source / f"_{source}__columns.md"] = doc_blocks(source)
+    return texts
 
 
 def write() -> None:
@@ -109,7 +109,7 @@ def _table(table: RawTable) -> dict:
             # Run time finds the files below the state folder (file_search_path in profiles.yml).
             "external_location": f"read_parquet('{files}', union_by_name=true, hive_partitioning=false)",
             "loaded_at_field": "_fivetran_synced",
-            "freshness": _FRESHNESS if table.busy else None,
+            "freshness": _FRESHNESS if table.expects_daily_rows else None,
             "meta": {
                 "api_name": table.api_name,
                 "cursor": table.cursor,

@@ -70,7 +70,7 @@ def deliver_by(settings: Settings, log: logging.Logger = logger) -> Deliver:
 
 def _send(channel: str, url: str, message: Message) -> None:
     setting = f"GTM_ALERT_{channel.upper()}_URL"
-    with _kept_back() as said:
+    with _kept_back() as lines:
         # Here, because most processes have nothing to tell and it takes a third of a second.
         import apprise
 
@@ -85,7 +85,7 @@ def _send(channel: str, url: str, message: Message) -> None:
         except Exception as error:
             raise DeliveryError(f"the channel {channel} broke off ({type(error).__name__})") from None
     if not arrived:
-        code = re.search(r"\berror[=:]\s*(\d{3})\b", "\n".join(said))
+        code = re.search(r"\berror[=:]\s*(\d{3})\b", "\n".join(lines))
         raise DeliveryError(f"the channel {channel} {f'answered {code[1]}' if code else 'did not answer'}")
 
 
@@ -97,15 +97,15 @@ def _type(message: Message) -> str:
 
 # -- keeping secrets -------------------------------------------------------------------------------------------
 
-_said: ContextVar[list[str] | None] = ContextVar("what was said while sending", default=None)
+_log_lines: ContextVar[list[str] | None] = ContextVar("what the client logged while sending", default=None)
 _SPEAKERS = ("apprise", "requests", "urllib3.connectionpool", "urllib3.util.retry")
 
 
 def _keep_back(record: logging.LogRecord) -> bool:
-    said = _said.get()
-    if said is None:
+    lines = _log_lines.get()
+    if lines is None:
         return True
-    said.append(record.getMessage())
+    lines.append(record.getMessage())
     return False
 
 
@@ -115,9 +115,9 @@ def _kept_back() -> Iterator[list[str]]:
     # Threads that apprise starts inherit the context.
     for name in _SPEAKERS:
         logging.getLogger(name).addFilter(_keep_back)
-    said: list[str] = []
-    token = _said.set(said)
+    lines: list[str] = []
+    token = _log_lines.set(lines)
     try:
-        yield said
+        yield lines
     finally:
-        _said.reset(token)
+        _log_lines.reset(token)

@@ -248,14 +248,15 @@ def _failure(
 
 def _cause(instance: dg.DagsterInstance, graph: _Graph, run_id: str, failed: frozenset[Unit]) -> str:
     """What each failed step said, the same sentence once."""
-    said: dict[str, list[str]] = {}
+    steps_by_cause: dict[str, list[str]] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         units = graph.of_step(event.step_key)
         if not units or units & failed:
-            said.setdefault(cause_of(event.step_failure_data.error, traceback=False), []).append(event.step_key)
-    if said:
-        return "\n".join(f"{_some(steps)}: {text}" for text, steps in said.items())
+            cause = cause_of(event.step_failure_data.error, traceback=False)
+            steps_by_cause.setdefault(cause, []).append(event.step_key)
+    if steps_by_cause:
+        return "\n".join(f"{_some(steps)}: {text}" for text, steps in steps_by_cause.items())
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE):
         return entry.dagster_event.message or "It gave no reason."
     return "It gave no reason."

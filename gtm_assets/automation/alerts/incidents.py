@@ -183,7 +183,7 @@ class Incidents:
             [severity, title, detail, link, incident_id],
         )
 
-    def told(self, incident_id: int, now: datetime) -> None:
+    def notified(self, incident_id: int, now: datetime) -> None:
         """Write that one more step was told."""
         self._connection.execute(
             "update incident set tellings = tellings + 1, told_at = ? where id = ?", [_text(now), incident_id]
@@ -229,7 +229,7 @@ class Incidents:
             ],
         )
 
-    def channels_told(self, incident_id: int) -> list[str]:
+    def channels_notified(self, incident_id: int) -> list[str]:
         """The channels that were, or still are to be, told of an incident, first told first."""
         rows = self._connection.execute(
             "select channel from message where incident_id = ? group by channel order by min(id)", [incident_id]

@@ -96,8 +96,8 @@ def blocks(assets: Iterable[dg.AssetKey], published_at: datetime | None) -> str:
 
 def detail(condition: Condition, checks: Sequence[Condition] = ()) -> str:
     """What a condition says, after what the checks say that failed in its run and whose words it does not have."""
-    said = [check for check in checks if not check.detail or check.detail not in condition.detail]
-    return shortened("\n".join([*([check_lines(said)] if said else []), condition.detail]).strip())
+    named = [check for check in checks if not check.detail or check.detail not in condition.detail]
+    return shortened("\n".join([*([check_lines(named)] if named else []), condition.detail]).strip())
 
 
 def check_lines(checks: Sequence[Condition]) -> str:

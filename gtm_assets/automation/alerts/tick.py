@@ -26,7 +26,7 @@ SENDING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Ticked:
+class TickResult:
     """What one tick did."""
 
     opened: int = 0
@@ -46,7 +46,7 @@ def tick(
     *,
     wait_seconds: float = 0,
     log: logging.Logger = logger,
-) -> Ticked:
+) -> TickResult:
     """Look, write what changed, send what is due.
 
     Raises:
@@ -58,16 +58,16 @@ def tick(
         before = incidents.unresolved()
         oldest = min((incident.since for incident in before), default=None)
         observation = observe(instance, repository, settings, matrix, now, oldest)
-        desk = _Desk(instance, repository, settings, matrix, incidents, now)
+        updater = _IncidentUpdater(instance, repository, settings, matrix, incidents, now)
         with incidents.transaction():
-            opened, resolved = desk.update(before, observation)
-            desk.summarise()
+            opened, resolved = updater.update(before, observation)
+            updater.summarise()
             incidents.forget_old(now)
         sent = _send_due(incidents, deliver or deliver_by(settings, log), now, log)
-        return Ticked(opened, resolved, sent, incidents.waiting(), len(incidents.unresolved()))
+        return TickResult(opened, resolved, sent, incidents.waiting(), len(incidents.unresolved()))
 
 
-class _Desk:
+class _IncidentUpdater:
     """Compares the conditions with the open incidents, and writes what is to be told to whom."""
 
     def __init__(
@@ -84,16 +84,16 @@ class _Desk:
 
     def update(self, before: Sequence[Incident], observation: Observation) -> tuple[int, int]:
         """Bring the incidents up to date. Returns how many were opened and resolved."""
-        told = {
+        notable = {
             key: condition
             for key, condition in observation.conditions.items()
             if self._matrix.steps[condition.event, condition.severity]
         }
         of_key = {key: incident for incident in before for key in incident.members}
-        new = [condition for key, condition in told.items() if key not in of_key]
+        new = [condition for key, condition in notable.items() if key not in of_key]
         joined: dict[int, list[Condition]] = {}
         opened = []
-        for members in _grouped(new, list(told.values()), self._settings.alert_failed_checks):
+        for members in _grouped(new, list(notable.values()), self._settings.alert_failed_checks):
             # Only a run's incident can be there already, when checks that failed in that run join it.
             known = next((of_key[c.key] for c in members if c.key in of_key), None)
             if known is not None:
@@ -104,7 +104,7 @@ class _Desk:
         for incident in before:
             more = joined.get(incident.id, [])
             self._incidents.join(incident.id, [c.key for c in more])
-            present = [told[key] for key in incident.members if key in told] + more
+            present = [notable[key] for key in incident.members if key in notable] + more
             if not present and not incident.members & observation.unknown:
                 self._resolve(incident)
                 resolved += 1
@@ -117,7 +117,7 @@ class _Desk:
     def _open(self, members: Sequence[Condition]) -> None:
         first = members[0]
         event, severity = first.event, messages.worst(members)
-        title, detail, link = _told_as(members)
+        title, detail, link = _message_of(members)
         if _is_digest(members):
             events = {condition.event for condition in members}
             event = events.pop() if len(events) == 1 else Event.CHECK
@@ -144,7 +144,7 @@ class _Desk:
         )
         if incident.severity == Severity.WARNING and now_critical:
             first, *others = now_critical
-            title, detail, link = _told_as(
+            title, detail, link = _message_of(
                 [first, *(others if first.is_check else (c for c in more if c is not first))]
             )
             worse = dataclasses.replace(
@@ -160,14 +160,14 @@ class _Desk:
     def _resolve(self, incident: Incident) -> None:
         self._incidents.resolve(incident.id, self._now)
         message = messages.resolved(incident, self._now, self._settings)
-        self._incidents.enqueue(self._incidents.channels_told(incident.id), message, self._now, incident.id)
+        self._incidents.enqueue(self._incidents.channels_notified(incident.id), message, self._now, incident.id)
 
     def _tell(self, incident: Incident, message: messages.Message) -> None:
         """Tell the next step, if there is one."""
         steps = self._steps(incident)
         if incident.tellings < len(steps):
             self._incidents.enqueue(steps[incident.tellings], message, self._now, incident.id)
-            self._incidents.told(incident.id, self._now)
+            self._incidents.notified(incident.id, self._now)
 
     def _steps(self, incident: Incident) -> list[list[str]]:
         """Whom to tell, one after the other: what the matrix says, as far as it is set; else the log."""
@@ -230,7 +230,7 @@ def _is_digest(members: Sequence[Condition]) -> bool:
     return members[0].is_check and len(members) > 1
 
 
-def _told_as(members: Sequence[Condition]) -> tuple[str, str, str]:
+def _message_of(members: Sequence[Condition]) -> tuple[str, str, str]:
     """Title, detail and link of conditions that are told as one."""
     first, rest = members[0], members[1:]
     if not _is_digest(members):
@@ -262,13 +262,13 @@ def _send_due(incidents: Incidents, deliver: Deliver, now: datetime, log: loggin
                 deliver(pending.channel, pending.message)
             except Exception as error:
                 # Only our own words are known to hold no secret.
-                said = str(error) if isinstance(error, DeliveryError) else type(error).__name__
+                reason = str(error) if isinstance(error, DeliveryError) else type(error).__name__
                 # The others for this channel would fare the same; they are tried at the next tick.
                 silent.add(pending.channel)
-                if incidents.failed(pending, now, said):
-                    log.warning("An alert waits: %s. It is tried again.", said)
+                if incidents.failed(pending, now, reason):
+                    log.warning("An alert waits: %s. It is tried again.", reason)
                 else:
-                    log.error("An alert was given up: %s. It said: %s", said, pending.message.title)
+                    log.error("An alert was given up: %s. It said: %s", reason, pending.message.title)
             else:
                 incidents.sent(pending.id, now)
                 sent += 1

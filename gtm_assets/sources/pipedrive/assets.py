@@ -42,9 +42,9 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
                 context.log.warning(note)
             if found.read_as:
                 context.log.info(found.read_as)
-            if said := [text for text in (found.read_as, *found.notes) if text]:
+            if notes := [text for text in (found.read_as, *found.notes) if text]:
                 context.add_asset_metadata(
-                    {"file": dg.MetadataValue.md("\n\n".join(said))}, partition_key=window.key
+                    {"file": dg.MetadataValue.md("\n\n".join(notes))}, partition_key=window.key
                 )
             landing = lake.land_export(
                 table,

@@ -85,8 +85,10 @@ def read(content: bytes, lacking: Callable[[Collection[str]], Collection[str]]) 
             f"{line}) is {_shown(header, 200)}. Remove what stands above the headers, or give the columns their "
             f"English names"
         )
-    said = [] if delimiter == "," else [f"values separated by {_DELIMITERS.get(delimiter, repr(delimiter))}"]
-    said += [] if encoding == "UTF-8" else [f"text in {encoding}"]
+    differences = (
+        [] if delimiter == "," else [f"values separated by {_DELIMITERS.get(delimiter, repr(delimiter))}"]
+    )
+    differences += [] if encoding == "UTF-8" else [f"text in {encoding}"]
 
     def lines() -> Iterator[int]:
         found = islice(_records(body, delimiter, first_line), 1, None)
@@ -101,7 +103,7 @@ def read(content: bytes, lacking: Callable[[Collection[str]], Collection[str]]) 
     return CsvFile(
         rows=rows,
         line_of=lambda row: next(islice(lines(), row, None)),
-        how=" and ".join(said),
+        how=" and ".join(differences),
         headers_again=headers_again,
         ends_with_newline=text.endswith(("\n", "\r")),
     )

@@ -102,7 +102,7 @@ _FIVETRAN_DELETED = Column(
 _CURRENCY = _text("CurrencyIsoCode", "ISO code of the currency of the record's amounts.")
 
 
-_BUSY = {"Account", "Contact", "EmailMessage", "Event", "Lead", "Opportunity", "Task"}
+_EXPECT_DAILY_ROWS = {"Account", "Contact", "EmailMessage", "Event", "Lead", "Opportunity", "Task"}
 
 
 def _object(
@@ -125,7 +125,7 @@ def _object(
         columns=(_ID, *columns, *system, _IS_DELETED if soft else _FIVETRAN_DELETED),
         cursor=_MODSTAMP.name if "S" in system_fields else "created_date",
         deletes=Deletes.SOFT if soft else Deletes.SNAPSHOT,
-        busy=api_name in _BUSY,
+        expects_daily_rows=api_name in _EXPECT_DAILY_ROWS,
         is_append_only="S" not in system_fields,
         key_prefix=key_prefix,
         feature=_FEATURES.get(api_name, ""),

@@ -410,13 +410,13 @@ def _hidden(description: Description, fields: Sequence[str]) -> Iterator[str]:
     """What it means that these fields are hidden, a sentence each."""
     table, cursor = description.table, description.own_cursor
     if description.stand_in and cursor in fields:
-        said = (
+        sentence = (
             f"{table.qualified_name}: {cursor} can't be read: {description.stand_in} stands for it as the cursor, "
             f"in {table.cursor}"
         )
         if description.stand_in == CURSORS[-1]:
-            said += ". A change of a record that was there before shows up with the next full extraction"
-        yield said
+            sentence += ". A change of a record that was there before shows up with the next full extraction"
+        yield sentence
     if null := [field for field in fields if field != cursor]:
         yield (
             f"{table.qualified_name}: {', '.join(null)} can't be read and land as null. The organisation does not "
@@ -450,7 +450,7 @@ def read_limits(session: Session) -> dict[str, Any]:
         return {}
     daily = limits.get("DailyApiRequests")
     if daily and session.budget.used is None:
-        session.budget.told(int(daily["Max"]) - int(daily["Remaining"]), int(daily["Max"]))
+        session.budget.update(int(daily["Max"]) - int(daily["Remaining"]), int(daily["Max"]))
     return limits
 
 

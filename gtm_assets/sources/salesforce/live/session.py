@@ -38,7 +38,7 @@ CONNECT_SECONDS, READ_SECONDS = 10.0, 150.0
 JWT_SECONDS = 180
 SHORTEST_KEY = 2048
 """Bits: Salesforce takes no certificate of fewer."""
-_BUSY = {408, 420, 429}
+_EXPECT_DAILY_ROWS = {408, 420, 429}
 _EXPIRED = "INVALID_SESSION_ID"
 _LATER = (
     "What has landed stays and nothing is lost. The count falls as the day before passes: go on with `gtm run` in "
@@ -150,7 +150,7 @@ class Budget:
                 # Answers overtake each other: an older one knows of fewer.
                 self.used, self.limit = max(self.used or 0, int(used)), int(limit)
 
-    def told(self, used: int, limit: int) -> None:
+    def update(self, used: int, limit: int) -> None:
         """Take over the count of the organisation's limits."""
         with self._lock:
             self.used, self.limit = used, limit
@@ -312,7 +312,7 @@ class Session:
             )
         after = answer.headers.get("Retry-After", "")
         code, message = self._reason(answer, is_login)
-        if not code or status >= 500 or status in _BUSY:
+        if not code or status >= 500 or status in _EXPECT_DAILY_ROWS:
             what = f"HTTP {status} {code} {message}".strip() if code else _not_salesforces(answer)
             raise Unsettled(what, float(after) if after.isdigit() else 0.0)
         if code == "REQUEST_LIMIT_EXCEEDED":

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
-from gtm_assets.sources.salesforce.synthetic.chance import Dice
 from gtm_assets.sources.salesforce.synthetic.clock import (
     NEVER,
     day_of,
@@ -32,6 +31,7 @@ from gtm_assets.sources.salesforce.synthetic.ids import ids
 from gtm_assets.sources.salesforce.synthetic.names import LEAD_SOURCE_WEIGHTS, LEAD_SOURCES
 from gtm_assets.sources.salesforce.synthetic.people import hide, pick_user, user_ids
 from gtm_assets.sources.salesforce.synthetic.products import list_price
+from gtm_assets.sources.salesforce.synthetic.randomness import Dice
 from gtm_assets.sources.salesforce.synthetic.recipe import NOBODY, Columns, Recipe, with_deletion
 from gtm_assets.sources.salesforce.synthetic.timeline import TOUCHED, Timeline, Versions
 from gtm_assets.sources.salesforce.synthetic.world import World

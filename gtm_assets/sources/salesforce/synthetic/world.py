@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gtm_assets.sources.salesforce.synthetic.chance import Dice
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, Arrivals, day_of, workday, working_instant
 from gtm_assets.sources.salesforce.synthetic.names import Names
+from gtm_assets.sources.salesforce.synthetic.randomness import Dice
 
 T = TypeVar("T")
 
