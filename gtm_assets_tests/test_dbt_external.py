@@ -180,7 +180,7 @@ def test_without_history_mode_the_days_of_deals_are_today_alone(of_current):
     assert deals >= open_deals > 100
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_lake, tmp_path):
     path = load_history(tmp_path / "external.duckdb", lake_of(built_home))
     home = beside_pipedrive(built_home, tmp_path / "gtm", path)

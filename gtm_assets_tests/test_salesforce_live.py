@@ -138,7 +138,10 @@ def asked(server: SalesforceServer, endpoint: str, object_: str | None = None) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bulk_rows", [8000, BULK], ids=["rest_and_bulk", "bulk"])
+@pytest.mark.parametrize(
+    "bulk_rows",
+    [pytest.param(8000, id="rest_and_bulk"), pytest.param(BULK, id="bulk", marks=pytest.mark.nightly)],
+)
 def test_what_lands_through_the_api_is_what_lands_directly(server, tmp_path, bulk_rows):
     directly, by_api = Lake(tmp_path / "directly"), Lake(tmp_path / "by_api")
     for day in DAYS:
