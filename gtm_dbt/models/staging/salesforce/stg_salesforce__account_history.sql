@@ -9,14 +9,7 @@ renamed as (
         -- keys
         id as account_history_id,
         account_id,
-        created_by_id as created_by_user_id,
-        -- what it is
-        field as field_name,
-        data_type as field_data_type,
-        old_value,
-        new_value,
-        -- dates
-        created_date as created_at,
+        {{ salesforce_field_change_columns() }},
         -- provenance
         _batch_id{{ pass_through() }}
     from account_histories

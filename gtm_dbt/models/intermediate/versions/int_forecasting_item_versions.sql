@@ -1,11 +1,3 @@
-{{
-    config(
-        materialized='incremental',
-        unique_key='_version_hash',
-        post_hook="{{ record_consumed() }}"
-    )
-}}
-
 with
 
 versions as (
