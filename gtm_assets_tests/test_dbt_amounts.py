@@ -276,7 +276,7 @@ def test_every_sum_of_a_report_ties_to_core_in_dbts_tests(lake_home):
     result = lake_home.dbt("test", "--select", "test_type:singular")
     ran = {test.node.name: test.status for test in result.result.results}
     built = (
-        "owners_add_up_to_the_deals",
+        "owners_add_up_to_the_opportunities",
         "quota_owners_add_up_to_quotas_and_bookings",
         "teams_add_up_to_the_whole",
     )

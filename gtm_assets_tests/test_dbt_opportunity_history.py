@@ -90,7 +90,7 @@ def test_stages_that_disagree_are_told_for_each_boundary(tmp_path):
     home.land("opportunity_field_history", partition(5), change(3, at(5), old_value="B", new_value="C"))
     home.build("+fct_opportunity_stage_history")
 
-    assert home.rows("select stage_name from gtm_core.fct_opportunity_stage_history order by stay_number") == [
+    assert home.rows("select stage_name from gtm_core.fct_opportunity_stage_history order by interval_number") == [
         ("A",),
         ("B",),
         ("C",),
@@ -98,7 +98,7 @@ def test_stages_that_disagree_are_told_for_each_boundary(tmp_path):
     assert warned(home, models[1])
 
 
-def test_stays_follow_the_rule_for_versions_of_one_time_as_every_history_does(tmp_path):
+def test_stage_intervals_follow_the_rule_for_versions_of_one_time_as_every_history_does(tmp_path):
     """Versions of few instants, of which many tie, delete marks among them, and no field history."""
     chance, raw = random.Random(0), TABLES["opportunity"]
     log: dict[int, list[dict[str, object]]] = {day: [] for day in range(2, 9)}
@@ -120,12 +120,14 @@ def test_stays_follow_the_rule_for_versions_of_one_time_as_every_history_does(tm
         newest = sorted(found, key=lambda v: (v["_partition"], bool(v["is_deleted"]), v["_version_hash"]))
         at_one_time = {version["system_modstamp"]: version for version in newest}
         seen = [(v["stage_name"], t) for t, v in sorted(at_one_time.items()) if not v["is_deleted"]]
-        stays = [stay for stay, (before, _) in zip(seen, [("", None), *seen], strict=False) if stay[0] != before]
-        expected[id_] = [(stays[0][0], CREATED), *stays[1:]]
+        intervals = [
+            entry for entry, (before, _) in zip(seen, [("", None), *seen], strict=False) if entry[0] != before
+        ]
+        expected[id_] = [(intervals[0][0], CREATED), *intervals[1:]]
     built = defaultdict(list)
     for id_, *stay in home.rows(
         "select opportunity_id, stage_name, entered_at from gtm_core.fct_opportunity_stage_history"
-        " order by opportunity_id, stay_number"
+        " order by opportunity_id, interval_number"
     ):
         built[id_].append(tuple(stay))
 

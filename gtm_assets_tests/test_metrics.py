@@ -66,7 +66,7 @@ QUESTIONS: dict[str, Question] = {
     ),
     "the_sales_cycle_by_stage": Question(
         {"average_days_in_stage": NEAR, "median_days_in_stage": NEAR},
-        {"metric_time__month": "entry_month", "stay__stage_name": "stage_name"},
+        {"metric_time__month": "entry_month", "stage_interval__stage_name": "stage_name"},
         """select entry_month, stage_name, mean_days_in_stage as average_days_in_stage, median_days_in_stage
         from gtm_mart.rep_sales_velocity""",
     ),

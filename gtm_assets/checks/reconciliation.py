@@ -328,11 +328,11 @@ select
     cast(date_trunc('month', entered) as date) as month,
     count(*) as deals_count
 from (
-    select min(stays.entered_date) as entered
-    from gtm_core.fct_opportunity_stage_history as stays
+    select min(intervals.entered_date) as entered
+    from gtm_core.fct_opportunity_stage_history as intervals
     inner join gtm_staging.salesforce_funnel_steps as steps using (stage_name)
     where steps.funnel_step is not null
-    group by stays.opportunity_id, steps.funnel_step
+    group by intervals.opportunity_id, steps.funnel_step
     union all
     -- A deal's first two calls or meetings, by the days on which they took place.
     select unnest(list(activity_date order by activity_date)[:2])

@@ -1,4 +1,4 @@
--- Days add up to all that has a day.
+-- The days of the report add up to all records that have a day.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_daily_activity'}}}) }}
 
 with
@@ -25,7 +25,7 @@ leads as (
     select count(created_at) as created_count from {{ ref('stg_salesforce__lead') }}
 ),
 
-deals as (
+opportunities as (
     select
         count(created_date) as created_count,
         count(case when is_won then close_date end) as won_count,
@@ -37,11 +37,11 @@ select reported.*
 from reported
 cross join tasks
 cross join leads
-cross join deals
+cross join opportunities
 where
     reported.tasks_due_count <> tasks.due_count
     or reported.tasks_completed_count <> tasks.completed_count
     or reported.leads_created_count <> leads.created_count
-    or reported.opportunities_created_count <> deals.created_count
-    or reported.won_count <> deals.won_count
-    or reported.lost_count <> deals.lost_count
+    or reported.opportunities_created_count <> opportunities.created_count
+    or reported.won_count <> opportunities.won_count
+    or reported.lost_count <> opportunities.lost_count

@@ -1,4 +1,4 @@
--- A deal or an activity whose account is known has one of that account's versions, however old it is.
+-- An opportunity or activity whose account is known points to a version of that account, however old it is.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_activity'}}}) }}
 
 with

@@ -1,5 +1,5 @@
--- An error is what was forecast less what came, and nobody knows it before the period is over. Each of the three
--- is rounded for itself, by half a cent at most: together that moves one cent.
+-- The error is the forecast less the actual amount, and is known only once the period is over. Each of the three
+-- is rounded on its own, by half a cent at most, so that together they may differ by one cent.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_forecast_accuracy'}}}) }}
 
 select

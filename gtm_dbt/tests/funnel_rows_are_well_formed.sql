@@ -1,5 +1,5 @@
--- One row per month, step and source; the month is the first day of one; the step is one of the funnel's, under
--- its name, which says its number; a row counts at least one deal.
+-- There is one row per month, step and source. The month is the first day of a month, the step is one of the
+-- funnel and has its name, which begins with its number, and each row counts at least one opportunity.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_sales_funnel_monthly'}}}) }}
 
 with

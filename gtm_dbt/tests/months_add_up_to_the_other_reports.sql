@@ -1,6 +1,6 @@
--- Months add up to what the other reports say: owners, leads and days. The last month's end is the pipeline of
--- now, and where a quota's period ends all owners together have booked what the company has. Quotas that are
--- quantities count for nothing there. Amounts are compared with core, rounded as the months are: once each.
+-- The months add up to the reports of owners, leads and days. The end of the last month shows the pipeline as it
+-- is now, and at the end of a quota's period all owners together have booked what the company has. Quotas of
+-- quantities are left out there. Amounts are compared with core, each rounded once, as the months are.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_executive_summary'}}}) }}
 
 {%- set of_months = [
@@ -42,27 +42,27 @@ owners as (
     from {{ ref('rep_owner_performance') }}
 ),
 
--- Closed deals that say that they close after the month of as_of, or do not say when, are in no month.
+-- Opportunities that are closed, but with a close date after the month of as_of or with none, are in no month.
 in_no_month as (
     select
-        count(case when deals.opportunity_status = 'Won' then 1 end) as won_count,
-        count(case when deals.opportunity_status = 'Lost' then 1 end) as lost_count
-    from {{ ref('fct_opportunity') }} as deals
+        count(case when opportunities.opportunity_status = 'Won' then 1 end) as won_count,
+        count(case when opportunities.opportunity_status = 'Lost' then 1 end) as lost_count
+    from {{ ref('fct_opportunity') }} as opportunities
     cross join summed
     where
-        deals.close_date is null
-        or deals.close_date > cast({{ dbt.last_day('summed.last_day', 'month') }} as date)
+        opportunities.close_date is null
+        or opportunities.close_date > cast({{ dbt.last_day('summed.last_day', 'month') }} as date)
 ),
 
 closed_by_month as (
     select
-        {{ money("sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end)") }}
+        {{ money("sum(case when facts.opportunity_status = 'Won' then facts.amount_converted end)") }}
             as won_amount,
-        {{ money("sum(case when deals.opportunity_status = 'Lost' then deals.amount_converted end)") }}
+        {{ money("sum(case when facts.opportunity_status = 'Lost' then facts.amount_converted end)") }}
             as lost_amount
-    from {{ ref('fct_opportunity') }} as deals
-    inner join summed on deals.close_date <= cast({{ dbt.last_day('summed.last_day', 'month') }} as date)
-    group by {{ dbt.date_trunc('month', 'deals.close_date') }}
+    from {{ ref('fct_opportunity') }} as facts
+    inner join summed on facts.close_date <= cast({{ dbt.last_day('summed.last_day', 'month') }} as date)
+    group by {{ dbt.date_trunc('month', 'facts.close_date') }}
 ),
 
 closed as (
@@ -78,7 +78,7 @@ created_by_month as (
     group by {{ dbt.date_trunc('month', 'created_date') }}
 ),
 
-deals as (
+opportunities as (
     select sum(amount) as amount from created_by_month
 ),
 
@@ -107,7 +107,7 @@ days as (
     inner join summed on activity.date_day <= summed.last_day
 ),
 
--- Where a quarter has no quota that is an amount, another period's counts, if any.
+-- Where a quarter has no quota in money, the quota of another period counts, if there is one.
 periods_with_amounts as (
     select period_key
     from {{ ref('int_period_quotas') }}
@@ -190,9 +190,9 @@ compared as (
     select
         'opportunities_created_amount' as number_name,
         summed.opportunities_created_amount as of_months,
-        coalesce(deals.amount, 0) as of_report
+        coalesce(opportunities.amount, 0) as of_report
     from summed
-    cross join deals
+    cross join opportunities
     union all
     select
         'quota_booked_amount' as number_name,

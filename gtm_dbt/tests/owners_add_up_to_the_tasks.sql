@@ -1,4 +1,4 @@
--- What the report shows of all owners together is what the fact holds.
+-- The owners of the report add up to the tasks of the fact.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_owner_performance'}}}) }}
 
 with

@@ -1,4 +1,5 @@
--- The report adds an owner's quotas of a period: where they are of several forecast types, that may double them.
+-- An owner has quotas of one forecast type in a period. The report adds them, which may double them where there
+-- are several types.
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'rep_quota_attainment'}}}) }}
 
 with

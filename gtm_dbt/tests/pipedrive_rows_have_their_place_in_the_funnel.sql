@@ -1,5 +1,5 @@
--- Rows of Pipedrive that should count in the funnel and can't, or whose meaning nobody has said: a warning says
--- which. Mend them in Pipedrive, or name the stage or type in its seed, with its step or with none.
+-- Every row of Pipedrive that should count in the funnel can be counted, and its stage or type is in the seed.
+-- Mend the rows in Pipedrive, or name the stage or type in its seed, with its step or without one.
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'stg_pipedrive__deal_changes'}}}) }}
 
 with

@@ -1,6 +1,6 @@
--- What the report shows of all owners and stages at a week's end is the pipeline of that day, each sum of an owner
--- and a stage rounded once; what it shows as won and lost are the deals that closed in the week, each once, as it
--- closed last, but for the rounding of the rows.
+-- At the end of a week, the owners and stages of the report add up to the pipeline of that day, each sum of an
+-- owner and a stage rounded once. Won and lost add up to the opportunities that closed in the week, each counted
+-- once, as it closed last, up to the rounding of the rows.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_pipeline_health'}}}) }}
 
 with

@@ -12,7 +12,7 @@ snapshot as (
     where date_day = {{ to_reporting_date(as_of()) }}
 ),
 
-deals as (
+opportunities as (
     select
         count(*) as deal_count,
         sum(amount_converted) as amount,
@@ -23,12 +23,12 @@ deals as (
 
 select
     snapshot.deal_count,
-    deals.deal_count as deal_count_now,
+    opportunities.deal_count as deal_count_now,
     snapshot.amount,
-    deals.amount as amount_now
+    opportunities.amount as amount_now
 from snapshot
-cross join deals
+cross join opportunities
 where
-    coalesce(snapshot.deal_count, 0) <> deals.deal_count
-    or coalesce(snapshot.amount, 0) <> coalesce(deals.amount, 0)
-    or coalesce(snapshot.weighted_amount, 0) <> coalesce(deals.weighted_amount, 0)
+    coalesce(snapshot.deal_count, 0) <> opportunities.deal_count
+    or coalesce(snapshot.amount, 0) <> coalesce(opportunities.amount, 0)
+    or coalesce(snapshot.weighted_amount, 0) <> coalesce(opportunities.weighted_amount, 0)

@@ -1,4 +1,4 @@
--- A period's owners add up to its quotas and to the deals won in it, each owner's sum rounded once.
+-- A period's owners add up to its quotas and to the opportunities won in it, each owner's sum rounded once.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_quota_attainment'}}}) }}
 
 with
@@ -31,13 +31,13 @@ quotas as (
 bookings_by_owner as (
     select
         periods.period_key,
-        {{ money('sum(deals.amount_converted)') }} as bookings_amount
+        {{ money('sum(opportunities.amount_converted)') }} as bookings_amount
     from {{ ref('dim_forecasting_period') }} as periods
-    left join {{ ref('fct_opportunity') }} as deals
+    left join {{ ref('fct_opportunity') }} as opportunities
         on
-            deals.is_won
-            and deals.close_date between periods.start_date and periods.end_date
-    group by periods.period_key, deals.owner_user_key
+            opportunities.is_won
+            and opportunities.close_date between periods.start_date and periods.end_date
+    group by periods.period_key, opportunities.owner_user_key
 ),
 
 bookings as (

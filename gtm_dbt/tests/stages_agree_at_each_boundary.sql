@@ -1,5 +1,5 @@
--- At each boundary that has landed, the stage by field history is the stage by the versions. Where the CRM's own
--- records contradict each other, field history has been followed: a warning says for which deals.
+-- At each landed boundary, field history and the versions give the same stage. Where the CRM's own records
+-- contradict each other, field history is followed, and this warning lists the opportunities.
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_opportunity_stage_history'}}}) }}
 
 with
@@ -28,29 +28,29 @@ boundaries as (
     group by 1
 ),
 
-stays as (
+stage_intervals as (
     select * from {{ ref('fct_opportunity_stage_history') }}
 ),
 
--- A boundary has thousands of deals, and few of them disagree: these are found first.
+-- A boundary has thousands of opportunities and few of them disagree, so those that disagree are found first.
 disagreements as (
     select
         followed.opportunity_id,
         followed.stage_name as stage_by_versions,
-        stays.stage_name as stage_by_field_history,
+        stage_intervals.stage_name as stage_by_field_history,
         followed.system_modstamp,
         followed.next_modstamp,
-        stays.entered_at,
-        stays.left_at
+        stage_intervals.entered_at,
+        stage_intervals.left_at
     from followed
-    inner join stays
+    inner join stage_intervals
         on
-            followed.opportunity_id = stays.opportunity_id
-            and (followed.next_modstamp is null or followed.next_modstamp > stays.entered_at)
-            and (stays.left_at is null or followed.system_modstamp < stays.left_at)
+            followed.opportunity_id = stage_intervals.opportunity_id
+            and (followed.next_modstamp is null or followed.next_modstamp > stage_intervals.entered_at)
+            and (stage_intervals.left_at is null or followed.system_modstamp < stage_intervals.left_at)
     where
         not followed.is_deleted
-        and followed.stage_name is distinct from stays.stage_name
+        and followed.stage_name is distinct from stage_intervals.stage_name
 )
 
 select

@@ -1,6 +1,5 @@
--- Those without a manager, and the teams of the managers among them, are the whole, but for those whose managers
--- report to each other in a circle: above them there is nobody. Amounts
--- but for the rounding of the rows.
+-- Users without a manager and the teams of the managers among them add up to the whole, amounts up to the rounding
+-- of the rows. Left out are users whose managers report to each other in a circle, above whom there is nobody.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_manager_performance'}}}) }}
 
 with
@@ -58,7 +57,7 @@ reported as (
         )
 ),
 
-deals as (
+opportunities as (
     select
         count(case when is_won then 1 end) as won_count,
         count(case when opportunity_status = 'Lost' then 1 end) as lost_count,
@@ -81,13 +80,14 @@ select
     users.user_count
 from reported
 cross join users
-cross join deals
+cross join opportunities
 cross join tasks
 where
     reported.member_count <> users.user_count
-    or reported.won_count <> deals.won_count
-    or reported.lost_count <> deals.lost_count
-    or abs(reported.won_amount - deals.won_amount) > least(deals.won_rounding, 0.005 * reported.row_count)
-    or abs(reported.pipeline_amount - deals.pipeline_amount)
-    > least(deals.pipeline_rounding, 0.005 * reported.row_count)
+    or reported.won_count <> opportunities.won_count
+    or reported.lost_count <> opportunities.lost_count
+    or abs(reported.won_amount - opportunities.won_amount)
+    > least(opportunities.won_rounding, 0.005 * reported.row_count)
+    or abs(reported.pipeline_amount - opportunities.pipeline_amount)
+    > least(opportunities.pipeline_rounding, 0.005 * reported.row_count)
     or reported.task_count <> tasks.task_count

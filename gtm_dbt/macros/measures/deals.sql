@@ -1,24 +1,24 @@
-{#- Columns of a select over deals: what became of those of a group. `deals`: alias of fct_opportunity. -#}
-{% macro deal_outcomes(deals) -%}
-    count(case when {{ deals }}.opportunity_status = 'Won' then 1 end) as won_count,
-    count(case when {{ deals }}.opportunity_status = 'Lost' then 1 end) as lost_count,
-    sum(case when {{ deals }}.opportunity_status = 'Won' then {{ deals }}.amount_converted end) as won_amount,
-    sum(case when {{ deals }}.opportunity_status = 'Lost' then {{ deals }}.amount_converted end) as lost_amount,
-    {{ average_won_amount(deals) }} as average_won_amount,
-    avg(case when {{ deals }}.is_closed then {{ deals }}.days_to_close end) as average_days_to_close
+{#- Columns of a select over opportunities: what became of those of a group. `opportunities`: alias of fct_opportunity. -#}
+{% macro deal_outcomes(opportunities) -%}
+    count(case when {{ opportunities }}.opportunity_status = 'Won' then 1 end) as won_count,
+    count(case when {{ opportunities }}.opportunity_status = 'Lost' then 1 end) as lost_count,
+    sum(case when {{ opportunities }}.opportunity_status = 'Won' then {{ opportunities }}.amount_converted end) as won_amount,
+    sum(case when {{ opportunities }}.opportunity_status = 'Lost' then {{ opportunities }}.amount_converted end) as lost_amount,
+    {{ average_won_amount(opportunities) }} as average_won_amount,
+    avg(case when {{ opportunities }}.is_closed then {{ opportunities }}.days_to_close end) as average_days_to_close
 {%- endmacro %}
 
 
-{#- Mean amount of the won deals that have one: a source without amounts does not make it smaller. -#}
-{% macro average_won_amount(deals) -%}
-    {%- set won_amount = "case when " ~ deals ~ ".opportunity_status = 'Won' then " ~ deals ~ ".amount_converted end" -%}
+{#- Mean amount of the won opportunities that have one: a source without amounts does not make it smaller. -#}
+{% macro average_won_amount(opportunities) -%}
+    {%- set won_amount = "case when " ~ opportunities ~ ".opportunity_status = 'Won' then " ~ opportunities ~ ".amount_converted end" -%}
     {{ average_amount('sum(' ~ won_amount ~ ')', 'count(' ~ won_amount ~ ')') }}
 {%- endmacro %}
 
 
-{#- Condition: the deal is booked in these days, the first and the last included: won, by close date. -#}
-{% macro is_booked_between(deals, first_day, last_day) -%}
-    {{ deals }}.is_won and {{ deals }}.close_date between {{ first_day }} and {{ last_day }}
+{#- Condition: the opportunity is booked in these days, the first and the last included: won, by close date. -#}
+{% macro is_booked_between(opportunities, first_day, last_day) -%}
+    {{ opportunities }}.is_won and {{ opportunities }}.close_date between {{ first_day }} and {{ last_day }}
 {%- endmacro %}
 
 

@@ -1,4 +1,4 @@
-{#- A won deal is closed, whatever its flag says. -#}
+{#- A won opportunity is closed, whatever its flag says. -#}
 {% macro is_closed_deal(is_closed, is_won) -%}
     coalesce({{ is_closed }}, false) or coalesce({{ is_won }}, false)
 {%- endmacro %}

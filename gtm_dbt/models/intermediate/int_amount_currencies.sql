@@ -1,6 +1,6 @@
 with
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -32,7 +32,7 @@ campaigns as (
     select * from {{ ref('dim_campaign') }}
 ),
 
--- What was forecast once, and is gone or another amount by now.
+-- Earlier forecasts, which have been deleted or have another amount by now.
 past_forecasts as (
     select
         forecast_versions.currency_iso_code,
@@ -47,14 +47,14 @@ past_forecasts as (
 
 amounts as (
     select
-        'deals' as amounts_of,
+        'opportunities' as amounts_of,
         currency_iso_code,
         amount,
         amount_converted
-    from deals
+    from opportunities
     union all
     select
-        'days of deals' as amounts_of,
+        'days of opportunities' as amounts_of,
         currency_iso_code,
         amount,
         amount_converted
@@ -67,7 +67,7 @@ amounts as (
         quota_amount_converted as amount_converted
     from quotas
     union all
-    -- Of a period that is not known no report adds anything.
+    -- No report adds amounts of a period that is not known.
     select
         'forecasts' as amounts_of,
         currency_iso_code,
@@ -109,7 +109,7 @@ final as (
         count(*) as amount_count,
         count(case when amount_converted is null then 1 end) as amount_without_rate_count
     from amounts
-    -- A record without a currency is of an org that has one alone.
+    -- A record has no currency where the org has only one.
     where amount is not null and currency_iso_code is not null
     group by amounts_of, currency_iso_code
 )

@@ -18,7 +18,7 @@ named as (
         sort_order,
         coalesce(is_won, false) as is_won,
         {{ is_closed_deal('is_closed', 'is_won') }} as is_closed,
-        -- Of stages with one name, the one in use.
+        -- Where several stages have one name, the active one counts.
         row_number() over (
             partition by coalesce(stage_api_name, stage_name)
             order by case when is_active then 0 else 1 end, sort_order, opportunity_stage_id
@@ -26,7 +26,8 @@ named as (
     from stages
 ),
 
--- Stages that deals have been in and that are not set up, any more or here: the deals say what they are.
+-- Stages found on opportunities but not, or no longer, configured in the org. The newest version of an opportunity
+-- in such a stage says whether it is won or closed.
 used as (
     select
         stage_name,

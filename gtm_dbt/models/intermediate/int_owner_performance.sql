@@ -2,7 +2,7 @@
 
 with
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -21,40 +21,43 @@ today as (
 
 deals_by_owner as (
     select
-        deals.owner_user_key,
+        opportunities.owner_user_key,
         count(*) as opportunity_count,
-        {{ deal_outcomes('deals') }},
-        count(case when deals.opportunity_status = 'Open' then 1 end) as open_count,
-        count(case when deals.is_open_pipeline then 1 end) as pipeline_count,
-        sum(case when deals.is_open_pipeline then deals.amount_converted end) as pipeline_amount,
-        sum(case when deals.is_open_pipeline then deals.weighted_amount_converted end) as weighted_pipeline_amount,
+        {{ deal_outcomes('opportunities') }},
+        count(case when opportunities.opportunity_status = 'Open' then 1 end) as open_count,
+        count(case when opportunities.is_open_pipeline then 1 end) as pipeline_count,
+        sum(case when opportunities.is_open_pipeline then opportunities.amount_converted end) as pipeline_amount,
+        sum(case when opportunities.is_open_pipeline then opportunities.weighted_amount_converted end)
+            as weighted_pipeline_amount,
         count(
             case
-                when {{ is_booked_between('deals', 'today.month_start_date', 'today.as_of_date') }}
+                when {{ is_booked_between('opportunities', 'today.month_start_date', 'today.as_of_date') }}
                     then 1
             end
         ) as won_count_month_to_date,
         count(
             case
-                when {{ is_booked_between('deals', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
+                when
+                    {{ is_booked_between('opportunities', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
                     then 1
             end
         ) as won_count_quarter_to_date,
         sum(
             case
-                when {{ is_booked_between('deals', 'today.month_start_date', 'today.as_of_date') }}
-                    then deals.amount_converted
+                when {{ is_booked_between('opportunities', 'today.month_start_date', 'today.as_of_date') }}
+                    then opportunities.amount_converted
             end
         ) as won_amount_month_to_date,
         sum(
             case
-                when {{ is_booked_between('deals', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
-                    then deals.amount_converted
+                when
+                    {{ is_booked_between('opportunities', 'today.fiscal_quarter_start_date', 'today.as_of_date') }}
+                    then opportunities.amount_converted
             end
         ) as won_amount_quarter_to_date
-    from deals
+    from opportunities
     cross join today
-    group by deals.owner_user_key
+    group by opportunities.owner_user_key
 ),
 
 tasks_by_owner as (
@@ -77,7 +80,7 @@ final as (
     select
         -- keys
         coalesce(deals_by_owner.owner_user_key, tasks_by_owner.owner_user_key) as owner_user_key,
-        -- deals
+        -- opportunities
         coalesce(deals_by_owner.opportunity_count, 0) as opportunity_count,
         coalesce(deals_by_owner.won_count, 0) as won_count,
         coalesce(deals_by_owner.lost_count, 0) as lost_count,

@@ -2,7 +2,7 @@
 
 with
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -16,16 +16,16 @@ teams as (
 
 own_bookings as (
     select
-        deals.owner_user_key,
+        opportunities.owner_user_key,
         periods.period_key,
         count(*) as bookings_count,
-        {{ total('sum(deals.amount_converted)') }} as bookings_amount
-    from deals
-    inner join periods on {{ is_booked_between('deals', 'periods.start_date', 'periods.end_date') }}
-    group by deals.owner_user_key, periods.period_key
+        {{ total('sum(opportunities.amount_converted)') }} as bookings_amount
+    from opportunities
+    inner join periods on {{ is_booked_between('opportunities', 'periods.start_date', 'periods.end_date') }}
+    group by opportunities.owner_user_key, periods.period_key
 ),
 
--- What somebody books counts for them and for everyone above them.
+-- A booking counts for its owner and for every manager above the owner.
 credited as (
     select
         owner_user_key,

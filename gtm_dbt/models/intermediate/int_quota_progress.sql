@@ -11,11 +11,11 @@ periods as (
     select * from {{ ref('dim_forecasting_period') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
--- Days with which a week or a month ends; today for those under way.
+-- The last days of weeks and months; a week or month under way ends today.
 days as (
     select least(week_end_date, {{ to_reporting_date(as_of()) }}) as report_date
     from {{ ref('dim_date') }}
@@ -53,12 +53,12 @@ measured as (
         ranked.start_date,
         ranked.end_date,
         ranked.quota_amount,
-        {{ total('sum(deals.amount_converted)') }} as booked_amount
+        {{ total('sum(opportunities.amount_converted)') }} as booked_amount
     from ranked
-    left join deals
+    left join opportunities
         on
-            ranked.owner_user_key = deals.owner_user_key
-            and {{ is_booked_between('deals', 'ranked.start_date', 'ranked.report_date') }}
+            ranked.owner_user_key = opportunities.owner_user_key
+            and {{ is_booked_between('opportunities', 'ranked.start_date', 'ranked.report_date') }}
     where ranked.rank_on_day = 1
     group by
         ranked.report_date,

@@ -28,7 +28,7 @@ teams_0 as (
 ),
 
 {% for step in range(steps) %}
-    -- A union of sets: two ways to one member make one row, and a circle comes to an end.
+    -- `union` removes duplicates: two paths to one member make one row, and a circle ends.
     teams_{{ step + 1 }} as (
         select
             manager_user_key,
@@ -53,7 +53,7 @@ with_direct as (
         on
             teams.manager_user_key = managed.manager_user_key
             and teams.member_user_key = managed.member_user_key
-    -- In a circle everyone is below themselves.
+    -- In a circle, users are members of their own teams.
     where teams.manager_user_key <> teams.member_user_key
     union all
     select

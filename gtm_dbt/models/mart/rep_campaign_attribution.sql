@@ -14,7 +14,7 @@ influences as (
     select * from {{ ref('fct_campaign_influence') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -27,7 +27,8 @@ members_by_campaign as (
     group by campaign_key
 ),
 
--- A campaign touches a deal where the source credits it, in whatever model, or where it is the deal's origin.
+-- A campaign touches an opportunity where the source credits it, in any influence model, or where it is the
+-- opportunity's primary source.
 credits as (
     select
         opportunity_id,
@@ -36,12 +37,12 @@ credits as (
     from influences
     union all
     select
-        deals.opportunity_id,
+        opportunities.opportunity_id,
         coalesce(campaigns.campaign_key, {{ unknown_key() }}) as campaign_key,
-        deals.created_at as touched_at
-    from deals
-    left join campaigns on deals.campaign_id = campaigns.campaign_id
-    where deals.campaign_id is not null
+        opportunities.created_at as touched_at
+    from opportunities
+    left join campaigns on opportunities.campaign_id = campaigns.campaign_id
+    where opportunities.campaign_id is not null
 ),
 
 touches as (
@@ -56,16 +57,16 @@ touches as (
 ordered_touches as (
     select
         touches.campaign_key,
-        deals.opportunity_id,
-        deals.is_won,
-        coalesce(deals.amount_converted, 0) as amount,
-        count(*) over (partition by deals.opportunity_id) as touch_count,
+        opportunities.opportunity_id,
+        opportunities.is_won,
+        coalesce(opportunities.amount_converted, 0) as amount,
+        count(*) over (partition by opportunities.opportunity_id) as touch_count,
         row_number() over (
-            partition by deals.opportunity_id
+            partition by opportunities.opportunity_id
             order by touches.touched_at, touches.campaign_key
         ) as touch_number
     from touches
-    inner join deals on touches.opportunity_id = deals.opportunity_id
+    inner join opportunities on touches.opportunity_id = opportunities.opportunity_id
 ),
 
 evenly_split as (
@@ -75,7 +76,7 @@ evenly_split as (
     from ordered_touches
 ),
 
--- Even shares are whole cents, and the first touch takes what is left: so campaigns add up to the deals.
+-- Even shares are whole cents, and the first touch takes the remainder, so that campaigns add up to the whole.
 shared as (
     select
         evenly_split.*,
@@ -121,7 +122,7 @@ final as (
         coalesce(members_by_campaign.response_count, 0) as response_count,
         {{ safe_divide('members_by_campaign.response_count', 'members_by_campaign.member_count') }}
             as response_rate,
-        -- deals
+        -- opportunities
         coalesce(deals_by_campaign.influenced_count, 0) as influenced_count,
         coalesce(deals_by_campaign.won_count, 0) as won_count,
         {{ money('deals_by_campaign.influenced_amount_first_touch') }} as influenced_amount_first_touch,

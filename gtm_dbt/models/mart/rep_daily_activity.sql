@@ -17,7 +17,7 @@ leads as (
     select * from {{ ref('dim_lead') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -29,7 +29,7 @@ owners as (
     select * from {{ ref('dim_user') }}
 ),
 
--- One row per thing that counts and the day on which it does.
+-- One row per countable event, with the day on which it counts.
 happenings as (
     select
         owner_user_key,
@@ -67,13 +67,13 @@ happenings as (
         owner_user_key,
         created_date as date_day,
         'opportunities_created_count' as counted
-    from deals
+    from opportunities
     union all
     select
         owner_user_key,
         close_date as date_day,
         case when is_won then 'won_count' else 'lost_count' end as counted
-    from deals
+    from opportunities
     where is_closed
 ),
 
@@ -98,7 +98,7 @@ spans as (
     group by owner_user_key
 ),
 
--- Every day from an owner's first to the last, also where nothing happened.
+-- Every day from the first to the last one of an owner, with or without events.
 spine as (
     select
         spans.owner_user_key,

@@ -10,7 +10,7 @@
 
 with
 
-deals as (
+opportunities as (
     select
         *,
         cast({{ dbt.date_trunc('month', 'created_date') }} as date) as created_month,
@@ -42,7 +42,7 @@ calendar as (
     select * from {{ ref('dim_date') }}
 ),
 
--- The month that is under way ends with today.
+-- The month under way ends today.
 calendar_months as (
     select
         month_start_date,
@@ -54,11 +54,11 @@ calendar_months as (
 
 closed_by_month as (
     select
-        deals.close_month as month_start_date,
-        {{ deal_outcomes('deals') }}
-    from deals
-    where deals.is_closed
-    group by deals.close_month
+        opportunities.close_month as month_start_date,
+        {{ deal_outcomes('opportunities') }}
+    from opportunities
+    where opportunities.is_closed
+    group by opportunities.close_month
 ),
 
 created_by_month as (
@@ -66,7 +66,7 @@ created_by_month as (
         created_month as month_start_date,
         count(*) as opportunities_created_count,
         sum(amount_converted) as opportunities_created_amount
-    from deals
+    from opportunities
     group by created_month
 ),
 
@@ -106,7 +106,7 @@ first_snapshot as (
     select min(date_day) as first_day from snapshots
 ),
 
--- A manager's quota holds the team's: only those count above whom nobody has one for the period.
+-- A manager's quota includes those of the team, so a quota counts only if no manager above its owner has one.
 company_quotas as (
     select
         quota_progress.report_date,
@@ -149,10 +149,10 @@ quota_by_day as (
     select
         ranked_quotas.report_date,
         ranked_quotas.quota_amount,
-        {{ total('sum(deals.amount_converted)') }} as quota_booked_amount
+        {{ total('sum(opportunities.amount_converted)') }} as quota_booked_amount
     from ranked_quotas
-    left join deals
-        on {{ is_booked_between('deals', 'ranked_quotas.start_date', 'ranked_quotas.report_date') }}
+    left join opportunities
+        on {{ is_booked_between('opportunities', 'ranked_quotas.start_date', 'ranked_quotas.report_date') }}
     where ranked_quotas.rank_on_day = 1
     group by ranked_quotas.report_date, ranked_quotas.quota_amount
 ),
@@ -174,7 +174,7 @@ measured as (
     select
         months.month_start_date,
         months.last_day,
-        -- deals
+        -- opportunities
         coalesce(closed.won_count, 0) as won_count,
         {{ money('closed.won_amount') }} as won_amount,
         coalesce(closed.lost_count, 0) as lost_count,

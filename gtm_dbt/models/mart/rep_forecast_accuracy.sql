@@ -41,7 +41,7 @@ rates as (
     select * from {{ ref('int_currency_rates') }}
 ),
 
--- The period's last day and every seventh before it, up to now.
+-- The last day of the period and every seventh day before it, up to today.
 weeks as (
     select
         periods.period_id,
@@ -61,7 +61,8 @@ weeks as (
         and days.date_day <= {{ to_reporting_date(as_of()) }}
 ),
 
-forecasts as (
+-- The forecasts that were in force at the end of those days.
+forecasts_in_force as (
     select
         weeks.period_key,
         weeks.period_name,
@@ -74,7 +75,7 @@ forecasts as (
         coalesce(owners.user_key, {{ unknown_key() }}) as owner_user_key,
         coalesce(forecast_history.forecasting_type_id, {{ unknown_key() }}) as forecasting_type_id,
         coalesce(forecast_history.forecast_category, {{ unknown_key() }}) as forecast_category,
-        -- The surer a category, the smaller its number; null where the amount holds the surer ones already.
+        -- A surer category has a smaller number. A category whose amount holds the surer ones already has none.
         case forecast_history.forecast_category
             when 'ClosedOnly' then 1
             when 'CommitOnly' then 2
@@ -83,12 +84,8 @@ forecasts as (
             when 'PipelineOnly' then 5
         end as category_order,
         {{
-            total(
-                'sum('
-                ~ converted('forecast_history.forecast_amount', 'forecast_history.currency_iso_code', 'rates.rate')
-                ~ ')'
-            )
-        }} as category_amount
+            converted('forecast_history.forecast_amount', 'forecast_history.currency_iso_code', 'rates.rate')
+        }} as forecast_amount
     from weeks
     inner join forecast_history
         on
@@ -98,10 +95,40 @@ forecasts as (
     left join rates
         on {{ rate_in_force('rates', 'forecast_history.currency_iso_code', 'weeks.start_date') }}
     where not forecast_history.is_deleted
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 ),
 
--- What is expected of a category is its own amount and that of the surer ones: commit is closed and commit.
+forecasts as (
+    select
+        period_key,
+        period_name,
+        period_type,
+        start_date,
+        end_date,
+        is_period_over,
+        forecast_date,
+        weeks_before_end,
+        owner_user_key,
+        forecasting_type_id,
+        forecast_category,
+        category_order,
+        {{ total('sum(forecast_amount)') }} as category_amount
+    from forecasts_in_force
+    group by
+        period_key,
+        period_name,
+        period_type,
+        start_date,
+        end_date,
+        is_period_over,
+        forecast_date,
+        weeks_before_end,
+        owner_user_key,
+        forecasting_type_id,
+        forecast_category,
+        category_order
+),
+
+-- A category's forecast is its own amount plus those of the surer categories: commit includes closed.
 expected as (
     select
         forecasts.*,

@@ -11,23 +11,23 @@ leads as (
     where dim_lead.lead_key <> {{ unknown_key() }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
--- A deal that several leads were converted into belongs to the first of them.
+-- Where several leads were converted into one opportunity, it belongs to the first of them.
 deals_of_leads as (
     select
         leads.lead_key,
-        deals.opportunity_id,
-        deals.is_won,
-        deals.amount_converted,
+        opportunities.opportunity_id,
+        opportunities.is_won,
+        opportunities.amount_converted,
         row_number() over (
-            partition by deals.opportunity_id
+            partition by opportunities.opportunity_id
             order by leads.converted_date, leads.created_at, leads.lead_id
         ) as lead_number
     from leads
-    inner join deals on leads.converted_opportunity_id = deals.opportunity_id
+    inner join opportunities on leads.converted_opportunity_id = opportunities.opportunity_id
     where leads.is_converted
 ),
 
@@ -57,7 +57,7 @@ final as (
         count(case when is_converted then 1 end) as converted_lead_count,
         {{ safe_divide('count(case when is_converted then 1 end)', 'count(*)') }} as conversion_rate,
         cast(avg(days_to_convert) as double) as average_days_to_convert,
-        -- deals
+        -- opportunities
         count(opportunity_id) as opportunity_count,
         count(case when is_won then 1 end) as won_count,
         {{ money('sum(case when is_won then amount_converted end)') }} as won_amount,

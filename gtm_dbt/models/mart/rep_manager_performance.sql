@@ -14,12 +14,12 @@ teams as (
     select * from {{ ref('int_user_teams') }}
 ),
 
--- What a member's numbers are is said there; here they are added.
+-- int_owner_performance defines the numbers of a member; here they are added.
 owner_performance as (
     select * from {{ ref('int_owner_performance') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -27,7 +27,7 @@ users as (
     select * from {{ ref('dim_user') }}
 ),
 
--- What unknown owners hold counts for those without a manager; the unknown member itself is nobody.
+-- The numbers of unknown owners count in the row of those without a manager; the unknown member is not a person.
 numbers_by_manager as (
     select
         teams.manager_user_key,
@@ -45,15 +45,15 @@ numbers_by_manager as (
     group by teams.manager_user_key
 ),
 
--- A mean over the team's deals, not over its members' means.
+-- The mean is taken over the team's opportunities, not over the means of its members.
 cycles_by_manager as (
     select
         teams.manager_user_key,
-        {{ average_won_amount('deals') }} as average_won_amount,
-        avg(deals.days_to_close) as average_days_to_close
+        {{ average_won_amount('opportunities') }} as average_won_amount,
+        avg(opportunities.days_to_close) as average_days_to_close
     from teams
-    inner join deals on teams.member_user_key = deals.owner_user_key
-    where deals.is_closed
+    inner join opportunities on teams.member_user_key = opportunities.owner_user_key
+    where opportunities.is_closed
     group by teams.manager_user_key
 ),
 
@@ -69,7 +69,7 @@ final as (
         users.is_active,
         numbers.direct_report_count,
         numbers.member_count,
-        -- deals
+        -- opportunities
         numbers.opportunity_count,
         numbers.won_count,
         numbers.lost_count,

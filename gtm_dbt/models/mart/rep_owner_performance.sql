@@ -18,7 +18,7 @@ final as (
         owners.manager_name,
         owners.division,
         owners.is_active,
-        -- deals
+        -- opportunities
         performance.opportunity_count,
         performance.won_count,
         performance.lost_count,

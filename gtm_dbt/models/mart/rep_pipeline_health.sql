@@ -20,7 +20,7 @@ quota_progress as (
     select * from {{ ref('int_quota_progress') }}
 ),
 
--- The week that is under way ends with today.
+-- The week under way ends today.
 calendar as (
     select
         date_key,
@@ -37,27 +37,18 @@ compared as (
         calendar.iso_week,
         calendar.last_day,
         stages.sort_order,
-        lag(deals_by_day.date_day) over (
-            partition by deals_by_day.opportunity_id order by deals_by_day.date_day
-        ) as previous_day,
-        lag(deals_by_day.is_open_pipeline) over (
-            partition by deals_by_day.opportunity_id order by deals_by_day.date_day
-        ) as was_open_pipeline,
-        lag(deals_by_day.stage_name) over (
-            partition by deals_by_day.opportunity_id order by deals_by_day.date_day
-        ) as previous_stage,
-        lag(stages.sort_order) over (
-            partition by deals_by_day.opportunity_id order by deals_by_day.date_day
-        ) as previous_sort_order,
-        lag(deals_by_day.close_date) over (
-            partition by deals_by_day.opportunity_id order by deals_by_day.date_day
-        ) as previous_close_date
+        lag(deals_by_day.date_day) over days_of_opportunity as previous_day,
+        lag(deals_by_day.is_open_pipeline) over days_of_opportunity as was_open_pipeline,
+        lag(deals_by_day.stage_name) over days_of_opportunity as previous_stage,
+        lag(stages.sort_order) over days_of_opportunity as previous_sort_order,
+        lag(deals_by_day.close_date) over days_of_opportunity as previous_close_date
     from deals_by_day
     inner join calendar on deals_by_day.date_key = calendar.date_key
     left join stages on deals_by_day.stage_name = stages.stage_name
+    window days_of_opportunity as (partition by deals_by_day.opportunity_id order by deals_by_day.date_day)
 ),
 
--- What happened on the day. Won and lost count in the stage that the deal was in before.
+-- The events of each day. A won or lost opportunity counts in the stage that it was in before.
 moved as (
     select
         *,
@@ -73,7 +64,7 @@ moved as (
     from compared
 ),
 
--- What a deal did more than once in a week counts once, as it did it last.
+-- An event that happens to an opportunity several times in a week counts once: the last time.
 counted as (
     select
         *,

@@ -16,7 +16,8 @@ periods as (
     select * from {{ ref('dim_forecasting_period') }}
 ),
 
--- Whoever has a quota, and whoever books in a period of quotas: so a period's owners add up to its bookings.
+-- Owners with a quota, and owners with bookings in a period that has quotas, so that the owners of a period add up
+-- to its bookings.
 owners_and_periods as (
     select
         owner_user_key,
@@ -73,7 +74,7 @@ final as (
         measured.bookings_count,
         {{ cents('measured.bookings_amount') }} as bookings_amount,
         {{ cents('measured.team_bookings_amount') }} as team_bookings_amount,
-        -- Of a period that is not known nothing can be said.
+        -- Null where the period is not known.
         case
             when periods.start_date is not null
                 then {{ safe_divide('measured.bookings_amount', 'measured.quota_amount') }}

@@ -2,7 +2,7 @@
 
 with
 
-stays as (
+stage_intervals as (
     select
         *,
         cast({{ dbt.date_trunc('month', 'entered_date') }} as date) as entry_month
@@ -10,7 +10,7 @@ stays as (
     where not is_closed_stage
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -18,16 +18,16 @@ stages as (
     select * from {{ ref('int_opportunity_stages') }}
 ),
 
--- A deal counts once, however often it came into the stage in the month.
+-- An opportunity counts once, however often it entered the stage in the month.
 entered_deals as (
     select
         entry_month,
         stage_name,
         source_system,
         opportunity_id,
-        max(case when left_to in ('Forward', 'Won') then 1 else 0 end) as left_forward,
-        max(case when left_to = 'Lost' then 1 else 0 end) as lost
-    from stays
+        max(case when exit_direction in ('Forward', 'Won') then 1 else 0 end) as left_forward,
+        max(case when exit_direction = 'Lost' then 1 else 0 end) as lost
+    from stage_intervals
     group by
         entry_month,
         stage_name,
@@ -43,13 +43,16 @@ cohorts as (
         count(*) as entered_count,
         sum(entered_deals.left_forward) as left_forward_count,
         sum(entered_deals.lost) as lost_count,
-        count(case when deals.opportunity_status = 'Won' then 1 end) as deals_won_count,
-        count(case when deals.opportunity_status = 'Lost' then 1 end) as deals_lost_count,
-        sum(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_amount,
-        count(case when deals.opportunity_status = 'Won' then deals.amount_converted end) as won_with_amount_count,
-        cast(avg(case when deals.is_closed then deals.days_to_close end) as double) as average_days_to_close
+        count(case when opportunities.opportunity_status = 'Won' then 1 end) as deals_won_count,
+        count(case when opportunities.opportunity_status = 'Lost' then 1 end) as deals_lost_count,
+        sum(case when opportunities.opportunity_status = 'Won' then opportunities.amount_converted end)
+            as won_amount,
+        count(case when opportunities.opportunity_status = 'Won' then opportunities.amount_converted end)
+            as won_with_amount_count,
+        cast(avg(case when opportunities.is_closed then opportunities.days_to_close end) as double)
+            as average_days_to_close
     from entered_deals
-    inner join deals on entered_deals.opportunity_id = deals.opportunity_id
+    inner join opportunities on entered_deals.opportunity_id = opportunities.opportunity_id
     group by
         entered_deals.entry_month,
         entered_deals.stage_name,
@@ -62,10 +65,10 @@ lengths as (
         stage_name,
         source_system,
         {{ median('days_in_stage') }} as median_days_in_stage,
-        -- Exact, so that the order of the rows decides nothing.
+        -- The mean is computed in decimals, so that it does not depend on the order of the rows.
         {{ safe_divide('sum(cast(days_in_stage as decimal(18, 8)))', 'count(days_in_stage)') }}
             as mean_days_in_stage
-    from stays
+    from stage_intervals
     group by
         entry_month,
         stage_name,
@@ -91,22 +94,22 @@ final as (
         rated.entry_month,
         rated.stage_name,
         stages.sort_order as stage_order,
-        -- what became of the stays
+        -- outcomes of the stage intervals
         rated.entered_count,
         cast(rated.left_forward_count as bigint) as left_forward_count,
         cast(rated.lost_count as bigint) as lost_count,
         lengths.median_days_in_stage,
         lengths.mean_days_in_stage,
         rated.conversion_rate,
-        -- what became of the deals
+        -- outcomes of the opportunities
         rated.deals_won_count,
         rated.deals_lost_count,
         rated.win_rate_by_count,
         {{ money('rated.won_amount') }} as won_amount,
         {{ average_amount('rated.won_amount', 'rated.won_with_amount_count') }} as average_won_amount,
         rated.average_days_to_close,
-        -- Where deals were decided and none was won, the win rate of 0 says it: nothing comes out.
-        -- Deals that close on average before they are created have no speed.
+        -- Zero where opportunities were lost and none was won. Null where opportunities close, on average, before
+        -- they are created.
         case
             when rated.average_days_to_close > 0
                 then

@@ -12,7 +12,7 @@ contacts as (
     select * from {{ ref('dim_contact') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -30,10 +30,10 @@ final as (
         coalesce(campaigns.campaign_key, {{ unknown_key() }}) as campaign_key,
         dated.campaign_id,
         dated.opportunity_id,
-        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
-        deals.account_id,
-        coalesce(deals.owner_user_key, {{ unknown_key() }}) as owner_user_key,
-        deals.owner_user_id,
+        coalesce(opportunities.account_key, {{ unknown_key() }}) as account_key,
+        opportunities.account_id,
+        coalesce(opportunities.owner_user_key, {{ unknown_key() }}) as owner_user_key,
+        opportunities.owner_user_id,
         coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
         dated.contact_id,
         dated.model_id,
@@ -49,7 +49,7 @@ final as (
         -- provenance
         'salesforce' as source_system{{ pass_through('dated') }}
     from dated
-    left join deals on dated.opportunity_id = deals.opportunity_id
+    left join opportunities on dated.opportunity_id = opportunities.opportunity_id
     left join campaigns on dated.campaign_id = campaigns.campaign_id
     left join contacts on dated.contact_id = contacts.contact_id
 )

@@ -4,7 +4,7 @@ contact_roles as (
     select * from {{ ref('stg_salesforce__opportunity_contact_role') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -19,8 +19,8 @@ final as (
         contact_roles.opportunity_id,
         coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
         contact_roles.contact_id,
-        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
-        coalesce(deals.owner_user_key, {{ unknown_key() }}) as owner_user_key,
+        coalesce(opportunities.account_key, {{ unknown_key() }}) as account_key,
+        coalesce(opportunities.owner_user_key, {{ unknown_key() }}) as owner_user_key,
         {{ date_key(to_reporting_date('contact_roles.created_at')) }} as created_date_key,
         -- what it is
         contact_roles.role,
@@ -32,7 +32,7 @@ final as (
         'salesforce' as source_system{{ pass_through('contact_roles') }}
     from contact_roles
     left join contacts on contact_roles.contact_id = contacts.contact_id
-    left join deals on contact_roles.opportunity_id = deals.opportunity_id
+    left join opportunities on contact_roles.opportunity_id = opportunities.opportunity_id
 )
 
 select * from final

@@ -12,7 +12,7 @@ pricebooks as (
     select * from {{ ref('stg_salesforce__pricebook_2') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
@@ -20,7 +20,7 @@ products as (
     select * from {{ ref('dim_product') }}
 ),
 
--- A line names its product, or the entry of the price book that does.
+-- A line names its product itself, or through its price book entry.
 with_product as (
     select
         lines.*,
@@ -41,8 +41,8 @@ final as (
         with_product.line_product_id as product_id,
         with_product.pricebook_entry_id,
         with_product.pricebook_id,
-        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
-        coalesce(deals.owner_user_key, {{ unknown_key() }}) as owner_user_key,
+        coalesce(opportunities.account_key, {{ unknown_key() }}) as account_key,
+        coalesce(opportunities.owner_user_key, {{ unknown_key() }}) as owner_user_key,
         {{ date_key('with_product.service_date') }} as service_date_key,
         -- what it is
         with_product.opportunity_line_item_name,
@@ -62,7 +62,7 @@ final as (
         'salesforce' as source_system{{ pass_through('with_product') }}
     from with_product
     left join products on with_product.line_product_id = products.product_id
-    left join deals on with_product.opportunity_id = deals.opportunity_id
+    left join opportunities on with_product.opportunity_id = opportunities.opportunity_id
 )
 
 select * from final

@@ -1,6 +1,6 @@
 with
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
     where source_system = 'salesforce'
 ),
@@ -21,8 +21,8 @@ states as (
     {{ one_at_a_time('versions', 'opportunity_id') }}
 ),
 
--- A deal is in no stage while it is deleted.
-seen as (
+-- A deleted opportunity is in no stage.
+present_versions as (
     select
         opportunity_id,
         stage_name,
@@ -39,20 +39,18 @@ changes as (
         old_value as old_stage,
         new_value as new_stage,
         opportunity_field_history_id,
-        row_number() over (
-            partition by opportunity_id order by created_at, opportunity_field_history_id
-        ) as change_number,
-        lead(created_at) over (
-            partition by opportunity_id order by created_at, opportunity_field_history_id
-        ) as next_changed_at,
-        lead(old_value) over (
-            partition by opportunity_id order by created_at, opportunity_field_history_id
-        ) as next_old_stage
+        row_number() over changes_of_opportunity as change_number,
+        lead(created_at) over changes_of_opportunity as next_changed_at,
+        lead(old_value) over changes_of_opportunity as next_old_stage
     from field_history
     where field_name = 'StageName'
+    window changes_of_opportunity as (
+        partition by opportunity_id order by created_at, opportunity_field_history_id
+    )
 ),
 
--- With it, field history reaches back to the creation; without, its beginning may be archived.
+-- The field history of these opportunities reaches back to their creation. Of the others, Salesforce may have
+-- archived the beginning.
 creations as (
     select opportunity_id
     from field_history
@@ -60,38 +58,38 @@ creations as (
     group by opportunity_id
 ),
 
-first_seen as (
+first_versions as (
     select
         opportunity_id,
         stage_name,
         system_modstamp,
-        row_number() over (partition by opportunity_id order by system_modstamp) as seen_number
-    from seen
+        row_number() over (partition by opportunity_id order by system_modstamp) as version_number
+    from present_versions
 ),
 
--- The stage at creation: what the first change was from, unless an earlier version knows better.
-begun as (
+-- The stage at creation is the one that the first recorded change left, unless an earlier version says otherwise.
+initial_stages as (
     select
-        deals.opportunity_id,
-        deals.created_at,
+        opportunities.opportunity_id,
+        opportunities.created_at,
         case
             when
                 changes.opportunity_id is null
-                or (creations.opportunity_id is null and first_seen.system_modstamp < changes.changed_at)
-                then coalesce(first_seen.stage_name, deals.stage_name)
+                or (creations.opportunity_id is null and first_versions.system_modstamp < changes.changed_at)
+                then coalesce(first_versions.stage_name, opportunities.stage_name)
             else changes.old_stage
         end as stage_name,
         changes.changed_at as next_changed_at,
         changes.old_stage as next_old_stage
-    from deals
-    left join changes on deals.opportunity_id = changes.opportunity_id and changes.change_number = 1
-    left join creations on deals.opportunity_id = creations.opportunity_id
-    left join first_seen
-        on deals.opportunity_id = first_seen.opportunity_id and first_seen.seen_number = 1
+    from opportunities
+    left join changes on opportunities.opportunity_id = changes.opportunity_id and changes.change_number = 1
+    left join creations on opportunities.opportunity_id = creations.opportunity_id
+    left join first_versions
+        on opportunities.opportunity_id = first_versions.opportunity_id and first_versions.version_number = 1
 ),
 
--- From one change that field history knows to the next.
-stretches as (
+-- Each interval lies between two changes that field history records.
+recorded_intervals as (
     select
         opportunity_id,
         0 as change_number,
@@ -99,7 +97,7 @@ stretches as (
         next_changed_at as ends_at,
         stage_name as first_stage,
         next_old_stage as last_stage
-    from begun
+    from initial_stages
     union all
     select
         opportunity_id,
@@ -111,53 +109,55 @@ stretches as (
     from changes
 ),
 
--- The last one, and those whose next change is from another stage than this one was to: one was not recorded.
+-- Gaps are the interval after the last change, and intervals whose next change starts from a different stage:
+-- there a change is missing.
 gaps as (
     select *
-    from stretches
+    from recorded_intervals
     where ends_at is null or first_stage is distinct from last_stage
 ),
 
--- What versions say there. The change lies where the version says, unless that is outside of the gap.
-fillings as (
+-- A version within a gap shows a stage that was entered there. It was entered at the version's
+-- LastStageChangeDate, or, where that lies outside of the gap, at the time of the version.
+inferred_entries as (
     select
         gaps.opportunity_id,
         gaps.change_number,
         case
             when
-                seen.last_stage_changed_at > gaps.begins_at
-                and seen.last_stage_changed_at <= seen.system_modstamp
-                then seen.last_stage_changed_at
-            else seen.system_modstamp
+                present_versions.last_stage_changed_at > gaps.begins_at
+                and present_versions.last_stage_changed_at <= present_versions.system_modstamp
+                then present_versions.last_stage_changed_at
+            else present_versions.system_modstamp
         end as changed_at,
-        seen.stage_name,
+        present_versions.stage_name,
         row_number() over (
             partition by gaps.opportunity_id, gaps.change_number
-            order by seen.system_modstamp desc
+            order by present_versions.system_modstamp desc
         ) as rank_from_end
     from gaps
-    inner join seen
+    inner join present_versions
         on
-            gaps.opportunity_id = seen.opportunity_id
-            and gaps.begins_at < seen.system_modstamp
-            and (gaps.ends_at is null or gaps.ends_at > seen.system_modstamp)
+            gaps.opportunity_id = present_versions.opportunity_id
+            and gaps.begins_at < present_versions.system_modstamp
+            and (gaps.ends_at is null or gaps.ends_at > present_versions.system_modstamp)
 ),
 
--- A stage that is known from its end alone: when it was entered is not known.
-half_known as (
+-- Stages that only the next change names. The time at which they were entered is not known.
+entries_without_time as (
     select
         gaps.opportunity_id,
         gaps.ends_at as changed_at,
         gaps.last_stage as stage_name
     from gaps
-    left join fillings
+    left join inferred_entries
         on
-            gaps.opportunity_id = fillings.opportunity_id
-            and gaps.change_number = fillings.change_number
-            and fillings.rank_from_end = 1
+            gaps.opportunity_id = inferred_entries.opportunity_id
+            and gaps.change_number = inferred_entries.change_number
+            and inferred_entries.rank_from_end = 1
     where
         gaps.ends_at is not null
-        and gaps.last_stage is distinct from coalesce(fillings.stage_name, gaps.first_stage)
+        and gaps.last_stage is distinct from coalesce(inferred_entries.stage_name, gaps.first_stage)
 ),
 
 entries as (
@@ -168,7 +168,7 @@ entries as (
         'creation' as entry_source,
         0 as order_in_time,
         '' as tie_breaker
-    from begun
+    from initial_stages
     union all
     select
         opportunity_id,
@@ -176,9 +176,9 @@ entries as (
         stage_name,
         'version' as entry_source,
         1 as order_in_time,
-        -- Ascending is from the oldest on.
+        -- Counted down, so that the oldest version sorts first.
         cast(1000000000 - rank_from_end as varchar) as tie_breaker
-    from fillings
+    from inferred_entries
     union all
     select
         opportunity_id,
@@ -187,7 +187,7 @@ entries as (
         'next change' as entry_source,
         2 as order_in_time,
         '' as tie_breaker
-    from half_known
+    from entries_without_time
     union all
     select
         opportunity_id,
@@ -202,76 +202,72 @@ entries as (
 compared as (
     select
         *,
-        row_number() over (
-            partition by opportunity_id order by entered_at, order_in_time, tie_breaker
-        ) as entry_number,
-        lag(stage_name) over (
-            partition by opportunity_id order by entered_at, order_in_time, tie_breaker
-        ) as previous_stage
+        row_number() over entries_of_opportunity as entry_number,
+        lag(stage_name) over entries_of_opportunity as previous_stage
     from entries
+    window entries_of_opportunity as (partition by opportunity_id order by entered_at, order_in_time, tie_breaker)
 ),
 
-stays as (
+stage_intervals as (
     select
         opportunity_id,
         stage_name,
         entered_at,
         entry_source,
-        row_number() over (
-            partition by opportunity_id order by entered_at, order_in_time, tie_breaker
-        ) as stay_number,
-        lead(entered_at) over (
-            partition by opportunity_id order by entered_at, order_in_time, tie_breaker
-        ) as left_at,
-        lead(stage_name) over (
-            partition by opportunity_id order by entered_at, order_in_time, tie_breaker
-        ) as next_stage_name
+        row_number() over entries_of_opportunity as interval_number,
+        lead(entered_at) over entries_of_opportunity as left_at,
+        lead(stage_name) over entries_of_opportunity as next_stage_name
     from compared
     where entry_number = 1 or stage_name is distinct from previous_stage
+    window entries_of_opportunity as (partition by opportunity_id order by entered_at, order_in_time, tie_breaker)
 ),
 
 final as (
     select
         -- keys
-        {{ surrogate_key(['stays.opportunity_id', 'stays.stay_number']) }} as opportunity_stage_history_key,
-        stays.opportunity_id,
-        deals.account_key,
-        deals.owner_user_key,
-        {{ date_key(to_reporting_date('stays.entered_at')) }} as entered_date_key,
-        {{ date_key(to_reporting_date('stays.left_at')) }} as left_date_key,
+        {{ surrogate_key(['stage_intervals.opportunity_id', 'stage_intervals.interval_number']) }}
+            as opportunity_stage_history_key,
+        stage_intervals.opportunity_id,
+        opportunities.account_key,
+        opportunities.owner_user_key,
+        {{ date_key(to_reporting_date('stage_intervals.entered_at')) }} as entered_date_key,
+        {{ date_key(to_reporting_date('stage_intervals.left_at')) }} as left_date_key,
         -- what it is
-        stays.stay_number,
-        stays.stage_name,
-        stays.next_stage_name,
-        stays.entry_source,
+        stage_intervals.interval_number,
+        stage_intervals.stage_name,
+        stage_intervals.next_stage_name,
+        stage_intervals.entry_source,
         case
-            when stays.left_at is null then null
+            when stage_intervals.left_at is null then null
             when next_stages.is_won then 'Won'
             when next_stages.is_closed then 'Lost'
             when next_stages.sort_order > stages.sort_order then 'Forward'
             when next_stages.sort_order < stages.sort_order then 'Back'
             else 'Unknown'
-        end as left_to,
+        end as exit_direction,
         coalesce(stages.is_closed, false) as is_closed_stage,
-        stays.left_at is null as is_current,
+        stage_intervals.left_at is null as is_current,
         -- measures
         case
-            when stays.entry_source <> 'next change'
+            when stage_intervals.entry_source <> 'next change'
                 then
-                    ({{ epoch_microseconds('stays.left_at') }} - {{ epoch_microseconds('stays.entered_at') }})
+                    (
+                        {{ epoch_microseconds('stage_intervals.left_at') }}
+                        - {{ epoch_microseconds('stage_intervals.entered_at') }}
+                    )
                     / cast(86400000000 as double)
         end as days_in_stage,
         -- dates
-        stays.entered_at,
-        {{ to_reporting_date('stays.entered_at') }} as entered_date,
-        stays.left_at,
-        {{ to_reporting_date('stays.left_at') }} as left_date,
+        stage_intervals.entered_at,
+        {{ to_reporting_date('stage_intervals.entered_at') }} as entered_date,
+        stage_intervals.left_at,
+        {{ to_reporting_date('stage_intervals.left_at') }} as left_date,
         -- provenance
         'salesforce' as source_system
-    from stays
-    inner join deals on stays.opportunity_id = deals.opportunity_id
-    left join stages on stays.stage_name = stages.stage_name
-    left join stages as next_stages on stays.next_stage_name = next_stages.stage_name
+    from stage_intervals
+    inner join opportunities on stage_intervals.opportunity_id = opportunities.opportunity_id
+    left join stages on stage_intervals.stage_name = stages.stage_name
+    left join stages as next_stages on stage_intervals.next_stage_name = next_stages.stage_name
 )
 
 select * from final

@@ -1,4 +1,5 @@
--- Months and sources add up to the leads, and to the deals that they were converted into, each once.
+-- Months and sources add up to the leads and to the opportunities that they were converted into, each counted
+-- once.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_lead_conversion'}}}) }}
 
 with
@@ -19,7 +20,7 @@ leads as (
     from {{ ref('stg_salesforce__lead') }}
 ),
 
-deals as (
+opportunities as (
     select
         count(*) as opportunity_count,
         sum(case when is_won then amount_converted end) as won_amount,
@@ -36,12 +37,12 @@ deals as (
 select
     reported.*,
     leads.lead_count as lead_count_of_leads,
-    deals.opportunity_count as deal_count_of_deals
+    opportunities.opportunity_count as deal_count_of_deals
 from reported
 cross join leads
-cross join deals
+cross join opportunities
 where
     coalesce(reported.lead_count, 0) <> leads.lead_count
     or coalesce(reported.converted_lead_count, 0) <> leads.converted_lead_count
-    or coalesce(reported.opportunity_count, 0) <> deals.opportunity_count
-    or abs(coalesce(reported.won_amount, 0) - coalesce(deals.won_amount, 0)) > deals.won_rounding
+    or coalesce(reported.opportunity_count, 0) <> opportunities.opportunity_count
+    or abs(coalesce(reported.won_amount, 0) - coalesce(opportunities.won_amount, 0)) > opportunities.won_rounding

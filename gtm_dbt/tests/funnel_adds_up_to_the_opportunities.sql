@@ -1,5 +1,5 @@
--- Each step's months add up to the deals that ever entered it, under its name; Pipedrive's sales calls to the
--- months in which deals had one.
+-- The months of each step add up to the opportunities that ever entered it, under its name; Pipedrive's sales
+-- calls add up to the months in which deals had one.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_sales_funnel_monthly'}}}) }}
 
 with
@@ -20,7 +20,8 @@ calls_of_deals as (
         activities.opportunity_id,
         count(*) as call_count
     from {{ ref('fct_activity') }} as activities
-    inner join {{ ref('fct_opportunity') }} as deals on activities.opportunity_id = deals.opportunity_id
+    inner join {{ ref('fct_opportunity') }} as opportunities
+        on activities.opportunity_id = opportunities.opportunity_id
     where
         activities.activity_type in ('Call', 'Meeting')
         and activities.source_system = 'salesforce'
@@ -31,13 +32,13 @@ calls_of_deals as (
 
 ever_entered as (
     select
-        stays.source_system,
+        stage_intervals.source_system,
         mapped.funnel_step,
-        count(distinct stays.opportunity_id) as deals_count
-    from {{ ref('fct_opportunity_stage_history') }} as stays
-    inner join {{ ref('salesforce_funnel_steps') }} as mapped on stays.stage_name = mapped.stage_name
+        count(distinct stage_intervals.opportunity_id) as deals_count
+    from {{ ref('fct_opportunity_stage_history') }} as stage_intervals
+    inner join {{ ref('salesforce_funnel_steps') }} as mapped on stage_intervals.stage_name = mapped.stage_name
     where mapped.funnel_step is not null
-    group by stays.source_system, mapped.funnel_step
+    group by stage_intervals.source_system, mapped.funnel_step
     union all
     select
         calls_of_deals.source_system,

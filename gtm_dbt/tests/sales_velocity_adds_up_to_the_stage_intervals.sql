@@ -1,4 +1,4 @@
--- The report holds each deal that came into a stage, and its rates lie between 0 and 1.
+-- The report counts each opportunity that entered a stage, and its rates lie between 0 and 1.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_sales_velocity'}}}) }}
 
 with

@@ -1,4 +1,5 @@
--- A deal that is open has each day up to the last one: a day is missing only after it closed or was deleted.
+-- An open opportunity has a row for each day up to the last one. Days are missing only after it was closed or
+-- deleted.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_opportunity_history'}}}) }}
 
 with
@@ -12,7 +13,7 @@ days as (
     from {{ ref('fct_opportunity_history') }}
 ),
 
-deals as (
+opportunities as (
     select * from {{ ref('fct_opportunity') }}
     where source_system = 'salesforce'
 ),
@@ -44,13 +45,16 @@ gaps as (
 
 without_days as (
     select
-        deals.opportunity_id,
+        opportunities.opportunity_id,
         today.last_day as date_day,
         cast(null as date) as next_day
-    from deals
+    from opportunities
     cross join today
-    left join days on deals.opportunity_id = days.opportunity_id and today.last_day = days.date_day
-    where not deals.is_closed and days.opportunity_id is null and deals.created_date <= today.last_day
+    left join days on opportunities.opportunity_id = days.opportunity_id and today.last_day = days.date_day
+    where
+        not opportunities.is_closed
+        and days.opportunity_id is null
+        and opportunities.created_date <= today.last_day
 )
 
 select * from gaps

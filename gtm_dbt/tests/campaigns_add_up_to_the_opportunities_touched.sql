@@ -1,5 +1,5 @@
--- By each kind of touch, campaigns add up to the deals that were touched: to the cent where deals have whole
--- cents, else but for the rounding of each campaign's sum.
+-- By each kind of touch, campaigns add up to the opportunities that were touched: to the cent where amounts are
+-- whole cents, and otherwise up to the rounding of each campaign's sum.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_campaign_attribution'}}}) }}
 
 with

@@ -1,4 +1,4 @@
--- What the report shows of all owners together is what the fact holds, each owner's sum rounded once.
+-- The owners of the report add up to the fact, each owner's sum rounded once.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_owner_performance'}}}) }}
 
 with
@@ -27,7 +27,7 @@ deals_by_owner as (
     group by owner_user_key
 ),
 
-deals as (
+opportunities as (
     select
         coalesce(sum(deal_count), 0) as deal_count,
         coalesce(sum(won_count), 0) as won_count,
@@ -40,13 +40,13 @@ deals as (
 
 select
     reported.*,
-    deals.deal_count as deal_count_of_deals
+    opportunities.deal_count as deal_count_of_deals
 from reported
-cross join deals
+cross join opportunities
 where
-    coalesce(reported.deal_count, 0) <> deals.deal_count
-    or coalesce(reported.won_count, 0) <> deals.won_count
-    or coalesce(reported.lost_count, 0) <> deals.lost_count
-    or coalesce(reported.won_amount, 0) <> coalesce(deals.won_amount, 0)
-    or coalesce(reported.pipeline_amount, 0) <> coalesce(deals.pipeline_amount, 0)
-    or coalesce(reported.weighted_pipeline_amount, 0) <> coalesce(deals.weighted_pipeline_amount, 0)
+    coalesce(reported.deal_count, 0) <> opportunities.deal_count
+    or coalesce(reported.won_count, 0) <> opportunities.won_count
+    or coalesce(reported.lost_count, 0) <> opportunities.lost_count
+    or coalesce(reported.won_amount, 0) <> coalesce(opportunities.won_amount, 0)
+    or coalesce(reported.pipeline_amount, 0) <> coalesce(opportunities.pipeline_amount, 0)
+    or coalesce(reported.weighted_pipeline_amount, 0) <> coalesce(opportunities.weighted_pipeline_amount, 0)
