@@ -1,13 +1,13 @@
-{#- What tasks, events and emails have in common: what makes one be built again, and what it points to. -#}
+{#- What tasks, events and emails have in common: which of them are rebuilt, and the keys that they point to. -#}
 
 
 {#-
-    Select of the ids to be built again, where the model builds on itself: own changes, accounts whose history
-    changed, and owners and contacts that have come or gone.
+    Selects the ids that an incremental build has to rebuild: activities that changed, those whose account's history
+    changed, and those whose owner or contact appeared or disappeared.
 
-    activities: CTE of all of them as they are, with account_id and _batch_id. id: their id. base: model that
-    brings them. has_contact: false where they know no contact.
-    Reads the CTEs account_changes, users and contacts.
+    activities: the CTE of all activities as they are now, with account_id and _batch_id. id: their id. base: the model
+    that brings them. has_contact: false for activities without a contact.
+    It reads the CTEs account_changes, users and contacts.
 -#}
 {% macro touched_activities(activities, id, base, has_contact=true) %}
     select {{ activities }}.{{ id }}
@@ -35,7 +35,7 @@
 {%- endmacro %}
 
 
-{#- Key of the entity with an id that was looked up; the unknown member's where it was not found. -#}
+{#- The key of the Salesforce record with this id; the key of the unknown member where the id was not found. -#}
 {% macro key_if_found(id) -%}
     case
         when {{ id }} is null then {{ unknown_key() }}
@@ -44,7 +44,7 @@
 {%- endmacro %}
 
 
-{#- Minutes that an event takes: as the source says, else from its start to its end. -#}
+{#- The duration of an event in minutes: as the source says, or else from its start to its end. -#}
 {% macro event_minutes(events) -%}
     coalesce({{ events }}.duration_in_minutes, {{ dbt.datediff(events ~ '.started_at', events ~ '.ended_at', 'minute') }})
 {%- endmacro %}

@@ -1,6 +1,6 @@
 {#-
-    Select of each version once, as the earliest partition brought it: those of `versions` and, where the model
-    builds on itself, those of its table that came again.
+    Selects each version once, as the earliest partition brought it. It reads `versions` and, in an incremental build,
+    those rows of the model's table that came again.
 -#}
 {% macro first_sightings(versions) %}
     {%- set columns = model.columns.keys() | join(', ') if execute else '*' -%}

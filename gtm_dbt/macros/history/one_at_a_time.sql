@@ -1,6 +1,6 @@
 {#-
-    Select of the versions of which each was a record's newest when it was made: of several with an equal time, the
-    one that base would keep, delete marks included.
+    Selects one version per record and time. Of several with an equal time it takes the one that base would keep;
+    delete marks are versions too.
 
     versions: relation with all versions of the records, one row each, with system_modstamp, is_deleted, _partition
     and _version_hash. id: the record's id.

@@ -1,13 +1,14 @@
 {#-
-    History of records, SCD type 2: select of one row per version that differs in a tracked column.
+    Selects the history of records, SCD type 2: one row for each version that differs in a tracked column.
 
     versions: relation with all versions of the records, one row each, with system_modstamp, created_at,
     is_deleted, _partition and _version_hash.
-    id: the record's id. tracked: columns whose change begins a new version. carried: columns that come along
-    with the value that they had last within the version.
+    id: the record's id. tracked: columns whose change begins a new version. carried: other columns, with the last
+    value that they had within the version.
 
-    Gives _scd_id, the id, tracked and carried columns, is_deleted, valid_from, valid_to (half-open), is_first,
-    is_current, and seen_at: when the source first showed the version, which of a record's first one may be after valid_from.
+    It returns _scd_id, the id, the tracked and carried columns, is_deleted, valid_from, valid_to (half-open), is_first,
+    is_current, and seen_at: when the source first showed the version. For the first version of a record seen_at may be
+    later than valid_from.
 -#}
 {% macro scd_type_2(versions, id, tracked, carried) %}
     with
@@ -53,7 +54,7 @@
         from numbered
     ),
 
-    -- The last row of a version has the values that its untracked columns had last.
+    -- The last row of a version holds the last values of the untracked columns.
     versions_begun as (
         select
             bounded.*,
@@ -88,16 +89,16 @@
 {%- endmacro %}
 
 
-{#- The tracked columns that the model's yml names under config, meta. -#}
+{#- The tracked columns, which the yml of the model lists under config, meta. -#}
 {% macro tracked_columns() %}
     {%- do return(model.config.meta.tracked_columns if execute else []) -%}
 {% endmacro %}
 
 
 {#-
-    Condition: the version of an account that a fact belongs to. It is the one in force when the fact happened; of a
-    fact that is older than the account, as merged and imported records are, the first; of one without a time, as is
-    what has not happened yet, the current. For each instant that is one version of an account.
+    Condition: the version of an account that a fact belongs to. It is the version in force when the fact happened. A
+    fact that is older than its account (merged and imported records are) belongs to the first version, and one that has
+    no time, because it has not happened yet, to the current version. Each instant matches one version of an account.
 -#}
 {% macro account_version_at(versions, instant) -%}
     (
@@ -108,7 +109,7 @@
 {%- endmacro %}
 
 
-{#- Condition: the version of `alias` is the one in force at an instant. -#}
+{#- Condition: the version in `alias` is in force at the instant. -#}
 {% macro version_in_force(alias, instant) -%}
     {{ instant }} >= {{ alias }}.valid_from and ({{ alias }}.valid_to is null or {{ instant }} < {{ alias }}.valid_to)
 {%- endmacro %}

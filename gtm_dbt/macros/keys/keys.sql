@@ -1,16 +1,16 @@
-{#- Key of the member that stands for what is not known. -#}
+{#- Key of the unknown member of a dimension. -#}
 {% macro unknown_key() -%}
     'unknown'
 {%- endmacro %}
 
 
-{#- The same for dates, whose keys are numbers. -#}
+{#- Key of the unknown member of dim_date, whose keys are numbers. -#}
 {% macro unknown_date_key() -%}
     -1
 {%- endmacro %}
 
 
-{#- Key made of the given expressions, none of which may be null. -#}
+{#- Surrogate key: a hash of the given expressions, none of which may be null. -#}
 {% macro surrogate_key(expressions) -%}
     {{ adapter.dispatch('surrogate_key', 'gtm_dbt')(expressions) }}
 {%- endmacro %}

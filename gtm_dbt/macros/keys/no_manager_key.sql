@@ -1,4 +1,4 @@
-{#- Key of the team of those who have no manager. No user has it. -#}
+{#- Key of the team of users without a manager. No user has this key. -#}
 {% macro no_manager_key() -%}
     'none'
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{#- An id of Pipedrive's as core has it: its numbers would collide with those of other sources. -#}
+{#- An id of Pipedrive in core. It has a prefix, because its numbers could be the ids of another source. -#}
 {% macro pipedrive_id(id) -%}
     'pipedrive-' || cast({{ id }} as varchar)
 {%- endmacro %}

@@ -1,6 +1,6 @@
 {#-
-    Select of a dimension's rows and its unknown member, to which facts point whose key resolves to nothing.
-    values: the member's columns that are not null, as SQL. In a unit test, which knows no columns, the rows alone.
+    Selects the rows of a dimension and its unknown member, to which facts point whose key is not found.
+    values: the columns of the member that are not null, as SQL. A unit test knows no columns and gets the rows alone.
 -#}
 {% macro with_unknown_member(rows, values) %}
     {%- if not model.columns -%}

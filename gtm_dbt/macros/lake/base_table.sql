@@ -1,10 +1,10 @@
 {#-
     The newest version of each record of a raw table, tombstones included.
 
-    Newest: the greatest cursor; where equal, the later partition; within it the delete mark, then the greater
-    content hash. A version counts in the partition that it first came in. So the order of arrival decides
-    nothing. Where a batch comes late, behind one already consumed, all batches are read: only all of them say
-    which partition a version came in first.
+    The newest version has the greatest cursor. Ties are broken by the later partition, then by the delete mark, then by
+    the greater content hash. A version belongs to the partition in which it first came, so the order of arrival does
+    not matter. Where a batch arrives late, behind one already consumed, all batches are read, because only all of them
+    together tell in which partition a version first came.
 -#}
 {% macro base_table(source_name, table_name) %}
     {%- set columns = [] -%}
@@ -39,7 +39,7 @@ candidates as (
     {%- endif %}
 ),
 
--- Most records came once: only the others are compared.
+-- Most records have one version. Only the others are compared.
 repeated as (
     select id
     from candidates
@@ -81,7 +81,7 @@ select * from final
 {% endmacro %}
 
 
-{#- Order that puts the newest of a record's versions first. The one rule for ties. -#}
+{#- The order that puts the newest version of a record first, with the rule for ties. -#}
 {% macro newest_first(cursor, delete_mark) -%}
     {{ cursor }} desc, _partition desc, coalesce({{ delete_mark }}, false) desc, _version_hash desc
 {%- endmacro %}

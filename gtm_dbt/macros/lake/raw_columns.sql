@@ -1,4 +1,4 @@
-{#- All columns of a raw table: its source's, then the loader's. -#}
+{#- All columns of a raw table: those of the source, then those of the loader. -#}
 {% macro raw_columns(source_name, table_name) %}
     {%- set loaders = [] -%}
     {%- for column in raw_table(source_name, table_name).columns.values() if column.name in loader_columns() -%}
@@ -8,7 +8,7 @@
 {% endmacro %}
 
 
-{#- The source's own columns of a raw table: the catalogue's, then those that a team passes through. -#}
+{#- The columns of a raw table that come from the source: the catalogue's, then those that a team passes through. -#}
 {% macro source_columns(source_name, table_name) %}
     {%- set own = [] -%}
     {%- for column in raw_table(source_name, table_name).columns.values() if column.name not in loader_columns() -%}
@@ -18,7 +18,7 @@
 {% endmacro %}
 
 
-{#- A raw table's entry in the source file. -#}
+{#- The entry of a raw table in the source file. -#}
 {% macro raw_table(source_name, table_name) %}
     {%- for node in graph.sources.values() -%}
         {%- if node.source_name == source_name and node.name == table_name -%}
@@ -29,7 +29,7 @@
 {% endmacro %}
 
 
-{#- What the loader adds to each record. -#}
+{#- The columns that the loader adds to each record. -#}
 {% macro loader_columns() %}
     {%- do return(['_fivetran_synced', '_batch_id', '_known_at', '_version_hash']) -%}
 {% endmacro %}

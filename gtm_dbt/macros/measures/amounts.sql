@@ -1,6 +1,6 @@
 {#-
-    Amounts keep the decimals that the source gives them, six at most, and their sums are exact. A report rounds each
-    of its numbers once, at the end: cents() and what stands on it are for the last select of a report.
+    Amounts keep the decimals of the source, at most six, and sums are exact. A report rounds each number once, at the
+    end: use cents(), money() and average_amount() only in the last select of a report.
 -#}
 
 
@@ -10,25 +10,25 @@
 {%- endmacro %}
 
 
-{#- A sum of amounts, unrounded; 0 where there is none. `decimals`: those of what is added. -#}
+{#- A sum of amounts, unrounded; 0 where it is null. decimals: the number of decimals of the addends. -#}
 {% macro total(amount, decimals=6) -%}
     cast(coalesce({{ amount }}, 0) as decimal(38, {{ decimals }}))
 {%- endmacro %}
 
 
-{#- An amount to the cent, half a cent away from zero; null where it is. -#}
+{#- An amount rounded to the cent, half a cent away from zero; null remains null. -#}
 {% macro cents(amount) -%}
     cast({{ amount }} as decimal(38, 2))
 {%- endmacro %}
 
 
-{#- A sum of amounts to the cent; 0 where there is none. -#}
+{#- A sum of amounts rounded to the cent; 0 where it is null. -#}
 {% macro money(amount) -%}
     {{ cents('coalesce(' ~ amount ~ ', 0)') }}
 {%- endmacro %}
 
 
-{#- A sum of amounts through a count, to the cent; null where there is nothing to divide by. -#}
+{#- A sum of amounts divided by a count, rounded to the cent; null where the count is 0. -#}
 {% macro average_amount(amount, count) -%}
     {{ adapter.dispatch('average_amount', 'gtm_dbt')(amount, count) }}
 {%- endmacro %}
@@ -37,7 +37,7 @@
     {{ not_supported('average_amount') }}
 {% endmacro %}
 
-{#- In whole numbers, a millionth each: DuckDB divides decimals as floating point numbers, which miss half cents. -#}
+{#- Divides whole numbers of millionths: DuckDB divides decimals as floating point numbers, which miss half cents. -#}
 {% macro duckdb__average_amount(amount, count) -%}
     {%- set millionths = 'cast(' ~ amount ~ ' * 1000000 as hugeint)' -%}
     cast(
@@ -49,8 +49,8 @@
 
 
 {#-
-    By how much the rounded rows of a report may together be off the total of these amounts: half a cent for each that
-    is no whole number of cents, since a row without such a one is exact.
+    The largest difference that the rounding of rows may make to the total of these amounts: half a cent for each amount
+    that is not a whole number of cents.
 -#}
 {% macro rounding_of_rows(amount) -%}
     coalesce(sum(case when {{ amount }} <> {{ cents(amount) }} then 0.005 else 0 end), 0)

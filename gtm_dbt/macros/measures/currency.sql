@@ -1,7 +1,7 @@
 {#-
-    An amount in the var reporting_currency, with six decimals like any other; null where there is no rate for its currency. Without that var amounts
-    stay as they are, and the test one_currency refuses several currencies. A record without a currency is of an
-    org that has one alone.
+    An amount in the currency of the var reporting_currency, with six decimals; null where its currency has no rate.
+    Without that var the amount is returned as it is, and the test one_currency refuses several currencies. A record has
+    no currency where its org has only one.
 -#}
 {% macro converted(amount, currency, rate) -%}
     {%- set reporting_currency = var('reporting_currency', none) -%}
@@ -16,7 +16,7 @@
 {%- endmacro %}
 
 
-{#- Condition of a left join of int_currency_rates: the rate of a currency in force on a day. -#}
+{#- Condition of a left join to int_currency_rates: the rate of the currency that is in force on the day. -#}
 {% macro rate_in_force(rates, currency, day) -%}
     {{ rates }}.from_currency = {{ currency }}
     and {{ day }} >= {{ rates }}.valid_from
@@ -24,7 +24,7 @@
 {%- endmacro %}
 
 
-{#- In a model that adds amounts: it is built once they are known to be of one currency. -#}
+{#- Call it in a model that adds amounts, so that the model is built after the test of currencies has passed. -#}
 {% macro amounts_add_up() -%}
     {%- if not execute -%}
         {%- do ref('int_amount_currencies') -%}

@@ -1,4 +1,4 @@
-{#- Columns of a select over opportunities: what became of those of a group. `opportunities`: alias of fct_opportunity. -#}
+{#- Columns of a grouped select: the outcomes of opportunities. opportunities: the alias of fct_opportunity. -#}
 {% macro deal_outcomes(opportunities) -%}
     count(case when {{ opportunities }}.opportunity_status = 'Won' then 1 end) as won_count,
     count(case when {{ opportunities }}.opportunity_status = 'Lost' then 1 end) as lost_count,
@@ -9,20 +9,20 @@
 {%- endmacro %}
 
 
-{#- Mean amount of the won opportunities that have one: a source without amounts does not make it smaller. -#}
+{#- Mean amount of the won opportunities that have one, so that a source without amounts does not lower it. -#}
 {% macro average_won_amount(opportunities) -%}
     {%- set won_amount = "case when " ~ opportunities ~ ".opportunity_status = 'Won' then " ~ opportunities ~ ".amount_converted end" -%}
     {{ average_amount('sum(' ~ won_amount ~ ')', 'count(' ~ won_amount ~ ')') }}
 {%- endmacro %}
 
 
-{#- Condition: the opportunity is booked in these days, the first and the last included: won, by close date. -#}
+{#- Condition: the opportunity is won and its close date lies between the two days, both included. -#}
 {% macro is_booked_between(opportunities, first_day, last_day) -%}
     {{ opportunities }}.is_won and {{ opportunities }}.close_date between {{ first_day }} and {{ last_day }}
 {%- endmacro %}
 
 
-{#- Order in which an owner's quotas of overlapping periods count: the quarter's, else that of the latest period. -#}
+{#- Where periods overlap, the quota of the quarter counts first, then that of the latest period. -#}
 {% macro quota_period_order(periods) -%}
     case when {{ periods }}.period_type = 'Quarter' then 0 else 1 end asc,
     {{ periods }}.start_date desc,

@@ -1,4 +1,4 @@
-{#- Median of a group's numbers, as a double; null where there are none. -#}
+{#- Aggregate: the median of the numbers, as a double; null where there are none. -#}
 {% macro median(number) -%}
     {{ adapter.dispatch('median', 'gtm_dbt')(number) }}
 {%- endmacro %}

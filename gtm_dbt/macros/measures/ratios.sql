@@ -1,12 +1,12 @@
-{#- A ratio as a double; null where there is nothing to divide by. -#}
+{#- A ratio as a double; null where the denominator is 0. -#}
 {% macro safe_divide(numerator, denominator) -%}
     cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0)
 {%- endmacro %}
 
 
 {#-
-    won / (won + lost), by count or by amount: 1 with wins and no losses, null where nothing was decided, or where
-    credits make one of them negative: that is no share of anything.
+    won / (won + lost), by count or by amount. It is 1 with wins and no losses, and null where nothing was decided or
+    where credits make one of them negative, since that would not be a share.
 -#}
 {% macro win_rate(won, lost) -%}
     case

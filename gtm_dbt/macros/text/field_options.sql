@@ -1,6 +1,6 @@
 {#-
-    Select of one row per field and value that it can have: field_key, option_id, option_label. Of the JSON lists in
-    field_value_options of the given relation; what is no list of objects has none.
+    Selects one row per field and possible value: field_key, option_id, option_label. It reads the JSON lists in
+    field_value_options of the given relation. A text that is not a list of objects gives no row.
 -#}
 {% macro field_options(fields) -%}
     {{ adapter.dispatch('field_options', 'gtm_dbt')(fields) }}
@@ -27,5 +27,5 @@
         from {{ fields }} as fields
     ) as listed
     where json_extract_string(listed.field_option, '$.id') is not null
-    group by 1, 2
+    group by listed.field_key, json_extract_string(listed.field_option, '$.id')
 {%- endmacro %}

@@ -1,7 +1,7 @@
-{#- What makes names and addresses of two systems comparable. Null where nothing is left. -#}
+{#- Make the names and addresses of two systems comparable. They return null where nothing is left. -#}
 
 
-{#- A text in lower case, without accents, its words parted by one blank. -#}
+{#- A text in lower case, without accents, with one blank between words. -#}
 {% macro normalised_text(text) -%}
     {{ adapter.dispatch('normalised_text', 'gtm_dbt')(text) }}
 {%- endmacro %}
@@ -21,7 +21,7 @@
 {%- endmacro %}
 
 
-{#- The same of a company's name, without its legal form: ACME, Inc. is acme. -#}
+{#- The name of a company, normalised in the same way and without its legal form: ACME, Inc. becomes acme. -#}
 {% macro normalised_company(text) -%}
     {{ adapter.dispatch('normalised_company', 'gtm_dbt')(text) }}
 {%- endmacro %}
@@ -39,7 +39,7 @@
 {%- endmacro %}
 
 
-{#- The domain of a company's web site or of an email address; null for those that give addresses to anybody. -#}
+{#- The domain of a web site or an email address; null for providers of addresses (var free_email_domains). -#}
 {% macro company_domain(address) -%}
     {{ adapter.dispatch('company_domain', 'gtm_dbt')(address) }}
 {%- endmacro %}

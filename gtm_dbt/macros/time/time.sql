@@ -1,22 +1,22 @@
-{#- The day on which an instant lies where the reports are read. The way from a timestamp to a date. -#}
+{#- The date of an instant in the reporting time zone. Every timestamp becomes a date through this macro. -#}
 {% macro to_reporting_date(instant) -%}
     {{ local_date(instant, reporting_zone()) }}
 {%- endmacro %}
 
 
-{#- The day on which an instant lies in UTC: for what is counted as its source writes it. -#}
+{#- The date of an instant in UTC, for sources that count their days in UTC. -#}
 {% macro to_utc_date(instant) -%}
     {{ local_date(instant, "'UTC'") }}
 {%- endmacro %}
 
 
-{#- The zone of the reports, as SQL. -#}
+{#- The reporting time zone, as SQL. -#}
 {% macro reporting_zone() -%}
     '{{ var("reporting_timezone") }}'
 {%- endmacro %}
 
 
-{#- The date that clocks of a zone show at an instant. -#}
+{#- The date of an instant in a time zone. -#}
 {% macro local_date(instant, zone) -%}
     {{ adapter.dispatch('local_date', 'gtm_dbt')(instant, zone) }}
 {%- endmacro %}
@@ -31,11 +31,11 @@
 
 
 {#-
-    Days from an instant to a date that a user wrote: a date of that user's zone, so the instant is taken there too.
-    zone: the zone that the source names, null or one that is none for the reports'.
+    Days from an instant to a date that a user entered. Users enter dates of their own time zone, so the instant becomes a
+    date there too. zone: the time zone that the source names; where it is null or unknown, the reporting time zone.
 
-    follows: true for what can't come before the instant. A user of yet another zone may have written the date: one
-    that clocks somewhere showed at the instant is no day before it.
+    follows: true where the date cannot come before the instant. A user of yet another zone may have entered the date: a
+    date that was current somewhere on Earth at the instant counts as 0 days.
 -#}
 {% macro days_to_written_date(instant, day, zone, follows=false) -%}
     {%- set days = dbt.datediff(local_date(instant, known_zone(zone)), day, 'day') -%}
@@ -50,7 +50,7 @@
 {%- endmacro %}
 
 
-{#- A zone by its name in the tz database, as SQL; where there is none of that name, that of the reports. -#}
+{#- A time zone by its name in the tz database, as SQL; the reporting time zone where the name is unknown. -#}
 {% macro known_zone(zone) -%}
     {{ adapter.dispatch('known_zone', 'gtm_dbt')(zone) }}
 {%- endmacro %}
@@ -67,16 +67,16 @@
 {%- endmacro %}
 
 
-{#- The last microsecond of a day where the reports are read. -#}
+{#- The last microsecond of a day in the reporting time zone. -#}
 {% macro end_of_reporting_day(day) -%}
     {{ end_of_day(day, reporting_zone()) }}
 {%- endmacro %}
 
 
 {#-
-    The last microsecond of a day in a zone. A day ends when clocks show the next date for the first time: where they
-    are put back over midnight they show it twice. So days follow on each other without gap and overlap. What happens
-    when clocks show the former date once more is of that date for local_date, and after the end of its day.
+    The last microsecond of a day in a time zone. A day ends when clocks show the next date for the first time, so that
+    days have no gaps and no overlaps. Clocks that are put back over midnight show the former date again: for local_date
+    that hour has the former date, although it lies after the end of that day.
 -#}
 {% macro end_of_day(day, zone) -%}
     {{ adapter.dispatch('end_of_day', 'gtm_dbt')(day, zone) }}
@@ -87,8 +87,8 @@
 {% endmacro %}
 
 {#-
-    Of a midnight that comes twice DuckDB takes the second. The first is where clocks that nobody puts back get to,
-    seen from some hours before, if they show midnight then: no zone puts them back by more than three hours.
+    Where midnight comes twice, DuckDB takes the second. To find the first, go forward from six hours before, by the time
+    that clocks then need to reach midnight. No zone puts its clocks back by more than three hours.
 -#}
 {% macro duckdb__end_of_day(day, zone) -%}
     {%- set midnight = 'cast(' ~ day ~ ' + 1 as timestamp)' -%}
@@ -100,7 +100,7 @@
 {%- endmacro %}
 
 
-{#- Microseconds since 1970 of an instant: its text in keys, the same in every session. -#}
+{#- Microseconds from 1970 to an instant. Keys use this number, because it is the same in every session. -#}
 {% macro epoch_microseconds(instant) -%}
     {{ adapter.dispatch('epoch_microseconds', 'gtm_dbt')(instant) }}
 {%- endmacro %}
@@ -114,7 +114,7 @@
 {%- endmacro %}
 
 
-{#- A date's key in dim_date: the number yyyymmdd, the unknown member's where there is no date. -#}
+{#- The key of a date in dim_date: the number yyyymmdd, or the key of the unknown member where it is null. -#}
 {% macro date_key(day) -%}
     coalesce(
         cast(extract(year from {{ day }}) * 10000 + extract(month from {{ day }}) * 100 + extract(day from {{ day }}) as integer),
@@ -143,7 +143,7 @@
 {%- endmacro %}
 
 
-{#- Select of one column, date_day: all days between the two dates, both included. -#}
+{#- Selects all days between two dates, both included, in the column date_day. -#}
 {% macro date_spine(first_day, last_day) -%}
     {{ adapter.dispatch('date_spine_between', 'gtm_dbt')(first_day, last_day) }}
 {%- endmacro %}
@@ -158,19 +158,19 @@
 {%- endmacro %}
 
 
-{#- From when on the unknown member is valid: before all records. -#}
+{#- The instant from which the unknown member is valid: it lies before all records. -#}
 {% macro first_instant() -%}
     cast('1900-01-01 00:00:00+00' as timestamp with time zone)
 {%- endmacro %}
 
 
-{#- What has no end ends then: after all records. -#}
+{#- Stands for the end of what has no end: it lies after all records. -#}
 {% macro last_instant() -%}
     cast('9999-12-31 00:00:00+00' as timestamp with time zone)
 {%- endmacro %}
 
 
-{#- English name of a date's month. -#}
+{#- English name of the month of a date. -#}
 {% macro month_name(day) -%}
     case extract(month from {{ day }})
         {%- for name in ['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September',
