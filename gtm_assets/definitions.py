@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from gtm_assets.automation.alerts.sensor import SPEC as ALERTS
 from gtm_assets.automation.alerts.sensor import alerts_sensor
 from gtm_assets.automation.definitions import automation
 from gtm_assets.automation.freshness import policies
@@ -58,6 +59,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         assets=[
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
             *dashboards(manifest, Translator(), PUBLISHED),
+            ALERTS,
         ],
         asset_checks=[proof]
         if settings.is_external

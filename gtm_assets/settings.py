@@ -380,8 +380,10 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
     known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     for variable in given:
         if variable not in known:
-            near = difflib.get_close_matches(variable.upper(), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
+            # What all settings begin with is no likeness.
+            names = {name.removeprefix(PREFIX): name for name in known}
+            near = difflib.get_close_matches(variable.upper().removeprefix(PREFIX), names, n=1)
+            hint = f"did you mean {names[near[0]]}?" if near else f"the settings are {', '.join(sorted(known))}."
             raise SettingsError(f"{variable} is not a setting: {hint}")
     # An empty variable is how a shell or a compose file says "not set".
     values = {known[k]: v.strip() for k, v in given.items() if v.strip()}

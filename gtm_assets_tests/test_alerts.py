@@ -939,11 +939,24 @@ def test_a_team_may_make_drift_critical(world, receiver):
 def test_the_sensor_runs_by_default_starts_nothing_and_says_what_it_did(world, receiver):
     sensor = alerts_sensor(world.settings)
     world.evaluated(LATE, False, WARN)
-    skipped = sensor(dg.build_sensor_context(instance=world.instance, repository_def=world.repository))
+    context = dg.build_sensor_context(instance=world.instance, repository_def=world.repository)
+    skipped, nothing_new = sensor(context), sensor(context)
 
+    [observation] = skipped.asset_events
+    assert observation.asset_key == dg.AssetKey(["operations", "alerts"])
+    assert {name: observation.metadata[name].value for name in ("open", "new", "messages_sent")} == {
+        "open": 1,
+        "new": 1,
+        "messages_sent": 1,
+    }
+    [shown] = observation.metadata["incidents"].records
+    assert shown.data["what"] == "salesforce/account: landed_on_time warned"
+    assert nothing_new.asset_events == []
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     assert sensor.minimum_interval_seconds == 30
-    assert skipped.skip_message.startswith("1 incidents are open: 1 new, 0 resolved just now. 1 messages sent, 0 ")
+    assert skipped.skip_reason.skip_message.startswith(
+        "1 incidents are open: 1 new, 0 resolved just now. 1 messages sent, 0 "
+    )
     assert receiver.titles("chat") == ["[warning] salesforce/account: landed_on_time warned"]
 
 

@@ -3,6 +3,7 @@
 import dagster as dg
 import pytest
 
+from gtm_assets.automation.alerts.sensor import ASSET_KEY as ALERTS
 from gtm_assets.automation.compaction import ASSET_KEY as COMPACTED
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
@@ -55,7 +56,9 @@ def test_a_dbt_source_and_its_raw_table_are_one_node(graph):
 def test_no_asset_stands_alone_and_every_model_comes_from_a_source_or_a_seed(graph):
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
-        assert node.is_materializable or node.group_name == DASHBOARDS, f"{key} is only referred to"
+        assert node.is_materializable or node.group_name == DASHBOARDS or key == ALERTS, (
+            f"{key} is only referred to"
+        )
         assert node.parent_keys or node.child_keys, f"{key} stands alone"
         if not node.parent_keys:
             assert node.tags["layer"] in ("raw", "seeds"), f"{key} comes from nowhere"
