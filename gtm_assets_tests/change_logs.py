@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import ColumnType
-from gtm_assets.lake.store import Landing
+from gtm_assets.lake.landing import Landing
 from gtm_assets_tests.dbt_harness import CREATED, PIPEDRIVE, TABLES, Home, at, partition, with_ancestors
 
 T = TypeVar("T")

@@ -22,7 +22,8 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, boundary
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import ExportInfo, Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.export import ExportFolder
@@ -73,7 +74,8 @@ def land(lake: Lake, folder: Path, name: str, day: int = 1, full: bool = False, 
     table, window = BY_NAME[name], CALENDAR.window(f"2026-01-{day:02d}")
     export = ExportFolder(folder, lambda: window.end)
     found = export.extract(table, window)
-    return lake.land_export(table, window, [found.rows], export.known_at(window), found.exported_at, full, limit)
+    info = ExportInfo(found.exported_at, full, limit)
+    return lake.land_export(table, window, [found.rows], export.known_at(window), info)
 
 
 def newest(lake: Lake, name: str) -> list[Mapping[str, object]]:

@@ -16,7 +16,8 @@ import pytest
 from gtm_assets.automation.compaction import compacted_lake_asset
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks import raw as raw_checks
-from gtm_assets.lake.store import Lake, LakeError
+from gtm_assets.lake.files import LakeError
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import SettingsError, load_settings
 from gtm_assets_tests.dbt_harness import TABLES, Home, account, as_page, with_ancestors

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake.coerce import fit
-from gtm_assets.lake.store import version_hash
+from gtm_assets.lake.coerce import coerce
+from gtm_assets.lake.hashes import version_hash
 from gtm_assets_tests.change_logs import Record, examples
 from gtm_assets_tests.dbt_harness import (
     CREATED,
@@ -205,7 +205,7 @@ def first_sightings(raw: RawTable, log: dict[int, list[Record]]) -> dict[str, li
     """Each version once, with its hash and the first partition that found it, by record."""
     versions: dict[str, dict[str, Record]] = defaultdict(dict)
     for day, records in sorted(log.items()):
-        hashes = version_hash(fit(raw, as_page(records)).frame)
+        hashes = version_hash(coerce(raw, as_page(records)).frame)
         for record, hash_ in zip(records, hashes, strict=True):
             complete = dict.fromkeys(raw.types) | record | {"_version_hash": hash_, "_partition": partition(day)}
             versions[record["id"]].setdefault(hash_, complete)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from gtm_assets.checks import reconciliation
 from gtm_assets.finding import Finding
+from gtm_assets.lake.store import ExportInfo
 from gtm_assets.sources.pipedrive.export import extract
 from gtm_assets_tests.change_logs import examples
 from gtm_assets_tests.dbt_harness import (
@@ -125,7 +126,7 @@ def export_to(home: Home, table: str, day: int, rows: Iterable[Row]) -> None:
     """Land a file with these rows, as it was exported on a day of January 2026, in that day's partition."""
     raw_table, window = PIPEDRIVE[table], CALENDAR.window(partition(day))
     found = extract(raw_table, csv_of(rows), at(day), "", "a test's file")
-    landing = home.lake.land_export(raw_table, window, [found.rows], window.end, found.exported_at)
+    landing = home.lake.land_export(raw_table, window, [found.rows], window.end, ExportInfo(found.exported_at))
     assert not landing.quarantined, landing
 
 

@@ -74,7 +74,7 @@ def test_missing_asks_for_what_a_table_has_not_landed_and_for_what_it_is_owed(la
         def landed_early(self, table):
             return {f"2026-01-0{day[0]}": None for day in landed if isinstance(day, str)}
 
-        def owed(self, table):
+        def unreadable_partitions(self, table):
             return [f"2026-01-0{day}" for day in owed]
 
     found = missing(Lake(), [ACCOUNT], days("2026-01-01", 3))

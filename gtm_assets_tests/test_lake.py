@@ -26,8 +26,11 @@ from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import Column, ColumnType
 from gtm_assets.checks.drift import schema_drift
-from gtm_assets.lake import store as lake_module
-from gtm_assets.lake.store import LOADER_COLUMNS, Lake, LakeError, version_hash
+from gtm_assets.lake import files
+from gtm_assets.lake.columns import LOADER_COLUMNS
+from gtm_assets.lake.files import LakeError
+from gtm_assets.lake.hashes import version_hash
+from gtm_assets.lake.store import Lake
 from gtm_assets_tests.lake_builders import (
     CALENDAR,
     DAY,
@@ -371,7 +374,7 @@ def test_what_landed_ahead_before_there_were_marks_is_found_once_by_asking_the_f
     assert set(content(lake).values()) == {1}
     assert [mark.name for mark in marks.iterdir()] == ["2026-01-03"]
     assert leftovers(lake) == [marks / "2026-01-03"]
-    monkeypatch.setattr(Lake, "_make_ahead", None)
+    monkeypatch.setattr(Lake, "newest_cursors", None)
     assert land(lake, page(ahead), partition="2026-01-09").added == 0
 
 
@@ -597,7 +600,7 @@ def test_a_partition_landed_twice_does_not_fill_quarantine_twice(lake):
     assert landings[-1].problems[0].records == 3
 
 
-def test_another_misfit_of_a_later_landing_joins_the_first(lake):
+def test_another_reject_of_a_later_landing_joins_the_first(lake):
     land(lake, page(deal(1, lines="x")))
     land(lake, page(deal(2, lines="x")))
     land(lake, page(deal(3, lines="x")))
@@ -605,7 +608,7 @@ def test_another_misfit_of_a_later_landing_joins_the_first(lake):
     assert sorted(lake.quarantined(DEALS)["record_id"]) == [deal(n)["id"] for n in (1, 2, 3)]
 
 
-def test_a_partition_of_misfits_alone_has_landed(lake):
+def test_a_partition_of_rejected_records_alone_has_landed(lake):
     landed = land(lake, page(deal(1, lines="x")))
 
     assert landed.batch_id is not None
@@ -667,7 +670,7 @@ def test_a_retry_killed_after_its_batch_lands_nothing_twice(lake, monkeypatch):
     mended = with_type(DEALS, "lines", ColumnType.STRING)
     now = datetime(2026, 2, 1, tzinfo=UTC)
     with monkeypatch.context() as dying:
-        dying.setattr(lake_module, "_replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        dying.setattr(files, "replace_frame", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             lake.retry(mended, CALENDAR.window, now)
 

@@ -13,8 +13,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes
-from gtm_assets.lake import store as lake_module
-from gtm_assets.lake.store import Lake, LakeError
+from gtm_assets.lake import files
+from gtm_assets.lake.files import LakeError
+from gtm_assets.lake.store import ExportInfo, Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, content, deal, land, leftovers, page
 from gtm_assets_tests.properties import at_most
@@ -279,7 +280,7 @@ def test_a_crash_before_the_batch_stands_leaves_nothing_and_the_next_lands_all(l
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(lake_module, "_into_place", crash)
+        patched.setattr(files, "into_place", crash)
         snapshot(lake, page(deal(1, name="by formula")), partition=NEXT)
 
     assert content(lake) == before
@@ -289,6 +290,13 @@ def test_a_crash_before_the_batch_stands_leaves_nothing_and_the_next_lands_all(l
 # -- exports ---------------------------------------------------------------------------------------------------
 
 EXPORTED = dataclasses.replace(DEALS, name="exported")
+STAMPED = dataclasses.replace(
+    EXPORTED,
+    columns=tuple(
+        dataclasses.replace(c, api_name="" if c.name == DEALS.cursor else c.api_name) for c in DEALS.columns
+    ),
+)
+"""Its cursor is ours: the time of the export."""
 LONG = Calendar(date(2026, 1, 1), date(2026, 4, 30))
 """So long that January is merged."""
 
@@ -296,7 +304,7 @@ LONG = Calendar(date(2026, 1, 1), date(2026, 4, 30))
 def export(lake: Lake, exported_at: datetime, records: list[dict], partition: str = "2026-04-02"):
     window = LONG.window(partition)
     cursors = [record | {"system_modstamp": exported_at.isoformat()} for record in records]
-    return lake.land_export(EXPORTED, window, [page(*cursors)], window.end, exported_at)
+    return lake.land_export(EXPORTED, window, [page(*cursors)], window.end, ExportInfo(exported_at))
 
 
 def test_an_older_export_is_compared_with_the_version_that_base_takes_for_its_time(tmp_path):
@@ -418,3 +426,68 @@ def test_after_a_full_extraction_the_lake_shows_the_source_as_it_is(steps):
                     day = min(day + 1, len(DAYS) - 1)
                     if day == len(DAYS) - 1:
                         return
+
+
+APRIL = [LONG.window(f"2026-04-{day:02d}").end - timedelta(hours=1) for day in range(1, 5)]
+FOOTER = dict.fromkeys(deal(0), "") | {"id": None, "name": "Total", "lines": "x"}
+"""A row below an export's records that is none."""
+
+
+def stamped(lake: Lake, exported_at: datetime, records: list[dict], partition: str, whole: bool = False):
+    window = LONG.window(partition)
+    pages = [page(*(record | {"system_modstamp": exported_at.isoformat()} for record in records))]
+    info = ExportInfo(exported_at, is_snapshot=whole, limit=1.0)
+    return lake.land_export(STAMPED, window, pages, window.end, info)
+
+
+def waiting(lake: Lake) -> list[tuple[str | None, str]]:
+    return sorted(lake.quarantined(STAMPED).select("record_id", "reason").iter_rows(), key=str)
+
+
+def test_a_whole_export_releases_the_footer_row_that_it_no_longer_has(lake):
+    assert stamped(lake, APRIL[0], [deal(1), FOOTER], "2026-04-01", whole=True).quarantined == 1
+    kept = stamped(lake, APRIL[1], [deal(1), FOOTER], "2026-04-02", whole=True)
+    assert (kept.quarantined, kept.released, len(waiting(lake))) == (0, 0, 1)
+
+    landing = stamped(lake, APRIL[2], [deal(1)], "2026-04-03", whole=True)
+
+    assert (landing.released, waiting(lake)) == (1, [])
+    assert leftovers(lake) == []
+
+
+def test_a_whole_export_releases_a_footer_whose_sum_has_changed_and_a_record_that_is_gone(lake):
+    gone, other = deal(2, lines="two"), FOOTER | {"lines": "y"}
+    stamped(lake, APRIL[0], [deal(1), gone, FOOTER], "2026-04-01")
+
+    landing = stamped(lake, APRIL[1], [deal(1), other], "2026-04-02", whole=True)
+
+    assert (landing.quarantined, landing.released) == (1, 2)
+    assert [reason for _, reason in waiting(lake)] == ["lines is not a whole number: 'y'; id is missing: None"]
+
+
+def test_a_version_that_waits_stays_while_an_export_has_its_record(lake):
+    """Once the catalogue is mended, a retry lands it as the older version that it is."""
+    stamped(lake, APRIL[0], [deal(1), deal(2, lines="two")], "2026-04-01")
+
+    assert stamped(lake, APRIL[1], [deal(1), deal(2)], "2026-04-02", whole=True).released == 0
+    assert [id_ for id_, _ in waiting(lake)] == [deal(2)["id"]]
+
+
+def test_a_piece_of_an_export_and_an_older_export_release_nothing(lake):
+    stamped(lake, APRIL[1], [deal(1), deal(2, lines="two"), FOOTER], "2026-04-02")
+
+    assert stamped(lake, APRIL[2], [deal(1)], "2026-04-03").released == 0
+    assert stamped(lake, APRIL[0], [deal(1)], "2026-04-04", whole=True).released == 0
+    assert len(waiting(lake)) == 2
+
+
+def test_a_crash_before_the_release_leaves_it_to_the_next_whole_export(lake, monkeypatch):
+    stamped(lake, APRIL[0], [deal(1), FOOTER], "2026-04-01")
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr(files, "replace_frame", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        stamped(lake, APRIL[1], [deal(1), deal(3)], "2026-04-02", whole=True)
+    assert len(waiting(lake)) == 1
+
+    landing = stamped(lake, APRIL[1], [deal(1), deal(3)], "2026-04-02", whole=True)
+
+    assert (landing.added, landing.released, waiting(lake)) == (0, 1, [])

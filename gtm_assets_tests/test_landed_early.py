@@ -27,7 +27,7 @@ from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.checks.totals import CHECK
 from gtm_assets.cli.main import main
 from gtm_assets.cli.run import refresh, wanted_by, with_open
-from gtm_assets.lake import store as lake_module
+from gtm_assets.lake import files
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publishing.as_of import instant_of
@@ -135,14 +135,14 @@ def test_an_early_landing_that_comes_behind_the_end_changes_nothing(lake):
 
 def test_killed_at_any_moment_an_early_landing_never_looks_like_the_end(lake, monkeypatch):
     """The mark is there before the batch, and goes after that of the end."""
-    seen, into_place = [], lake_module._into_place
+    seen, into_place = [], files.into_place
 
     def watched(temporary, final):
         seen.append(lake.landed_early(ACCOUNT))
         into_place(temporary, final)
         seen.append(lake.landed_early(ACCOUNT))
 
-    monkeypatch.setattr(lake_module, "_into_place", watched)
+    monkeypatch.setattr(files, "into_place", watched)
     land(lake, account(1, at(5, 2)), now=NOON)
     land(lake, account(1, at(5, 2)), account(2, at(5, 20)))
 
@@ -152,9 +152,9 @@ def test_killed_at_any_moment_an_early_landing_never_looks_like_the_end(lake, mo
 def test_what_could_not_be_read_early_is_owed_and_not_over(lake):
     lake.land_unreadable(ACCOUNT, OPEN.window(DAY, NOON), "hidden", MINUTE)
 
-    assert lake.owed(ACCOUNT) == [DAY] and lake.landed_early(ACCOUNT) == {DAY: MINUTE}
+    assert lake.unreadable_partitions(ACCOUNT) == [DAY] and lake.landed_early(ACCOUNT) == {DAY: MINUTE}
     land(lake, now=at(5, 16))
-    assert lake.owed(ACCOUNT) == [] and not lake.has_landed(ACCOUNT, DAY)
+    assert lake.unreadable_partitions(ACCOUNT) == [] and not lake.has_landed(ACCOUNT, DAY)
 
 
 def test_a_full_extraction_of_the_day_before_leaves_alone_what_came_early_and_one_of_the_day_finds_what_is_gone(

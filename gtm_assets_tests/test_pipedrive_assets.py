@@ -206,7 +206,7 @@ def test_a_file_that_is_forgotten_lands_empty_until_it_is_there_again(lake, fold
 
     assert landed == {"2026-01-02": 0, "2026-01-03": 0}
     assert len(newest(lake, "activity")) == 200
-    assert lake.owed(ACTIVITY) == ["2026-01-02", "2026-01-03"]
+    assert lake.unreadable_partitions(ACTIVITY) == ["2026-01-02", "2026-01-03"]
     assert not ExportFolder(folder).has_news(ACTIVITY, lake)
     write(folder, "activity", MANY[:-1], hours=24)
     land(4, 4)

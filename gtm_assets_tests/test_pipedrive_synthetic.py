@@ -7,7 +7,7 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
-from gtm_assets.lake.coerce import fit
+from gtm_assets.lake.coerce import coerce
 from gtm_assets.partitions import Window
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.pipedrive.synthetic import SyntheticExport
@@ -59,7 +59,7 @@ def test_an_export_is_a_function_of_seed_scale_and_instant(export, table):
 def test_every_row_fits_the_catalogue(export, table):
     extract = export.extract(table, Window("", None, END))
 
-    typed = fit(table, extract.rows)
+    typed = coerce(table, extract.rows)
 
     assert typed.fits.all() and not typed.missing_columns and not typed.unknown_columns
     assert typed.frame["id"].is_unique().all() and not extract.notes

@@ -325,7 +325,8 @@ def test_a_table_that_cannot_be_read_lands_empty_is_told_and_is_owed(instance, l
     # It never had a record: an organisation may lack it.
     assert checks(result)[VANISHED].passed
     assert "the right to read Contact and its fields" in check.description
-    assert lake.partitions(CONTACT) == lake.owed(CONTACT) == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    partitions = lake.partitions(CONTACT)
+    assert partitions == lake.unreadable_partitions(CONTACT) == ["2026-01-05", "2026-01-06", "2026-01-07"]
     assert lake.read(CONTACT).select(pl.len()).collect().item() == 0
     assert org.asked == ["2026-01-05"]
 
@@ -338,7 +339,7 @@ def test_once_it_can_be_read_what_was_owed_lands_and_is_settled(instance, lake):
     result = land(instance, lake, org, "2026-01-05")
 
     assert checks(result)[READABLE_CHECK].passed
-    assert lake.owed(CONTACT) == ["2026-01-06"]
+    assert lake.unreadable_partitions(CONTACT) == ["2026-01-06"]
     assert lake.read(CONTACT).select(pl.len()).collect().item() == 3
 
 
@@ -348,7 +349,7 @@ def test_what_had_landed_before_it_was_closed_stays(instance, lake):
     land(instance, lake, Closed(), "2026-01-05", raise_on_error=False)
 
     assert lake.read(CONTACT).select(pl.len()).collect().item() == 3
-    assert lake.owed(CONTACT) == ["2026-01-05"]
+    assert lake.unreadable_partitions(CONTACT) == ["2026-01-05"]
 
 
 def test_a_table_that_had_records_and_can_not_be_read_blocks_until_its_owner_forgets_it_or_it_is_back(
@@ -381,7 +382,7 @@ def test_a_table_that_had_records_and_can_not_be_read_blocks_until_its_owner_for
         "its owner has said so on 2026-01-07 00:00 UTC: its 3 records stay"
         in checks(forgotten)[VANISHED].description
     )
-    assert lake.owed(CONTACT) == ["2026-01-06", "2026-01-07"]
+    assert lake.unreadable_partitions(CONTACT) == ["2026-01-06", "2026-01-07"]
 
     org.open = True
     back = land(instance, lake, org, "2026-01-08")

@@ -31,7 +31,8 @@ from gtm_assets.checks.raw import DRIFT, VANISHED, Limits
 from gtm_assets.checks.totals import equals_source
 from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.finding import Finding
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.raw_asset import Rules, asset_key, landing_metadata
 from gtm_assets.sources.salesforce.assets import (
@@ -353,7 +354,7 @@ def test_a_proxy_that_goes_on_answering_is_named_and_nothing_lands(server, tmp_p
 
     assert f"HTTP {page['status']} with a page that is not Salesforce's" in str(told.value)
     assert "a proxy or a firewall in between" in str(told.value)
-    assert lake.batches() == [] and lake.owed(contact) == []
+    assert lake.batches() == [] and lake.unreadable_partitions(contact) == []
 
 
 @pytest.mark.parametrize("match", ["oauth2", "describe", "results"])
@@ -846,7 +847,7 @@ def test_what_bulk_and_rest_refuse_for_good_is_not_tried_again_and_the_others_go
     assert found["user", READABLE_CHECK].passed
     assert len(asked(server, "job_create", "Contact")) == 1
     assert len([e for e in asked(server, "query", "Contact") if "SELECT Id" in e.soql]) == 1
-    assert lake.owed(contact) == [FIRST] and lake.read(user).collect().height == 17
+    assert lake.unreadable_partitions(contact) == [FIRST] and lake.read(user).collect().height == 17
 
 
 @pytest.mark.parametrize(
@@ -878,7 +879,7 @@ def test_a_session_that_is_not_valid_is_no_word_of_the_table_whatever_the_status
     server.faults.add(Fault.REFUSED, times=None, **expired)
     with live(server, tmp_path) as source, pytest.raises(CredentialsRefused, match="refuses each new session"):
         land(lake, source, FIRST, tables=[contact])
-    assert lake.batches() == [] and lake.owed(contact) == []
+    assert lake.batches() == [] and lake.unreadable_partitions(contact) == []
     server.faults.clear()
     server.faults.add(Fault.REFUSED, times=2, **expired)
 

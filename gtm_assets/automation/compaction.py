@@ -8,7 +8,8 @@ from filelock import FileLock
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt.project import run_dbt
 from gtm_assets.dbt.warehouse import Warehouse
-from gtm_assets.lake.store import Compaction, Lake
+from gtm_assets.lake.compaction import Compaction
+from gtm_assets.lake.store import Lake
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key

@@ -226,7 +226,7 @@ def missed(
 
 def _owed_whole(lake: Lake, table: RawTable) -> list[str]:
     early = lake.landed_early(table)
-    return [key for key in lake.owed(table) if key not in early]
+    return [key for key in lake.unreadable_partitions(table) if key not in early]
 
 
 def _attempts(cursor: str | None) -> dict[str, _Attempts]:

@@ -27,7 +27,7 @@ import dagster as dg
 
 from gtm_assets.catalog.raw_table import Described
 from gtm_assets.finding import Finding
-from gtm_assets.lake.store import Landing
+from gtm_assets.lake.landing import Landing
 
 TYPE_CHANGED_SHARE = 0.5
 """From this share of a landing's records on, values that don't fit are a change of type and no longer slips."""

@@ -13,7 +13,8 @@ from gtm_assets.catalog.raw_table import Described, RawTable
 from gtm_assets.checks import anomalies
 from gtm_assets.checks.drift import schema_drift
 from gtm_assets.finding import Finding
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import Lake
 
 QUARANTINE = "nothing_in_quarantine"
 VANISHED = "table_has_not_vanished"
@@ -139,7 +140,7 @@ def quarantine(lake: Lake, table: RawTable, limit: float) -> Finding:
 
 def still_there(lake: Lake, table: RawTable) -> Finding:
     """:func:`has_not_vanished`, as the newest partition that has landed says it."""
-    return has_not_vanished(lake, table, lake.unread(table))
+    return has_not_vanished(lake, table, lake.unreadable_reason(table))
 
 
 def has_not_vanished(lake: Lake, table: RawTable, reason: str | None) -> Finding:

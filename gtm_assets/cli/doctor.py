@@ -109,7 +109,8 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.lake.store import Lake, LakeError
+    from gtm_assets.lake.files import LakeError
+    from gtm_assets.lake.store import Lake
     from gtm_assets.sources.raw_tables import raw_tables
 
     lake = Lake(settings.lake_dir)

@@ -281,7 +281,8 @@ def forget(table: str) -> None:
     from gtm_assets import clock
     from gtm_assets.checks.raw import VANISHED, still_there
     from gtm_assets.dbt.external import examine_external
-    from gtm_assets.lake.store import Lake, LakeError
+    from gtm_assets.lake.files import LakeError
+    from gtm_assets.lake.store import Lake
     from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.sources.pipedrive.export import ExportFolder
     from gtm_assets.sources.raw_asset import asset_key
@@ -296,7 +297,7 @@ def forget(table: str) -> None:
     elif raw.source == "pipedrive" and folder is not None:
         is_read = ExportFolder(folder).has_file(raw)
     elif lake.partitions(raw):
-        is_read = lake.unread(raw) is None
+        is_read = lake.unreadable_reason(raw) is None
     else:
         raise LakeError(f"{raw.qualified_name}: nothing has landed, and there is nothing to forget. Run: gtm run")
     if is_read:

@@ -306,7 +306,7 @@ def with_open(
 
     A table that could not be read when it was landed early would else stop publishing until the partition's end.
     """
-    owing = {table for table in wanted if up_to_now or still_open in lake.owed(table)}
+    owing = {table for table in wanted if up_to_now or still_open in lake.unreadable_partitions(table)}
     return {table: [*keys, still_open] if table in owing else [*keys] for table, keys in wanted.items()}
 
 
@@ -315,7 +315,7 @@ def _released(
 ) -> dict[RawTable, list[str]]:
     """What tables owe that were read at their newest partition again, when the wanted ones were landed."""
     owed = {table: keys for table, keys in left.items() if keys and not set(keys) & set(wanted[table])}
-    return {table: keys for table, keys in owed.items() if lake.partitions(table)[-1] not in lake.owed(table)}
+    return {table: keys for table, keys in owed.items() if lake.unreadable_reason(table) is None}
 
 
 def _progress(console: Console) -> Progress:

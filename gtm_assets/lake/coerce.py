@@ -1,4 +1,4 @@
-"""Fitting records to the catalogue's types without loss.
+"""Coercing records to the catalogue's types without loss.
 
 A value either fits its column's type exactly or is reported; nothing is guessed. An amount with more than six
 decimals is rounded to six and reported as that: it takes no record out of the reports. Sources hand over text
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
+from gtm_assets.lake.columns import SYNCED
 
 _WHAT = {
     ColumnType.STRING: "a text",
@@ -29,9 +30,6 @@ _WHAT = {
     ColumnType.DATE: "a date",
     ColumnType.TIMESTAMP: "a timestamp",
 }
-SYNCED = "_fivetran_synced"
-"""When a record was loaded. The lake stamps it; a landing that another loader filled brings its own."""
-
 _EXACT_IN_DOUBLE = 2**53
 _CENTS_IN_DOUBLE = 2**46
 """Below it neighbouring doubles are less than a cent apart, so that a double stands for one amount."""
@@ -49,7 +47,7 @@ _SALESFORCE_INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9]
 
 
 @dataclass(frozen=True)
-class Misfit:
+class Reject:
     """Records of one page whose value of ``column`` has no place in its type (or is missing and must not be)."""
 
     column: str
@@ -61,12 +59,12 @@ class Misfit:
 
 
 @dataclass(frozen=True)
-class TypedPage:
-    """A page of records after typing. ``misfits`` marks the records of ``frame`` that do not fit."""
+class CoercedPage:
+    """A page of records after typing. ``rejects`` marks the records of ``frame`` that do not fit."""
 
     frame: pl.DataFrame
-    misfits: tuple[Misfit, ...]
-    rounded: tuple[Misfit, ...]
+    rejects: tuple[Reject, ...]
+    rounded: tuple[Reject, ...]
     """Amounts with more than six decimals, which ``frame`` holds rounded. Their records fit."""
     unknown_columns: tuple[str, ...]
     missing_columns: tuple[str, ...]
@@ -76,19 +74,19 @@ class TypedPage:
     @property
     def fits(self) -> pl.Series:
         """Boolean, one per record: true where the record fits whole."""
-        return ~_any([misfit.rows for misfit in self.misfits], self.frame.height)
+        return ~_any([reject.rows for reject in self.rejects], self.frame.height)
 
 
-def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
+def coerce(table: RawTable, page: pl.DataFrame) -> CoercedPage:
     """The page in the catalogue's types: catalogue columns in order, unknown ones after them as text.
 
-    Columns that the page lacks are null. A record without id or cursor is a misfit. A page's own time of loading
+    Columns that the page lacks are null. A record without id or cursor is rejected. A page's own time of loading
     is typed too and is not unknown.
     """
     columns: list[pl.Series] = []
-    misfits: list[Misfit] = []
+    rejects: list[Reject] = []
     repaired = _repaired(page)
-    rounded: list[Misfit] = []
+    rounded: list[Reject] = []
     page = page.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
     types = table.types | ({SYNCED: ColumnType.TIMESTAMP} if SYNCED in page.columns else {})
     for name, type_ in types.items():
@@ -105,25 +103,25 @@ def fit(table: RawTable, page: pl.DataFrame) -> TypedPage:
             cut = lost & values.is_not_null()
             lost &= values.is_null()
             if cut.any():
-                rounded.append(Misfit(name, _ROUNDED, cut, as_text(given)))
+                rounded.append(Reject(name, _ROUNDED, cut, as_text(given)))
         columns.append(values.alias(name))
         if lost.any():
-            misfits.append(Misfit(name, f"is not {_WHAT[type_]}", lost, as_text(given)))
+            rejects.append(Reject(name, f"is not {_WHAT[type_]}", lost, as_text(given)))
     typed = {column.name: column for column in columns}
     for name in (table.id_column, table.cursor):
         values = typed[name]
         absent = values.is_null() if values.dtype != pl.String else values.fill_null("").str.strip_chars() == ""
-        absent &= ~_any([m.rows for m in misfits if m.column == name], page.height)
+        absent &= ~_any([m.rows for m in rejects if m.column == name], page.height)
         if absent.any():
             given = page[name] if name in page.columns else values
-            misfits.append(Misfit(name, "is missing", absent, as_text(given)))
-    bad = _any([misfit.rows for misfit in misfits], page.height)
+            rejects.append(Reject(name, "is missing", absent, as_text(given)))
+    bad = _any([reject.rows for reject in rejects], page.height)
     rounded = [replace(cut, rows=cut.rows & ~bad) for cut in rounded if (cut.rows & ~bad).any()]
     unknown = sorted(set(page.columns) - set(types))
     columns += [as_text(page[name]) for name in unknown]
-    return TypedPage(
+    return CoercedPage(
         frame=pl.DataFrame(columns),
-        misfits=tuple(misfits),
+        rejects=tuple(rejects),
         rounded=tuple(rounded),
         unknown_columns=tuple(unknown),
         missing_columns=tuple(name for name in table.types if name not in page.columns),
@@ -139,7 +137,7 @@ def _repaired(page: pl.DataFrame) -> dict[str, int]:
 
 
 def as_text(values: pl.Series) -> pl.Series:
-    """The values as text that :func:`fit` reads back without loss: ISO dates, UTC timestamps, plain decimals.
+    """The values as text that :func:`coerce` reads back without loss: ISO dates, UTC timestamps, plain decimals.
 
     Nested values are JSON. A null member counts like an absent one there, since whether a page has it depends on
     the page's other records.

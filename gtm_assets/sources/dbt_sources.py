@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from gtm_assets.catalog.raw_table import Column, RawTable
-from gtm_assets.lake.store import LOADER_COLUMNS
+from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.settings import PROJECT_DIR
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS

@@ -55,7 +55,7 @@ def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict
     """
     wanted = {}
     for table in tables:
-        early, owed = lake.landed_early(table), set(lake.owed(table))
+        early, owed = lake.landed_early(table), set(lake.unreadable_partitions(table))
         landed = [key for key in lake.partitions(table) if key not in early]
         there = set(landed)
         absent = [key for key in keys if key not in there]

@@ -16,7 +16,8 @@ from gtm_assets import clock
 from gtm_assets.catalog.raw_table import Described, RawTable
 from gtm_assets.checks import raw as raw_checks
 from gtm_assets.finding import Finding
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
 from gtm_assets.runtime.retries import TRIES, retried
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS

@@ -8,7 +8,8 @@ from collections.abc import Collection
 import dagster as dg
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import ExportInfo, Lake
 from gtm_assets.partitions import Window
 from gtm_assets.sources.pipedrive.export import Export, FileMissing, claim_origin, extracted
 from gtm_assets.sources.raw_asset import ExtractConfig, Rules, as_raw_asset, land_partitions, result_of
@@ -51,9 +52,7 @@ def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.Assets
                 window,
                 [found.rows],
                 pipedrive.known_at(window),
-                found.exported_at,
-                config.full,
-                rules.hard_delete_limit,
+                ExportInfo(found.exported_at, config.full, rules.hard_delete_limit),
             )
             extracted(lake, table, found)
             landed_last = found.fingerprint

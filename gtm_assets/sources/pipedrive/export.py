@@ -28,7 +28,7 @@ import tenacity
 from gtm_assets import clock
 from gtm_assets.catalog.raw_table import ColumnType, RawTable, fivetran_name
 from gtm_assets.errors import GtmError, SourceUnavailable
-from gtm_assets.lake.coerce import fit
+from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Window, boundary, partition_of
 from gtm_assets.sources.pipedrive import csv_file
@@ -355,13 +355,13 @@ def _in_another_notation(table: RawTable, rows: pl.DataFrame) -> Iterator[tuple[
         grouped = rows[name].str.contains(_GROUPED).fill_null(False)
         if grouped.any():
             yield name, grouped.arg_max(), f"a number with a separator, of decimals or of thousands. {advice}"
-    for misfit in fit(table, rows).misfits:
-        if misfit.column not in rows.columns or misfit.rows.sum() < rows[misfit.column].count():
+    for reject in coerce(table, rows).rejects:
+        if reject.column not in rows.columns or reject.rows.sum() < rows[reject.column].count():
             continue
-        first = misfit.rows.arg_max()
-        what = _notation(table.types[misfit.column], rows[misfit.column][first])
+        first = reject.rows.arg_max()
+        what = _notation(table.types[reject.column], rows[reject.column][first])
         if what:
-            yield misfit.column, first, what
+            yield reject.column, first, what
 
 
 def _notation(kind: ColumnType, value: str | None) -> str | None:
@@ -385,7 +385,7 @@ def _notation(kind: ColumnType, value: str | None) -> str | None:
 
 def _in_one_spelling(table: RawTable, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """The columns as text, a value that fits its type in one spelling, null as an empty text."""
-    typed = fit(table, rows).frame
+    typed = coerce(table, rows).frame
     return pl.DataFrame(
         [
             typed[name].cast(pl.String).fill_null(rows[name]).fill_null("").alias(name)
@@ -443,9 +443,9 @@ def _stages(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[st
 
 
 def _by_own_id(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    typed = fit(table, rows.with_columns(pl.lit(_EPOCH).alias(table.cursor)))
+    typed = coerce(table, rows.with_columns(pl.lit(_EPOCH).alias(table.cursor)))
     # What does not fit competes with nothing: it waits in quarantine.
-    misfits, rows, typed = rows.filter(~typed.fits), rows.filter(typed.fits), typed.frame.filter(typed.fits)
+    rejects, rows, typed = rows.filter(~typed.fits), rows.filter(typed.fits), typed.frame.filter(typed.fits)
     repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique().sort()
     latest = [typed["modified"]] if "modified" in rows.columns else []
     rows = rows.sort([*latest, *sorted(rows.columns)], nulls_last=False).unique("id", keep="last")
@@ -456,7 +456,7 @@ def _by_own_id(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple
             f"{table.qualified_name}: {len(repeated)} ids come several times with different values ({first}). Of "
             f"each the row changed last counts, else the one with the greatest values.",
         )
-    return pl.concat([rows, misfits]), notes
+    return pl.concat([rows, rejects]), notes
 
 
 _IDENTIFY = {"deal_changes": _changes, "activity": _activities, "stages": _stages}

@@ -13,7 +13,8 @@ from gtm_assets.checks.drift import tables_in_scope
 from gtm_assets.checks.raw import VANISHED, has_not_vanished
 from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.finding import Finding
-from gtm_assets.lake.store import Lake, Landing
+from gtm_assets.lake.landing import Landing
+from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.raw_asset import (
     OWNER,
@@ -122,7 +123,7 @@ def scope_check(patterns: Sequence[str]) -> dg.AssetChecksDefinition:
 
 def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: Calendar) -> Finding:
     partitions = lake.partitions(table)
-    if not partitions or partitions[-1] in lake.owed(table):
+    if not partitions or partitions[-1] in lake.unreadable_partitions(table):
         return totals_check.not_compared(table, "the newest partition has not landed", is_known=True)
     window = calendar.window(partitions[-1], lake.read_until(table))
     try:

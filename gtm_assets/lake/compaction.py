@@ -1,0 +1,173 @@
+"""Compaction: the batches of a month that is long over, merged into one file.
+
+A merged file lies at ``month=<month>/<table>-<month>-<number>.parquet``. The list of its batches lies beside it in
+``<the same>.batches.json``: one JSON object with ``batch_id`` and ``partition_key`` a line, so that batches
+without rows stay known. The list is written before the file. Once a merged file lists a batch, every other file
+that holds the batch (one of its own, or a merged file of a smaller number) no longer counts and may be removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake import files
+from gtm_assets.lake.columns import LOADER_COLUMNS, type_of
+from gtm_assets.lake.files import LIST, MONTH_DIR, Batch, LakeError, by_file, list_of, with_ending
+from gtm_assets.lake.reader import LakeReader
+
+_GROUP_ROWS = 122_880
+"""Rows of a row group of a merged file: DuckDB's own measure. One thread reads one group at a time."""
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What compacting one table did."""
+
+    table: RawTable
+    batches: int
+    """Batches in the merged files that were written."""
+    files_before: int
+    """Files that held these batches."""
+    files_after: int
+
+
+def compact(reader: LakeReader, table: RawTable, keep_days: int) -> Compaction:
+    """Merge the files of a table's closed months. The caller holds the table's lock."""
+    merged: list[dict[Path, list[Batch]]] = []
+    _clear_up(reader.table_dir(table))
+    for month, batches in _closed_months(reader.batches(table), keep_days).items():
+        for alike in _mergeable(reader, table, batches):
+            _merge(reader.table_dir(table) / MONTH_DIR.format(month), table, month, alike)
+            merged.append(alike)
+    return Compaction(
+        table=table,
+        batches=sum(len(batches) for alike in merged for batches in alike.values()),
+        files_before=sum(len(alike) for alike in merged),
+        files_after=len(merged),
+    )
+
+
+def replaced(reader: LakeReader, table: RawTable) -> list[Path]:
+    """The table's files that do not count any more: a merged file lists all that they hold."""
+    # Files before batches, so that a file that lands meanwhile is not taken for one that no list names.
+    folder = reader.table_dir(table)
+    there = sorted([*folder.glob("partition=*/*.parquet"), *folder.glob("month=*/*.parquet")])
+    counting = {batch.path for batch in reader.batches(table)}
+    return [path for path in there if path not in counting]
+
+
+def remove(paths: Sequence[Path]) -> None:
+    """Remove replaced files. The caller holds the table's lock."""
+    for path in paths:
+        path.unlink()
+        # The list goes after its file: a merged file without a list is an error.
+        list_of(path).unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
+
+
+def _clear_up(table_dir: Path) -> None:
+    """Remove what a killed compaction left. The list of a file that was put aside keeps its ids taken."""
+    for folder in table_dir.glob(MONTH_DIR.format("*")):
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        for path in folder.glob(f"*{LIST}"):
+            if not any(with_ending(path, ending).exists() for ending in (".parquet", ".unreadable")):
+                path.unlink()
+
+
+def _closed_months(batches: Sequence[Batch], keep_days: int) -> dict[str, list[Batch]]:
+    """The batches by month, of the months that are closed."""
+    if not batches:
+        return {}
+    first_kept = date.fromisoformat(batches[-1].partition) - timedelta(keep_days)
+    months: dict[str, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        # A month is closed once the next one starts no later than the first day that keeps its own files.
+        next_month = (date.fromisoformat(batch.partition[:7] + "-01") + timedelta(31)).replace(day=1)
+        if next_month <= first_kept:
+            months[batch.partition[:7]].append(batch)
+    return months
+
+
+def _mergeable(reader: LakeReader, table: RawTable, batches: list[Batch]) -> list[dict[Path, list[Batch]]]:
+    """The files of a month, those together whose columns have equal types, where there are several.
+
+    A file is never split: so a merged file of a greater number holds all that one of a smaller number held.
+    """
+    alike: dict[frozenset, dict[Path, list[Batch]]] = defaultdict(dict)
+    for path, held in by_file(batches).items():
+        reader.verify(held[0])
+        odd = {(f.name, str(f.type)) for f in pq.read_schema(path) if f.type != type_of(table, f.name)}
+        alike[frozenset(odd)][path] = held
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def _merge(folder: Path, table: RawTable, month: str, merged: Mapping[Path, Sequence[Batch]]) -> None:
+    """Write a merged file and its list into ``folder``, the list first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [int(path.name.split(".")[0].rpartition("-")[2]) for path in folder.iterdir()]
+    path = folder / f"{table.name}-{month}-{max(taken, default=-1) + 1:04d}.parquet"
+    temporary = folder / f".{path.stem}.tmp"
+    listing = folder / f".{path.stem}.list.tmp"
+    try:
+        _write_merged(list(merged), temporary, table)
+        lines = [
+            json.dumps({"batch_id": batch.batch_id, "partition_key": batch.partition})
+            for batch in sorted((b for held in merged.values() for b in held), key=lambda b: b.batch_id)
+        ]
+        listing.write_text("".join(f"{line}\n" for line in lines))
+        files.into_place(listing, list_of(path))
+        files.into_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        listing.unlink(missing_ok=True)
+
+
+def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> None:
+    """Write the rows of files whose columns have equal types into one. Memory holds one row group.
+
+    Rows keep the order of their batches, so that a filter by batch or by ``_known_at`` skips row groups.
+    """
+    fields = {field.name: field.type for path in paths for field in pq.read_schema(path)}
+    own = [name for name in table.types if name in fields]
+    loader = [name for name in LOADER_COLUMNS if name in fields and name not in own]
+    schema = pa.schema([(n, fields[n]) for n in [*own, *sorted(fields.keys() - {*own, *loader}), *loader]])
+    rows = 0
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        waiting: list[pa.Table] = []
+
+        def write() -> None:
+            if waiting:
+                group = pa.concat_tables(waiting)
+                writer.write_table(group, row_group_size=group.num_rows)
+                waiting.clear()
+
+        for path in paths:
+            with pq.ParquetFile(path) as file:
+                for part in file.iter_batches(_GROUP_ROWS):
+                    piece = pa.Table.from_batches([part])
+                    for name in schema.names:
+                        if name not in piece.column_names:
+                            piece = piece.append_column(name, pa.nulls(piece.num_rows, fields[name]))
+                    waiting.append(piece.select(schema.names).cast(schema))
+                    rows += piece.num_rows
+                    if sum(p.num_rows for p in waiting) >= _GROUP_ROWS:
+                        write()
+        write()
+    expected = sum(pq.read_metadata(path).num_rows for path in paths)
+    written = pq.read_metadata(temporary).num_rows
+    if not rows == written == expected:
+        raise LakeError(
+            f"{table.qualified_name}: {written:,} of {expected:,} rows were merged. Nothing was replaced"
+        )

@@ -1,0 +1,180 @@
+"""The small files beside a table's batches that say what the batches alone do not.
+
+| file | says |
+|---|---|
+| ``partition=<day>/until=<minute>Z`` | the partition has landed early, up to this minute, and not yet to its end |
+| ``partition=<day>/owed`` | the source did not let us read the partition; holds the reason |
+| ``forgotten`` | the table's owner has said that it is gone; holds when |
+| ``ahead/<day>`` | the partition holds records of after its window's end; holds the greatest cursor of these |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from shutil import rmtree
+
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake import files
+from gtm_assets.lake.files import PARTITION_DIR, Batch, explaining, partition_in
+from gtm_assets.partitions import Window, end_of
+
+_UNREADABLE = "owed"
+_UNTIL, _ANY_UNTIL = "until=%Y-%m-%dT%H%MZ", "until=*"
+_FORGOTTEN = "forgotten"
+_AHEAD = "ahead"
+
+
+class Marks:
+    """The marks of one table. Whoever writes one holds the table's lock."""
+
+    def __init__(self, root: Path, table: RawTable) -> None:
+        """The marks of ``table`` in the lake under ``root``."""
+        self._table = table
+        self._folder = root / table.source / table.name
+
+    # -- of a partition ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def around_landing(
+        self, window: Window, batches: Callable[[], Sequence[Batch]], unreadable_because: str | None = None
+    ) -> Iterator[None]:
+        """Keep a partition's marks true while it lands.
+
+        ``batches`` lists the partition's batches. ``unreadable_because`` is why the source does not let
+        us read it; None where it does, and then the mark that says so goes, and the table is remembered.
+        """
+        folder = self._partition(window.key)
+        with explaining(self._table, window.key):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Marks come before the batch: a partition with a batch and no mark counts as read and as over.
+            if unreadable_because is not None:
+                (folder / _UNREADABLE).write_text(unreadable_because)
+            early = self._early(window.key)
+            until = None
+            # Where the partition has landed to its end meanwhile, an early landing does not open it again.
+            if window.is_open and (early or not batches()):
+                until = max([*early, f"{window.end:{_UNTIL}}"])
+                if not early:
+                    (folder / until).touch()
+        yield
+        with explaining(self._table, window.key):
+            if unreadable_because is None:
+                self._clear_unreadable(folder)
+            if until is not None:
+                (folder / until).touch()
+            for name in early:
+                if name != until:
+                    (folder / name).unlink()
+
+    def _clear_unreadable(self, folder: Path) -> None:
+        (folder / _UNREADABLE).unlink(missing_ok=True)
+        self.remember()
+
+    def is_early(self, partition: str) -> bool:
+        """Whether a partition has landed early and not yet to its end."""
+        return bool(self._early(partition))
+
+    def _early(self, partition: str) -> list[str]:
+        return [path.name for path in self._partition(partition).glob(_ANY_UNTIL)]
+
+    def landed_early(self) -> dict[str, datetime]:
+        """Partitions that have landed early and not yet to their end, each with up to when, UTC."""
+        found: dict[str, datetime] = {}
+        for path in sorted(self._folder.glob(f"{PARTITION_DIR.format('*')}/{_ANY_UNTIL}")):
+            found[partition_in(path)] = datetime.strptime(path.name, _UNTIL).replace(tzinfo=UTC)
+        return found
+
+    def unreadable_partitions(self) -> list[str]:
+        """Keys of the partitions that landed empty because the table could not be read, oldest first."""
+        return sorted(
+            partition_in(path) for path in self._folder.glob(f"{PARTITION_DIR.format('*')}/{_UNREADABLE}")
+        )
+
+    def unreadable_reason(self, partition: str) -> str:
+        """Why a partition of :meth:`unreadable_partitions` could not be read."""
+        return (self._partition(partition) / _UNREADABLE).read_text()
+
+    def _partition(self, key: str) -> Path:
+        return self._folder / PARTITION_DIR.format(key)
+
+    # -- of the table --------------------------------------------------------------------------------------------
+
+    def forget(self, at: datetime) -> None:
+        """Keep that the table's owner says that it is gone.
+
+        Raises:
+            LakeError: the folder can't be written.
+        """
+        with explaining(self._table, "all partitions"):
+            temporary = self._folder / f".{_FORGOTTEN}.tmp"
+            temporary.write_text(at.astimezone(UTC).isoformat())
+            files.into_place(temporary, self._folder / _FORGOTTEN)
+
+    def remember(self) -> None:
+        """Undo :meth:`forget`."""
+        (self._folder / _FORGOTTEN).unlink(missing_ok=True)
+
+    def forgotten(self) -> datetime | None:
+        """When the table's owner said that it is gone, UTC; None where nobody said so."""
+        with suppress(FileNotFoundError):
+            return datetime.fromisoformat((self._folder / _FORGOTTEN).read_text())
+        return None
+
+
+class AheadMarks:
+    """Which partitions of a table hold records of after their window's end.
+
+    A later partition may bring such a record again, and has to look there. A mark is written before its batch and
+    is never removed. The caller holds the table's lock for as long as it uses these.
+    """
+
+    def __init__(self, root: Path, table: RawTable, newest_cursors: Callable[[], Mapping[str, datetime]]) -> None:
+        """The marks of ``table`` in the lake under ``root``.
+
+        ``newest_cursors`` gives the greatest cursor of each landed partition. It is asked once in a table's life:
+        for what landed before there were such marks.
+        """
+        self._folder = root / table.source / table.name / _AHEAD
+        self._newest_cursors = newest_cursors
+
+    @cached_property
+    def newest(self) -> dict[str, datetime]:
+        """The partitions with records of after their window's end: the greatest cursor of these by key."""
+        if not self._folder.is_dir():
+            self._make_folder()
+        return {mark.name: _instant_in(mark) for mark in self._folder.glob("[!.]*")}
+
+    def _make_folder(self) -> None:
+        newest_cursors = self._newest_cursors()
+        made = self._folder.with_name(f".{_AHEAD}.tmp")
+        rmtree(made, ignore_errors=True)
+        made.mkdir()
+        for key, newest in newest_cursors.items():
+            if newest > end_of(key):
+                (made / key).write_text(newest.isoformat())
+        made.rename(self._folder)
+
+    def mark(self, window: Window, newest: datetime | None) -> None:
+        """Say that a partition holds records of after its window's end, where ``newest``, its last cursor, is."""
+        marked = self.newest
+        if newest is None or newest <= window.end:
+            return
+        newest = max(newest, marked.get(window.key, newest))
+        temporary = self._folder / f".{window.key}.tmp"
+        try:
+            temporary.write_text(newest.isoformat())
+            files.into_place(temporary, self._folder / window.key)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _instant_in(mark: Path) -> datetime:
+    """The instant that a mark holds. An unreadable mark stands for every instant, which costs one file more."""
+    try:
+        return datetime.fromisoformat(mark.read_text())
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)

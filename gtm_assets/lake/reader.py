@@ -1,0 +1,283 @@
+"""What the lake holds: its batches listed, their versions read, their files verified. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake.files import (
+    MONTH_DIR,
+    PARTITION_DIR,
+    Batch,
+    LakeError,
+    by_file,
+    fault,
+    is_merged,
+    is_torn,
+    list_of,
+    partition_in,
+    read_list,
+    table_of,
+)
+from gtm_assets.lake.marks import Marks
+from gtm_assets.lake.quarantine import Quarantine
+from gtm_assets.partitions import end_of
+
+
+class LakeReader:
+    """The lake under ``root``, to read."""
+
+    def __init__(self, root: Path) -> None:
+        """The lake under ``root``, which need not exist yet."""
+        self.root = root
+
+    # -- places --------------------------------------------------------------------------------------------------
+
+    def table_dir(self, table: RawTable) -> Path:
+        """Where a table's partitions and merged months lie."""
+        return self.root / table.source / table.name
+
+    def partition_dir(self, table: RawTable, partition: str) -> Path:
+        """Where a partition's batches lie."""
+        return self.table_dir(table) / PARTITION_DIR.format(partition)
+
+    def marks(self, table: RawTable) -> Marks:
+        """What is known of a table beside its batches."""
+        return Marks(self.root, table)
+
+    def quarantine(self, table: RawTable) -> Quarantine:
+        """The records of a table that wait because they do not fit."""
+        return Quarantine(self.root, table)
+
+    # -- batches -------------------------------------------------------------------------------------------------
+
+    def batches(self, table: RawTable | None = None) -> list[Batch]:
+        """The batches of a table, or of all, by partition and batch id.
+
+        Raises:
+            LakeError: the list of a merged file is missing or can't be read.
+        """
+        folder = f"{table.source}/{table.name}" if table else "*/*"
+        return self._listed(folder, PARTITION_DIR.format("*"), MONTH_DIR.format("*"))
+
+    def batches_of(self, table: RawTable, partition: str) -> list[Batch]:
+        """The batches of one partition. Only its month's lists are opened.
+
+        Raises:
+            LakeError: as in :meth:`batches`.
+        """
+        places = PARTITION_DIR.format(partition), MONTH_DIR.format(partition[:7])
+        found = self._listed(f"{table.source}/{table.name}", *places)
+        return [batch for batch in found if batch.partition == partition]
+
+    def _listed(self, folder: str, partitions: str, months: str) -> list[Batch]:
+        # Files of their own first: a compaction removes them only once the merged one is there.
+        paths = sorted(self.root.glob(f"{folder}/{partitions}/*.parquet"))
+        found = [Batch(table_of(path), partition_in(path), path.stem, path) for path in paths]
+        for path in sorted(self.root.glob(f"{folder}/{months}/*.parquet")):
+            try:
+                listed = read_list(path)
+            except FileNotFoundError as error:
+                if not path.exists():
+                    # A compaction has replaced it meanwhile.
+                    return self._listed(folder, partitions, months)
+                raise LakeError(
+                    f"{table_of(path)}: the list of the batches in {path} is missing. "
+                    f"Restore {list_of(path)} from a backup"
+                ) from error
+            found += [Batch(table_of(path), partition, id_, path) for id_, partition in listed.items()]
+        # Of a batch that is there several times the last counts.
+        batches = {(batch.table, batch.partition, batch.batch_id): batch for batch in found}
+        return [batches[key] for key in sorted(batches)]
+
+    # -- partitions ----------------------------------------------------------------------------------------------
+
+    def partitions(self, table: RawTable) -> list[str]:
+        """Keys of the partitions of a table that have landed, be it early, oldest first."""
+        return sorted({batch.partition for batch in self.batches(table)})
+
+    def landed_early(self, table: RawTable) -> dict[str, datetime]:
+        """Partitions of a table that have landed early and not yet to their end, each with up to when, UTC."""
+        return self.marks(table).landed_early()
+
+    def has_landed(self, table: RawTable, partition: str) -> bool:
+        """Whether a partition of a table has landed to its end."""
+        return not self.marks(table).is_early(partition) and bool(self.batches_of(table, partition))
+
+    def read_until(self, table: RawTable) -> datetime | None:
+        """Up to when the newest partition of a table was read, UTC; None where nothing has landed."""
+        partitions = self.partitions(table)
+        return self.landed_early(table).get(partitions[-1], end_of(partitions[-1])) if partitions else None
+
+    def unreadable_partitions(self, table: RawTable) -> list[str]:
+        """Keys of the partitions that landed empty because the table could not be read, oldest first."""
+        return self.marks(table).unreadable_partitions()
+
+    def unreadable_reason(self, table: RawTable) -> str | None:
+        """Why the newest partition of a table could not be read; None where it was, or where none has landed."""
+        partitions = self.partitions(table)
+        if not partitions or partitions[-1] not in self.unreadable_partitions(table):
+            return None
+        return self.marks(table).unreadable_reason(partitions[-1])
+
+    def forgotten(self, table: RawTable) -> datetime | None:
+        """When the table's owner said that it is gone, UTC; None where it was not said or could be read since."""
+        return self.marks(table).forgotten()
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def alive(self, table: RawTable) -> int:
+        """How many records of a table are not deleted, by their newest versions."""
+        columns = [table.id_column, table.cursor, table.deletes.value]
+        versions = self.versions(self.batches(table), columns)
+        if versions.is_empty():
+            return 0
+        newest = versions.sort(table.cursor, "_partition", pl.col(table.deletes.value).fill_null(False))
+        newest = newest.unique(table.id_column, keep="last", maintain_order=True)
+        return newest.filter(~pl.col(table.deletes.value).fill_null(False)).height
+
+    def newest_cursors(self, table: RawTable) -> dict[str, datetime]:
+        """The greatest cursor of each landed partition; those without one are left out."""
+        versions = self.versions(self.batches(table), [table.cursor])
+        if versions.is_empty():
+            return {}
+        newest = versions.group_by("_partition").agg(pl.col(table.cursor).max())
+        return {key: cursor for key, cursor in newest.iter_rows() if cursor is not None}
+
+    def known_since(self) -> datetime | None:
+        """When the first records were seen, UTC; None where there are none.
+
+        Raises:
+            LakeError: a file can't be read.
+        """
+        tables: dict[str, list[Batch]] = defaultdict(list)
+        for batch in self.batches():
+            tables[batch.table].append(batch)
+        seen = [self.versions(batches, ["_known_at"])["_known_at"].min() for batches in tables.values()]
+        return min((at for at in seen if at is not None), default=None)
+
+    def quarantined(self, table: RawTable) -> pl.DataFrame:
+        """The records of a table in quarantine: partition, record_id, reason, record (JSON), _known_at."""
+        return self.quarantine(table).read()
+
+    def read(self, table: RawTable) -> pl.LazyFrame:
+        """All landed versions of a table, columns unknown to the catalogue included.
+
+        Raises:
+            LakeError: nothing has landed, or a file can't be read.
+        """
+        files = by_file(self.batches(table))
+        if not files:
+            raise LakeError(f"{table.qualified_name}: nothing has landed. Run: gtm run")
+        for batches in files.values():
+            self.verify(batches[0])
+        return pl.concat(
+            [pl.scan_parquet(path, hive_partitioning=False) for path in files], how="diagonal_relaxed"
+        )
+
+    def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
+        """These columns of the versions in some batches of a table, and ``_partition``, which each came in.
+
+        A column that none of them has is left out.
+
+        Raises:
+            LakeError: a file can't be read.
+        """
+        batches = list(batches)
+        try:
+            return self._versions(batches, columns)
+        except LakeError:
+            if all(batch.path.exists() for batch in batches):
+                raise
+            # A compaction has merged them meanwhile: they are in another file.
+            there = {(batch.table, batch.batch_id): batch for batch in self.batches()}
+            return self._versions([there.get((b.table, b.batch_id), b) for b in batches], columns)
+
+    def _versions(self, batches: Sequence[Batch], columns: Sequence[str]) -> pl.DataFrame:
+        # A file may be of an older catalogue: without a column, or with one of another type.
+        query = """
+            select columns(lambda name: list_contains($columns, name)), _partition
+            from read_parquet($paths, union_by_name = true, hive_partitioning = false)
+            inner join batches using (_batch_id)
+            """
+        if not batches:
+            return pl.DataFrame(schema=[*columns, "_partition"])
+        with duckdb_cursor() as db:
+            ids = {"_batch_id": [b.batch_id for b in batches], "_partition": [b.partition for b in batches]}
+            db.register("batches", pa.table(ids))
+            files = by_file(batches)
+            with self.reading(files):
+                given = {"columns": list(columns), "paths": [str(path) for path in files]}
+                return db.sql(query, params=given).pl()
+
+    @contextmanager
+    def reading(self, files: Mapping[Path, Sequence[Batch]]) -> Iterator[None]:
+        """Where DuckDB fails to read files, say which of them can't be read.
+
+        Raises:
+            LakeError: in place of DuckDB's error, where one of the files is not whole Parquet.
+        """
+        try:
+            yield
+        except duckdb.Error:
+            for batches in files.values():
+                self.verify(batches[0])
+            raise
+
+    def verify(self, batch: Batch) -> None:
+        """Raise where a batch's file can't be read.
+
+        Raises:
+            LakeError: the file is not whole Parquet.
+        """
+        error = fault(batch.path)
+        if error is None:
+            return
+        if not is_torn(error):
+            advice = "Check the disk and the folder's rights, then run again"
+        elif is_merged(batch.path):
+            month = batch.partition[:7]
+            advice = (
+                f"It holds the batches of {month}. Restore it from a backup. Without one, give it the ending "
+                f".unreadable in place of .parquet, leave its list, and land the month's partitions again"
+            )
+        else:
+            advice = (
+                f"Restore it from a backup, or land the partition again, which puts the file aside: "
+                f"gtm run --from {batch.partition} --to {batch.partition}"
+            )
+        raise LakeError(
+            f"{batch.table} {batch.partition}: the lake's file {batch.path} can't be read ({error}). {advice}"
+        ) from error
+
+    def verify_all(self, except_for: Set[str] = frozenset()) -> None:
+        """Raise where a batch of the lake can't be read. Batches with the ids in ``except_for`` are not opened.
+
+        Raises:
+            LakeError: a file is not whole Parquet.
+        """
+        for batches in by_file(b for b in self.batches() if b.batch_id not in except_for).values():
+            self.verify(batches[0])
+
+
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    # Opening and closing a database takes longer than comparing a day's records.
+    return duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
+
+
+def duckdb_cursor() -> duckdb.DuckDBPyConnection:
+    """A connection of the caller's own to this process's database in memory, with UTC as its time zone."""
+    cursor = _duckdb().cursor()
+    cursor.execute("set TimeZone = 'UTC'")
+    return cursor
