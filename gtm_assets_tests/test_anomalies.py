@@ -9,6 +9,8 @@ import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks import anomalies
+from gtm_assets.lake.profile import PARTITION, profile
+from gtm_assets.lake.summary import RECENT_DAYS
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
@@ -28,27 +30,32 @@ def org_days() -> dict[str, pl.DataFrame]:
         pages = []
         for day in DAYS:
             for page in org.changes(TABLES[name], CALENDAR.window(day)):
-                pages.append(page.unique("id").with_columns(pl.lit(day).alias(anomalies.PARTITION)))
+                pages.append(page.unique("id").with_columns(pl.lit(day).alias(PARTITION)))
         found[name] = pl.concat(pages, how="diagonal_relaxed")
     return found
 
 
 def counts(records: pl.DataFrame) -> dict[str, int]:
-    return dict.fromkeys(DAYS, 0) | dict(records.group_by(anomalies.PARTITION).len().iter_rows())
+    return dict.fromkeys(DAYS, 0) | dict(records.group_by(PARTITION).len().iter_rows())
 
 
 def window(records: pl.DataFrame, day: str) -> pl.DataFrame:
-    since = (date.fromisoformat(day) - timedelta(anomalies.DAYS)).isoformat()
-    return records.filter(pl.col(anomalies.PARTITION).is_between(pl.lit(since), pl.lit(day)))
+    since = (date.fromisoformat(day) - timedelta(RECENT_DAYS)).isoformat()
+    return records.filter(pl.col(PARTITION).is_between(pl.lit(since), pl.lit(day)))
+
+
+def unusual_shares(records: pl.DataFrame, types: dict[str, ColumnType], day: str) -> list[anomalies.Share] | None:
+    found = profile(records, types, day)
+    return None if found is None else anomalies.unusual_shares(found)
 
 
 def test_ten_normal_weeks_raise_no_alarm(org_days):
     judged = 0
     for name, records in org_days.items():
         types = {c: t for c, t in TABLES[name].types.items() if c in records.columns}
-        for day in DAYS[anomalies.DAYS :]:
+        for day in DAYS[RECENT_DAYS:]:
             assert not anomalies.volume(counts(records), day, 0.2).unusual, (name, day)
-            shares = anomalies.unusual_shares(window(records, day), types, day)
+            shares = unusual_shares(window(records, day), types, day)
             assert not shares, (name, day, shares)
             judged += shares is not None
     assert judged > 150
@@ -124,28 +131,28 @@ def test_a_quarters_end_of_a_large_org_raises_no_alarm():
 def test_a_column_that_is_emptied_renamed_or_stuck_is_found_on_that_day(org_days, column, spoil):
     tasks = window(org_days["task"], LAST)
     types = {c: t for c, t in TABLES["task"].types.items() if c in tasks.columns}
-    today = pl.col(anomalies.PARTITION) == LAST
+    today = pl.col(PARTITION) == LAST
 
     planted = tasks.with_columns(pl.when(today).then(spoil).otherwise(pl.col(column)).alias(column))
 
-    assert not anomalies.unusual_shares(tasks, types, LAST)
-    assert [share.column for share in anomalies.unusual_shares(planted, types, LAST)] == [column]
+    assert not unusual_shares(tasks, types, LAST)
+    assert [share.column for share in unusual_shares(planted, types, LAST)] == [column]
 
 
 def test_amounts_in_cents_are_found():
     records = pl.DataFrame(
         {
-            anomalies.PARTITION: [day for day in DAYS[-29:] for _ in range(40)],
+            PARTITION: [day for day in DAYS[-29:] for _ in range(40)],
             "amount": [float(1000 + 37 * i % 900) for i in range(29 * 40)],
         }
     )
-    today = pl.col(anomalies.PARTITION) == LAST
+    today = pl.col(PARTITION) == LAST
     cents = records.with_columns(
         pl.when(today).then(pl.col("amount") * 100).otherwise(pl.col("amount")).alias("amount")
     )
 
-    (share,) = anomalies.unusual_shares(cents, {"amount": ColumnType.CURRENCY}, LAST)
+    (share,) = unusual_shares(cents, {"amount": ColumnType.CURRENCY}, LAST)
 
-    assert not anomalies.unusual_shares(records, {"amount": ColumnType.CURRENCY}, LAST)
+    assert not unusual_shares(records, {"amount": ColumnType.CURRENCY}, LAST)
     assert share.share == 0.0
     assert share.what.startswith("<= ")

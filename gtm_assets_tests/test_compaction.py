@@ -18,6 +18,7 @@ from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks import raw as raw_checks
 from gtm_assets.lake.files import LakeError
 from gtm_assets.lake.store import Lake
+from gtm_assets.lake.summary import summarize
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import SettingsError, load_settings
 from gtm_assets_tests.dbt_harness import TABLES, Home, account, as_page, with_ancestors
@@ -271,8 +272,10 @@ def test_as_an_asset_it_says_what_it_merged(lake, tmp_path):
 
 def test_the_checks_see_in_a_merged_partition_its_own_records(lake):
     def seen() -> tuple:
-        recent = raw_checks._recent(lake, DEALS, "2026-02-03", "2026-01-01")
-        return recent.counts, raw_checks.quarantine(lake, DEALS, 0.05)
+        window = CALENDAR.window("2026-02-03")
+        landing = lake.land(DEALS, window, [], window.end)
+        summary = summarize(lake, [landing], "2026-01-01")
+        return summary.recent_counts, summary.columns_with_values, raw_checks.quarantine(lake, DEALS, 0.05)
 
     before = seen()
     compacted(lake)

@@ -10,11 +10,10 @@ more than the tolerance, a share of what was expected; around the end of a fisca
 and quotas set, more than twice the tolerance, as 28 days do not hold such an end. Judged where the weekday had
 records in three weeks of four, and at least :data:`FEWEST_EXPECTED` were to be expected.
 
-Values. Each column is a set of shares: of nulls; of each value of a column with few values; of numbers up to the
-10th, 25th, 50th, 75th and 90th percentile of the 28 days. Each is compared with that of the same weekday, as a
-proportion (binomial) with the overdispersion between days of a weekday. Unusual is more than
-:data:`SHARE_ERRORS` standard errors and :data:`SHARE_CHANGE` of the records. Judged where the partition has at
-least :data:`FEWEST_RECORDS` records.
+Values. Each column is a set of shares, those of the features in :mod:`gtm_assets.lake.profile`: of nulls; of each
+value of a column with few values; of numbers up to a percentile of the 28 days. Each is compared with that of the
+same weekday, as a proportion (binomial) with the overdispersion between days of a weekday. Unusual is more than
+:data:`SHARE_ERRORS` standard errors and :data:`SHARE_CHANGE` of the records. Judged where there is a profile.
 """
 
 from __future__ import annotations
@@ -26,24 +25,16 @@ from math import sqrt
 from statistics import median
 
 import numpy as np
-import polars as pl
 
-from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.lake.profile import Profile
+from gtm_assets.lake.summary import RECENT_DAYS
 
-DAYS = 28
 VOLUME_ERRORS = 5.0
 FEWEST_EXPECTED = 10
 QUARTER_DAYS = 10
 """So many days before and after the end of a quarter are around it."""
 SHARE_ERRORS = 8.0
 SHARE_CHANGE = 0.30
-FEWEST_RECORDS = 30
-FEWEST_DAYS = 14
-FEW_VALUES = 30
-QUANTILES = (0.10, 0.25, 0.50, 0.75, 0.90)
-PARTITION = "_partition"
-_NUMBERS = {ColumnType.INTEGER, ColumnType.DOUBLE, ColumnType.CURRENCY}
-_VALUES = {ColumnType.STRING, ColumnType.BOOLEAN}
 
 
 @dataclass(frozen=True)
@@ -71,7 +62,7 @@ def volume(
     before = {
         date.fromisoformat(key): count
         for key, count in counts.items()
-        if timedelta(0) < day - date.fromisoformat(key) <= timedelta(DAYS)
+        if timedelta(0) < day - date.fromisoformat(key) <= timedelta(RECENT_DAYS)
     }
     usual = {weekday: median(_of_weekday(before, weekday)) for weekday in {d.weekday() for d in before}}
     same = _of_weekday(before, day.weekday())
@@ -111,34 +102,28 @@ class Share:
     errors: float
 
 
-def unusual_shares(records: pl.DataFrame, types: Mapping[str, ColumnType], partition: str) -> list[Share] | None:
-    """The shares of ``partition`` that are unusual against the others, the greatest change of each column.
+def unusual_shares(profile: Profile) -> list[Share] | None:
+    """The shares of a partition that are unusual against the days before it, the greatest change of each column.
 
-    ``records`` has the table's columns and ``_partition``. None where there is too little to judge.
+    None where no day before it is of the same weekday.
     """
-    today = records.filter(pl.col(PARTITION) == partition)
-    before = records.filter(pl.col(PARTITION) != partition)
-    if today.height < FEWEST_RECORDS or before[PARTITION].n_unique() < FEWEST_DAYS:
-        return None
-    features = _features(before, types)
-    by_day = before.group_by(PARTITION).agg(pl.len().alias("_records"), *(f.count() for f in features))
-    weekdays = by_day[PARTITION].str.to_date().dt.weekday().to_numpy()
-    same = weekdays == date.fromisoformat(partition).isoweekday()
+    weekdays = np.array([date.fromisoformat(day).isoweekday() for day in profile.days])
+    same = weekdays == date.fromisoformat(profile.partition).isoweekday()
     if not same.any():
         return None
-    hits, records_by_day = by_day.drop(PARTITION, "_records").to_numpy(), by_day["_records"].to_numpy()[:, None]
-    usual = _usual_shares(hits, records_by_day, weekdays)
-    expected = records_by_day * usual
+    usual = _usual_shares(profile.hits_by_day, profile.records_by_day, weekdays)
+    expected = profile.records_by_day * usual
     # A mean of four already fits its own days: the factor makes up for it.
-    spread = 4 / 3 * (hits - expected) ** 2 / (expected * (1 - usual))
+    spread = 4 / 3 * (profile.hits_by_day - expected) ** 2 / (expected * (1 - usual))
     overdispersion = np.maximum(1.0, spread.mean(axis=0))
-    now = np.array(today.select(f.count() for f in features).row(0)) / today.height
+    now = profile.hits / profile.records
     there = usual[same][0]
-    sampled = 1 / today.height + 1 / records_by_day[same].sum()
+    sampled = 1 / profile.records + 1 / profile.records_by_day[same].sum()
     errors = (now - there) / np.sqrt(overdispersion * there * (1 - there) * sampled)
     found: dict[str, Share] = {}
     for i in np.flatnonzero((np.abs(errors) > SHARE_ERRORS) & (np.abs(now - there) > SHARE_CHANGE)):
-        share = Share(features[i].column, features[i].what, float(now[i]), float(there[i]), float(errors[i]))
+        feature = profile.features[i]
+        share = Share(feature.column, feature.what, float(now[i]), float(there[i]), float(errors[i]))
         if share.column not in found or abs(share.errors) > abs(found[share.column].errors):
             found[share.column] = share
     return list(found.values())
@@ -152,40 +137,3 @@ def _usual_shares(hits: np.ndarray, records: np.ndarray, weekdays: np.ndarray) -
         # As if there were one record more of either kind.
         usual[days] = (hits[days].sum(axis=0) + 1) / (records[days].sum() + 2)
     return usual
-
-
-@dataclass(frozen=True)
-class _Feature:
-    column: str
-    what: str
-    condition: pl.Expr
-
-    def count(self) -> pl.Expr:
-        return self.condition.fill_null(False).sum().alias(self.name)
-
-    @property
-    def name(self) -> str:
-        return f"{self.column} {self.what}"
-
-
-def _features(before: pl.DataFrame, types: Mapping[str, ColumnType]) -> list[_Feature]:
-    features = []
-    for name, type_ in types.items():
-        column = pl.col(name)
-        features.append(_Feature(name, "is null", column.is_null()))
-        if type_ in _NUMBERS:
-            numbers = before[name].cast(pl.Float64).drop_nulls()
-            cuts = dict.fromkeys(numbers.quantile(q) for q in QUANTILES) if numbers.len() else {}
-            features += [_Feature(name, f"<= {cut:g}", column.cast(pl.Float64) <= cut) for cut in cuts]
-        elif type_ in _VALUES:
-            values = before[name].drop_nulls().unique()
-            if values.len() <= FEW_VALUES:
-                features += [_Feature(name, f"= {_literal(v)}", column == v) for v in sorted(values)]
-                # What was never seen before has a share too.
-                if values.len():
-                    features.append(_Feature(name, "is a new value", ~column.is_in(values.implode())))
-    return features
-
-
-def _literal(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else "'" + str(value).replace("'", "''") + "'"

@@ -13,8 +13,8 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from gtm_assets.checks.anomalies import FEWEST_DAYS
 from gtm_assets.finding import Finding
+from gtm_assets.lake.profile import FEWEST_DAYS
 from gtm_assets.partitions import Calendar
 
 LANDED = "landed_on_time"

@@ -1,20 +1,22 @@
-"""The checks of a raw table, made by the op that lands it, over the partitions that it has just landed."""
+"""The checks of a raw table, made by the op that lands it.
+
+They look at one summary of what the op has landed, and ask neither the lake nor the source.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 
 import dagster as dg
-import polars as pl
 
 from gtm_assets.catalog.raw_table import Described, RawTable
 from gtm_assets.checks import anomalies
 from gtm_assets.checks.drift import schema_drift
 from gtm_assets.finding import Finding
 from gtm_assets.lake.landing import Landing
-from gtm_assets.lake.store import Lake
+from gtm_assets.lake.reader import LakeReader
+from gtm_assets.lake.summary import Access, LandingSummary, Waiting, access, waiting
 
 QUARANTINE = "nothing_in_quarantine"
 VANISHED = "table_has_not_vanished"
@@ -51,26 +53,20 @@ class Limits:
 
 
 def findings(
-    lake: Lake,
-    table: RawTable,
-    landings: Sequence[Landing],
-    read: Collection[str],
-    limits: Limits,
-    first: str,
-    described: Described | None = None,
-) -> Iterator[tuple[str, Finding]]:
-    """The finding of each check on what one run landed, by the check's name.
+    summary: LandingSummary, read: Collection[str], limits: Limits, described: Described | None = None
+) -> dict[str, Finding]:
+    """The finding of each check of every raw table on what one run landed, by the check's name.
 
-    ``first`` is the key of the calendar's first partition, which holds all history and is like no other day.
     ``read`` are the columns that models read, ``described`` what the source says of the table.
     """
-    newest = landings[-1]
-    over = [landing.partition for landing in landings if not landing.is_open]
-    recent = _recent(lake, table, newest.partition, first)
-    yield QUARANTINE, quarantine(lake, table, limits.quarantine_share)
-    yield DRIFT, schema_drift(landings, _with_values(lake, table, recent, newest.partition), read, described)
-    yield VOLUME, _volume(table, over, recent, limits, first) if over else _still_open(newest)
-    yield VALUES, _still_open(newest) if newest.is_open else _values(table, newest, recent)
+    newest = summary.newest
+    over = [landing.partition for landing in summary.landings if not landing.is_open]
+    return {
+        QUARANTINE: nothing_in_quarantine(summary.waiting, limits.quarantine_share),
+        DRIFT: schema_drift(summary.landings, summary.columns_with_values, read, described),
+        VOLUME: _volume(summary, over, limits) if over else _still_open(newest),
+        VALUES: _still_open(newest) if newest.is_open else _values(summary),
+    }
 
 
 def _still_open(landing: Landing) -> Finding:
@@ -81,119 +77,75 @@ def _still_open(landing: Landing) -> Finding:
     )
 
 
-@dataclass(frozen=True)
-class _Recent:
-    """The versions landed in the newest partition and in the 28 days before it, the calendar's first aside."""
-
-    records: pl.DataFrame
-    counts: dict[str, int]
-    """By partition key; 0 where a partition landed and held nothing."""
-
-
-def _recent(lake: Lake, table: RawTable, partition: str, first: str) -> _Recent:
-    since = (date.fromisoformat(partition) - timedelta(anomalies.DAYS)).isoformat()
-    batches = [b for b in lake.batches(table) if max(since, first) <= b.partition <= partition]
-    batches = [batch for batch in batches if batch.partition != first]
-    counts = {batch.partition: 0 for batch in batches}
-    if not batches:
-        return _Recent(pl.DataFrame(), counts)
-    records = lake.versions(batches, list(table.types)).rename({"_partition": anomalies.PARTITION})
-    counts |= dict(records.group_by(anomalies.PARTITION).len().iter_rows())
-    return _Recent(records, counts)
-
-
-def _with_values(lake: Lake, table: RawTable, recent: _Recent, partition: str) -> set[str]:
-    before = recent.records
-    if not before.is_empty():
-        before = before.filter(pl.col(anomalies.PARTITION) != partition)
-    if before.is_empty():
-        # A table that came whole in its first partition, or that rarely changes.
-        before = lake.versions([b for b in lake.batches(table) if b.partition < partition], list(table.types))
-    return {name for name in before.columns if before[name].null_count() < before.height}
-
-
-def quarantine(lake: Lake, table: RawTable, limit: float) -> Finding:
-    """What of a table waits in quarantine. An error where a partition lacks more than ``limit`` of its records."""
-    waiting = lake.quarantined(table)
-    if waiting.is_empty():
+def nothing_in_quarantine(waiting: Waiting, limit: float) -> Finding:
+    """Whether records wait. An error where a partition lacks more than ``limit`` of its records because of it."""
+    if not waiting.records:
         return Finding(True, "No record waits.", dg.AssetCheckSeverity.WARN, {"records": 0})
-    holed = [
-        (partition, missing, landed)
-        for partition, missing, landed in _holes(lake, table, waiting)
-        if missing > limit * (missing + landed)
-    ]
-    sentence = f"{waiting.height:,} records of {table.qualified_name} wait in quarantine. "
-    for partition, missing, landed in holed:
-        sentence += f"In partition {partition} they are {missing:,} of {missing + landed:,}. "
-    if holed:
+    name = waiting.table.qualified_name
+    blocked = [hole for hole in waiting.holes if hole.missing > limit * (hole.missing + hole.landed)]
+    sentence = f"{waiting.records:,} records of {name} wait in quarantine. "
+    for hole in blocked:
+        sentence += f"In partition {hole.partition} they are {hole.missing:,} of {hole.missing + hole.landed:,}. "
+    if blocked:
         sentence += (
             f"Nothing is built while they are more than {limit:.0%} of a partition (GTM_QUARANTINE_LIMIT). "
         )
     return Finding(
         passed=False,
-        sentence=f"{sentence}See them: gtm quarantine list {table.qualified_name}",
-        severity=dg.AssetCheckSeverity.ERROR if holed else dg.AssetCheckSeverity.WARN,
-        figures={"records": waiting.height, "partitions_blocked": [partition for partition, *_ in holed]},
-        sample=waiting.head(10).select("partition", "record_id", "reason").to_dicts(),
+        sentence=f"{sentence}See them: gtm quarantine list {name}",
+        severity=dg.AssetCheckSeverity.ERROR if blocked else dg.AssetCheckSeverity.WARN,
+        figures={"records": waiting.records, "partitions_blocked": [hole.partition for hole in blocked]},
+        sample=waiting.sample,
     )
 
 
-def still_there(lake: Lake, table: RawTable) -> Finding:
-    """:func:`has_not_vanished`, as the newest partition that has landed says it."""
-    return has_not_vanished(lake, table, lake.unreadable_reason(table))
-
-
-def has_not_vanished(lake: Lake, table: RawTable, reason: str | None) -> Finding:
-    """Whether a table that had records can still be read, or its owner has said that it is gone.
-
-    ``reason`` is why the source does not let us read it; None where it does.
-    """
-    records = lake.alive(table) if reason else 0
-    if not reason or not records:
-        sentence = "It never had a record, and can't be read." if reason else "It can be read."
-        return Finding(True, sentence, figures={"records_known": records})
-    name, known = table.qualified_name, f"its {records:,} records stay as they were last known"
-    since = lake.forgotten(table)
+def has_not_vanished(access: Access) -> Finding:
+    """Whether a table that had records can still be read, or its owner has said that it is gone."""
+    if not access.refusal or not access.alive:
+        sentence = "It never had a record, and can't be read." if access.refusal else "It can be read."
+        return Finding(True, sentence, figures={"records_known": access.alive})
+    table, name = access.table, access.table.qualified_name
+    known = f"its {access.alive:,} records stay as they were last known"
+    since = access.forgotten_at
     if since:
         sentence = (
             f"{name} can't be read any more, and its owner has said so on {since:%Y-%m-%d %H:%M} UTC: {known}."
         )
-        return Finding(True, sentence, figures={"records_known": records})
+        return Finding(True, sentence, figures={"records_known": access.alive})
     return Finding(
         passed=False,
         sentence=(
-            f"{name} had {records:,} records and can't be read any more: {reason.rstrip('.')}. Nothing is "
-            f"published, and the file published before stays. Mend it: give the platform's user {table.api_name} "
-            f"back, then run: gtm run. Or, if it is gone for good: gtm source forget {name}, then gtm run; {known}"
+            f"{name} had {access.alive:,} records and can't be read any more: {access.refusal.rstrip('.')}. "
+            f"Nothing is published, and the file published before stays. Mend it: give the platform's user "
+            f"{table.api_name} back, then run: gtm run. Or, if it is gone for good: gtm source forget {name}, "
+            f"then gtm run; {known}"
         ),
-        figures={"records_known": records},
+        figures={"records_known": access.alive},
     )
 
 
-def _holes(lake: Lake, table: RawTable, waiting: pl.DataFrame) -> Iterator[tuple[str, int, int]]:
-    """Partition, records that are missing from it, and versions that landed in it.
-
-    A record that landed in the partition or later, repaired at the source, is missing no more. Of a table that is
-    taken whole each time there is one entry, the newest: what is missing and what there is of the whole.
-    """
-    landed = lake.versions(lake.batches(table), [table.id_column])
-    if table.is_taken_whole:
-        last = landed.group_by(table.id_column).agg(pl.col("_partition").max().alias("_last"))
-        seen = waiting.join(last, left_on="record_id", right_on=table.id_column, how="left")
-        missing = seen.filter((pl.col("_last") < pl.col("partition")).fill_null(True))
-        yield waiting["partition"].max(), missing.height, last.height
-        return
-    for (partition,), records in waiting.group_by("partition", maintain_order=True):
-        later = landed.filter(pl.col("_partition") >= partition)[table.id_column]
-        missing = records.filter(~pl.col("record_id").is_in(later.implode()).fill_null(False))
-        yield partition, missing.height, landed.filter(pl.col("_partition") == partition).height
+# -- the checks that the lake answers at any time ------------------------------------------------------------
 
 
-def _volume(table: RawTable, partitions: Sequence[str], recent: _Recent, limits: Limits, first: str) -> Finding:
+def quarantine(lake: LakeReader, table: RawTable, limit: float) -> Finding:
+    """:func:`nothing_in_quarantine`, as the lake says it now."""
+    return nothing_in_quarantine(waiting(lake, table), limit)
+
+
+def still_there(lake: LakeReader, table: RawTable) -> Finding:
+    """:func:`has_not_vanished`, as the newest partition that has landed says it."""
+    return has_not_vanished(access(lake, table, lake.unreadable_reason(table)))
+
+
+# -- volume and values ---------------------------------------------------------------------------------------
+
+
+def _volume(summary: LandingSummary, partitions: Sequence[str], limits: Limits) -> Finding:
+    table, counts = summary.table, summary.recent_counts
     judged = [
-        anomalies.volume(recent.counts, partition, limits.volume_tolerance, limits.fiscal_year_start_month)
+        anomalies.volume(counts, partition, limits.volume_tolerance, limits.fiscal_year_start_month)
         for partition in partitions
-        if partition in recent.counts
+        if partition in counts
     ]
     unusual = [volume for volume in judged if volume.unusual]
     compared = [volume for volume in judged if volume.expected is not None]
@@ -227,25 +179,21 @@ def _volume(table: RawTable, partitions: Sequence[str], recent: _Recent, limits:
     )
 
 
-def _values(table: RawTable, landing: Landing, recent: _Recent) -> Finding:
-    # A column that was not returned is drift.
-    returned = set(recent.records.columns) - set(landing.missing_columns)
-    types = {name: type_ for name, type_ in table.types.items() if name in returned}
-    shares = None
-    if not recent.records.is_empty():
-        shares = anomalies.unusual_shares(recent.records, types, landing.partition)
+def _values(summary: LandingSummary) -> Finding:
+    table, partition = summary.table, summary.newest.partition
+    shares = anomalies.unusual_shares(summary.profile) if summary.profile else None
     if not shares:
         return Finding(
             passed=True,
             sentence="Too few days or records to compare with."
             if shares is None
-            else f"The shares of {len(types)} columns are what they were.",
+            else f"The shares of {len(summary.profile.columns)} columns are what they were.",
             severity=dg.AssetCheckSeverity.WARN,
         )
     shares.sort(key=lambda share: -abs(share.errors))
     worst = shares[0]
     sentence = (
-        f"{table.qualified_name} {landing.partition}: {worst.column} {worst.what} in {worst.share:.0%} of the "
+        f"{table.qualified_name} {partition}: {worst.column} {worst.what} in {worst.share:.0%} of the "
         f"records, {worst.usual:.0%} in the 28 days before"
     )
     if len(shares) > 1:
@@ -256,7 +204,7 @@ def _values(table: RawTable, landing: Landing, recent: _Recent) -> Finding:
         sentence=f"{sentence}. Ask who changed the form, the import or the integration that writes it.",
         severity=dg.AssetCheckSeverity.WARN,
         figures={"unusual_columns": [share.column for share in shares]},
-        sql=_partition_sql(table, landing.partition, f"where {condition}"),
+        sql=_partition_sql(table, partition, f"where {condition}"),
         sample=[
             {
                 "column": share.column,

@@ -1,14 +1,15 @@
 """What the raw assets of all sources have in common: one per table and op, landed one daily partition at a time.
 
-A source's own module says how a partition is landed.
+The way of the data goes down: a source's :class:`TableExtraction` lands a partition; the lake summarizes what
+landed; the checks look at the summary alone.
 """
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 import dagster as dg
 
@@ -18,6 +19,7 @@ from gtm_assets.checks import raw as raw_checks
 from gtm_assets.finding import Finding
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
+from gtm_assets.lake.summary import LandingSummary, summarize
 from gtm_assets.partitions import BATCH_SIZE, Calendar, Window
 from gtm_assets.runtime.retries import TRIES, retried
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
@@ -62,21 +64,142 @@ def group(table: RawTable) -> str:
     return f"{table.source}_raw"
 
 
-def as_raw_asset(
-    table: RawTable, calendar: Calendar, check_specs: Collection[dg.AssetCheckSpec] = ()
-) -> Callable[..., dg.AssetsDefinition]:
-    """The decorator that makes a raw table's asset. A range of partitions is landed by one run of at most 31.
+@dataclass(frozen=True)
+class Task:
+    """What one op is to land, and with what."""
 
-    ``check_specs`` are checks of the source's own, beside those of all raw tables.
+    table: RawTable
+    lake: Lake
+    rules: Rules
+    is_full: bool
+    """Whether all records are taken as they are at the end of a partition."""
+    context: dg.AssetExecutionContext
+
+
+class TableExtraction(ABC):
+    """How one op extracts a table of a source and lands it. Each source has a class of its own."""
+
+    resource: ClassVar[str]
+    """Key of the Dagster resource that is the source. Instances are made with the task and that resource."""
+    refusal: str | None = None
+    """Why the source does not let us read the table; None where it does, as far as it was asked."""
+
+    @classmethod
+    def check_specs(cls, table: RawTable) -> list[dg.AssetCheckSpec]:
+        """The source's own checks of a table, beside those of all raw tables."""
+        return []
+
+    @abstractmethod
+    def land(self, window: Window) -> Landing:
+        """Extract one partition and land it."""
+
+    def describe(self) -> Described | None:
+        """What the source says of the table's fields; None where it says nothing."""
+        return None
+
+    def findings(self, summary: LandingSummary) -> dict[str, Finding]:
+        """The findings of the source's own checks, by the check's name."""
+        return {}
+
+
+class LandingRun:
+    """What one op does: it lands its partitions one by one, and then checks what has landed.
+
+    The window of a partition that is still open ends with the minute that the run's tags name, else with the last.
+    """
+
+    def __init__(self, task: Task, extraction: TableExtraction, read: Collection[str]) -> None:
+        """``read`` are the columns of the table that models read."""
+        self._task, self._extraction, self._read = task, extraction, read
+        self._now = until(task.context.run.tags) or clock.now()
+        self._landings: list[Landing] = []
+        self._described: Described | None = None
+
+    def land_all(self) -> None:
+        """Land the run's partitions, oldest first, and ask the source to describe the table.
+
+        An error that may pass is tried again. Where none comes after, what has landed is recorded first: no later
+        run will land it again.
+        """
+        context = self._task.context
+        try:
+            with retried(context, self._task.rules.retry_seconds):
+                for partition in context.partition_keys:
+                    self.land(partition)
+                self.describe()
+        except Exception as error:
+            is_tried_again = isinstance(error, dg.RetryRequested) and context.retry_number < TRIES - 1
+            if not is_tried_again:
+                self._record_landings()
+            raise
+
+    def land(self, partition: str) -> Landing:
+        """Land one partition, and tell the run what landed and what is odd about it."""
+        context, table = self._task.context, self._task.table
+        landing = self._extraction.land(self._task.rules.calendar.window(partition, self._now))
+        self._landings.append(landing)
+        is_last = partition == context.partition_keys[-1]
+        context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
+        if landing.problems or landing.rounded:
+            context.log.warning(landing.describe_problems())
+        if landing.repaired:
+            what = f"{table.qualified_name} {partition}: {landing.describe_repaired()} texts"
+            context.log.warning(f"{what} held characters that are none (now U+FFFD, or left out).")
+        if landing.released:
+            context.log.info(
+                f"{table.qualified_name} {partition}: {landing.released:,} records left quarantine, as the whole "
+                f"export no longer has them."
+            )
+        return landing
+
+    def describe(self) -> None:
+        """Ask the source what it says of the table's fields."""
+        self._described = self._extraction.describe()
+
+    def findings(self) -> dict[str, Finding]:
+        """The findings of all checks of the table on what has landed, by the check's name."""
+        first = self._task.rules.calendar.first.isoformat()
+        summary = summarize(self._task.lake, self._landings, first, self._extraction.refusal)
+        found = raw_checks.findings(summary, self._read, self._task.rules.limits, self._described)
+        return found | self._extraction.findings(summary)
+
+    def result(self) -> dg.MaterializeResult:
+        """The op's result: its checks."""
+        key = asset_key(self._task.table)
+        return dg.MaterializeResult(
+            check_results=[
+                finding.result(dg.AssetCheckKey(key, name)) for name, finding in self.findings().items()
+            ]
+        )
+
+    def _record_landings(self) -> None:
+        for landing in self._landings:
+            self._task.context.log_event(
+                dg.AssetMaterialization(
+                    asset_key(self._task.table),
+                    metadata=landing_metadata(landing, is_last=False),
+                    partition=landing.partition,
+                )
+            )
+
+
+def raw_asset(
+    table: RawTable, extraction: type[TableExtraction], read: Collection[str], rules: Rules
+) -> dg.AssetsDefinition:
+    """The asset of a raw table. A range of partitions is landed by one run of at most 31.
+
+    ``extraction`` is how its source lands it, ``read`` are the columns that models read.
     """
     key = asset_key(table)
     with warnings.catch_warnings():
         # Backfill policies are the documented way to land a range in one run; Dagster still calls them beta.
         warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
-        return dg.asset(
+
+        @dg.asset(
             key=key,
-            partitions_def=calendar.definition(),
+            partitions_def=rules.calendar.definition(),
             backfill_policy=dg.BackfillPolicy.multi_run(BATCH_SIZE),
+            required_resource_keys={"lake", extraction.resource},
             description=table.description,
             group_name=group(table),
             kinds={table.source, "parquet"},
@@ -88,59 +211,16 @@ def as_raw_asset(
                 "deletes": table.deletes.value,
                 "dagster/column_schema": column_schema(table),
             },
-            check_specs=[*raw_checks.specs(key), *check_specs],
+            check_specs=[*raw_checks.specs(key), *extraction.check_specs(table)],
         )
+        def ingest(context: dg.AssetExecutionContext, config: ExtractConfig) -> dg.MaterializeResult:
+            task = Task(table, context.resources.lake, rules, config.full, context)
+            source = getattr(context.resources, extraction.resource)
+            run = LandingRun(task, extraction(task, source), read)
+            run.land_all()
+            return run.result()
 
-
-def land_partitions(
-    context: dg.AssetExecutionContext,
-    lake: Lake,
-    table: RawTable,
-    read: Collection[str],
-    rules: Rules,
-    landed: Callable[[Window], Landing],
-    described: Callable[[], Described | None] = lambda: None,
-) -> Iterator[tuple[str, Finding]]:
-    """Land the run's partitions by ``landed``, given each one's window; then the findings of all tables' checks.
-
-    The window of a partition that is still open ends with the minute that the run's tags name, else with the last.
-
-    ``read`` are the columns that models read; ``described`` gives what the source says of the table.
-    """
-    landings: list[Landing] = []
-    now = until(context.run.tags) or clock.now()
-    try:
-        with retried(context, rules.retry_seconds):
-            for partition in context.partition_keys:
-                landing = landed(rules.calendar.window(partition, now))
-                landings.append(landing)
-                is_last = partition == context.partition_keys[-1]
-                context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
-                if landing.problems or landing.rounded:
-                    context.log.warning(landing.describe_problems())
-                if landing.repaired:
-                    what = f"{table.qualified_name} {partition}: {landing.describe_repaired()} texts"
-                    context.log.warning(f"{what} held characters that are none (now U+FFFD, or left out).")
-            said = described()
-    except Exception as error:
-        is_tried_again = isinstance(error, dg.RetryRequested) and context.retry_number < TRIES - 1
-        # What has landed is told here: no run will land it again.
-        for landing in [] if is_tried_again else landings:
-            metadata = landing_metadata(landing, is_last=False)
-            context.log_event(
-                dg.AssetMaterialization(asset_key(table), metadata=metadata, partition=landing.partition)
-            )
-        raise
-    first = rules.calendar.first.isoformat()
-    return raw_checks.findings(lake, table, landings, read, rules.limits, first, said)
-
-
-def result_of(table: RawTable, findings: Collection[tuple[str, Finding]]) -> dg.MaterializeResult:
-    """The result of an op that has landed a table: its checks."""
-    key = asset_key(table)
-    return dg.MaterializeResult(
-        check_results=[finding.result(dg.AssetCheckKey(key, name)) for name, finding in findings]
-    )
+    return ingest
 
 
 def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.MetadataValue]:
@@ -153,6 +233,8 @@ def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.Met
         "read_until": dg.MetadataValue.timestamp(landing.until),
         "batch_id": dg.MetadataValue.text(landing.batch_id or "none: all versions were landed before"),
     }
+    if landing.released:
+        metadata["released_from_quarantine"] = dg.MetadataValue.int(landing.released)
     if landing.hard_deleted:
         metadata["hard_deleted"] = dg.MetadataValue.int(landing.hard_deleted)
     if landing.newest_cursor:

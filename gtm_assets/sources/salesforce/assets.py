@@ -4,6 +4,7 @@ In external mode they are external assets: another loader fills them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 
 import dagster as dg
 
@@ -15,18 +16,18 @@ from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, So
 from gtm_assets.finding import Finding
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
+from gtm_assets.lake.summary import LandingSummary
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.raw_asset import (
     OWNER,
-    ExtractConfig,
     Rules,
-    as_raw_asset,
+    TableExtraction,
+    Task,
     asset_key,
     column_schema,
     group,
-    land_partitions,
-    result_of,
 )
+from gtm_assets.sources.raw_asset import raw_asset as made_raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
@@ -34,53 +35,73 @@ SCOPE_CHECK = "tables_in_scope_are_landed"
 READABLE_CHECK = "table_is_readable"
 
 
+class SalesforceExtraction(TableExtraction):
+    """How one op lands a Salesforce object."""
+
+    resource = "org"
+
+    def __init__(self, task: Task, org: SalesforceOrg) -> None:
+        """The extraction of the task's table from ``org``."""
+        self._task, self._org = task, org
+        self._refused: NotReadable | None = None
+
+    @classmethod
+    def check_specs(cls, table: RawTable) -> list[dg.AssetCheckSpec]:
+        """Whether the table can be read, and whether one that had records has not vanished."""
+        return [
+            dg.AssetCheckSpec(
+                READABLE_CHECK,
+                asset=asset_key(table),
+                description="The source lets us read the table. It stops nothing: the table lands empty.",
+            ),
+            dg.AssetCheckSpec(
+                VANISHED,
+                asset=asset_key(table),
+                description="A table that had records can still be read, or its owner has said: "
+                "gtm source forget.",
+                blocking=True,
+            ),
+        ]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why Salesforce did not let us read the table."""
+        return self._refused.reason if self._refused else None
+
+    def land(self, window: Window) -> Landing:
+        """Land what changed in the window or, of a full extraction, all records; nothing where we may not read."""
+        known_at = self._org.known_at(window)
+        if self._refused is None:
+            try:
+                return self._land_extracted(window, known_at)
+            except NotReadable as error:
+                # A refusal is of the table: the partitions that follow are not asked for.
+                self._refused = error
+        return self._task.lake.land_unreadable(self._task.table, window, self._refused.reason, known_at)
+
+    def _land_extracted(self, window: Window, known_at: datetime) -> Landing:
+        task, table, org = self._task, self._task.table, self._org
+        if task.is_full:
+            pages = org.snapshot(table, window)
+            return task.lake.land_snapshot(table, window, pages, known_at, task.rules.hard_delete_limit)
+        deletions = org.deletions(table, window) if table.deletes is Deletes.SNAPSHOT else {}
+        return task.lake.land(table, window, org.changes(table, window), known_at, deletions)
+
+    def describe(self) -> Described | None:
+        """What Salesforce says of the object's fields; None where we may not read it."""
+        return None if self._refused else self._org.described(self._task.table)
+
+    def findings(self, summary: LandingSummary) -> dict[str, Finding]:
+        """Whether the table can be read, and whether it has not vanished."""
+        return {
+            READABLE_CHECK: readable(self._task.table, self._refused),
+            VANISHED: has_not_vanished(summary.access),
+        }
+
+
 def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:
     """The raw table of one Salesforce object. ``read`` are the columns that models read."""
-    may_be_read = dg.AssetCheckSpec(
-        READABLE_CHECK,
-        asset=asset_key(table),
-        description="The source lets us read the table. It stops nothing: the table lands empty.",
-    )
-
-    stays = dg.AssetCheckSpec(
-        VANISHED,
-        asset=asset_key(table),
-        description="A table that had records can still be read, or its owner has said: gtm source forget.",
-        blocking=True,
-    )
-
-    @as_raw_asset(table, rules.calendar, [may_be_read, stays])
-    def ingest(
-        context: dg.AssetExecutionContext,
-        config: ExtractConfig,
-        org: dg.ResourceParam[SalesforceOrg],
-        lake: dg.ResourceParam[Lake],
-    ) -> dg.MaterializeResult:
-        refusal: NotReadable | None = None
-
-        def landed(window: Window) -> Landing:
-            nonlocal refusal
-            known_at = org.known_at(window)
-            try:
-                # A refusal is of the table: the partitions that follow are not asked for.
-                if refusal is None and config.full:
-                    pages = org.snapshot(table, window)
-                    return lake.land_snapshot(table, window, pages, known_at, rules.hard_delete_limit)
-                if refusal is None:
-                    deletions = org.deletions(table, window) if table.deletes is Deletes.SNAPSHOT else {}
-                    return lake.land(table, window, org.changes(table, window), known_at, deletions)
-            except NotReadable as error:
-                refusal = error
-            return lake.land_unreadable(table, window, refusal.reason, known_at)
-
-        def described() -> Described | None:
-            return None if refusal else org.described(table)
-
-        found = land_partitions(context, lake, table, read, rules, landed, described)
-        stays = has_not_vanished(lake, table, refusal.reason if refusal else None)
-        return result_of(table, [*found, (READABLE_CHECK, readable(table, refusal)), (VANISHED, stays)])
-
-    return ingest
+    return made_raw_asset(table, SalesforceExtraction, read, rules)
 
 
 def totals_checks(calendar: Calendar) -> dg.AssetChecksDefinition:
