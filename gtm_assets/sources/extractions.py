@@ -55,12 +55,12 @@ def missing(lake: Lake, tables: Sequence[RawTable], keys: Sequence[str]) -> dict
     """
     wanted = {}
     for table in tables:
-        early, owed = lake.landed_early(table), set(lake.unreadable_partitions(table))
+        early, unreadable = lake.landed_early(table), set(lake.unreadable_partitions(table))
         landed = [key for key in lake.partitions(table) if key not in early]
         there = set(landed)
         absent = [key for key in keys if key not in there]
-        due = [key for key in keys if key in owed & there]
-        if due and landed[-1] in owed:
+        due = [key for key in keys if key in unreadable & there]
+        if due and landed[-1] in unreadable:
             due = [key for key in due if key == landed[-1] and not absent]
         wanted[table] = sorted([*absent, *due])
     return wanted
