@@ -218,7 +218,7 @@ class Bench:
             "--log-path",
             str(warehouse.parent),
         ]
-        environment = {"GTM_HOME": str(home), "DBT_WAREHOUSE_FILE": str(warehouse)}
+        environment = {"GTM_HOME": str(home), "GTM_WAREHOUSE_FILE": str(warehouse)}
         return run(str(BIN / "dbt"), "build", *arguments, *places, *quiet, **environment)
 
     def day_more(self, history: Iterable[int]) -> None:

@@ -25,6 +25,8 @@ from gtm_assets.errors import GtmError
 
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+TOLD_TO_DBT = frozenset({"GTM_WAREHOUSE_FILE", "GTM_SOURCES_OFF"})
+"""Variables that the dbt project reads beside the settings. They are set while dbt runs, and are no settings."""
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
 RENAMED = {"GTM_LANDING_DATABASE": "GTM_EXTERNAL_DATABASE"}
@@ -373,7 +375,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
         environment = in_file | {k: v for k, v in outside.items() if v.strip() or k not in in_file}
     else:
         environment = _with_new_names(environment, "the environment")
-    given = {k: v for k, v in environment.items() if k.upper().startswith(PREFIX)}
+    given = {k: v for k, v in environment.items() if k.upper().startswith(PREFIX) and k not in TOLD_TO_DBT}
     for name, variable in OTHER_NAMES.items():
         if environment.get(name, "").strip() and not given.get(variable, "").strip():
             given[variable] = environment[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -20,6 +20,7 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.artifacts.schemas.results import NodeStatus
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+from dbt_common.events.base_types import EventMsg
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake.landing import Landing
@@ -92,8 +93,13 @@ class Home:
             records = tuple(record for record in records if record[raw_table.cursor] < window.end)
         return self.lake.land(raw_table, window, [as_page(records)], known_at or window.end)
 
-    def dbt(self, *arguments: str, variables: Mapping[str, object] | None = None) -> dbtRunnerResult:
-        """One dbt command on this home's warehouse."""
+    def dbt(
+        self,
+        *arguments: str,
+        variables: Mapping[str, object] | None = None,
+        hear: Callable[[EventMsg], None] | None = None,
+    ) -> dbtRunnerResult:
+        """One dbt command on this home's warehouse. ``hear`` is given each of dbt's log events."""
         places = {
             "--project-dir": DBT_DIR,
             "--profiles-dir": DBT_DIR,
@@ -104,14 +110,15 @@ class Home:
         if variables:
             command += ["--vars", str(dict(variables))]
         source = {
-            "DBT_WAREHOUSE_FILE": str(self.path / "warehouse.duckdb"),
+            "GTM_WAREHOUSE_FILE": str(self.path / "warehouse.duckdb"),
             "GTM_SALESFORCE_SOURCE": "external" if self.external else "synthetic",
             "GTM_EXTERNAL_DATABASE": str(self.external or ""),
-            "DBT_SOURCES_OFF": self.without,
+            "GTM_SOURCES_OFF": self.without,
         }
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
             try:
-                return dbtRunner(manifest=self.manifest or parsed()).invoke(command)
+                runner = dbtRunner(manifest=self.manifest or parsed(), callbacks=[hear] if hear else [])
+                return runner.invoke(command)
             finally:
                 _let_go()
 

@@ -1,10 +1,14 @@
 """The ledger: what a model has consumed is written with its rows, or not at all."""
 
+from collections import Counter
+
 import duckdb
 import pytest
 from dbt.artifacts.resources import Hook
 
 from gtm_assets_tests.dbt_harness import (
+    PIPEDRIVE,
+    TABLES,
     BuildError,
     Home,
     account,
@@ -12,6 +16,7 @@ from gtm_assets_tests.dbt_harness import (
     empty_tables,
     parsed,
     partition,
+    task,
     with_ancestors,
 )
 
@@ -93,3 +98,47 @@ def test_a_dropped_table_is_built_from_everything(home):
     home.build(BASE)
 
     assert home.rows(f"select count(*) from gtm_staging.{BASE}") == [(2,)]
+
+
+def test_a_build_that_fails_brings_back_the_rows_that_it_had_deleted(tmp_path):
+    """A deleted task leaves its fact and the activities: with the ledger's entry, or not at all."""
+    home = Home(tmp_path / "gtm").seed()
+    empty_tables(home, *TABLES, *PIPEDRIVE)
+    home.land("task", partition(2), task(1, at(2)), task(2, at(2)))
+    facts = ["fct_task", "fct_activity"]
+    home.build(*with_ancestors(*facts))
+    home.land("task", partition(3), task(1, at(3), is_deleted=True), task(2, at(3), status="Completed"))
+    home.build("base_salesforce__task")
+
+    for fact in facts:
+        before = home.tables(*facts), home.consumed(fact)
+        failing = parsed().deepcopy()
+        failing.nodes[f"model.gtm_dbt.{fact}"].config.post_hook.append(Hook(sql="select error('planted')"))
+        home.manifest = failing
+        with pytest.raises(BuildError, match="planted"):
+            home.build(fact)
+        assert (home.tables(*facts), home.consumed(fact)) == before
+        home.manifest = None
+        home.build(fact)
+        assert home.rows(f"select count(*) from gtm_core.{fact}") == [(1,)]
+
+    full = home.twin("full").seed()
+    full.build(*with_ancestors(*facts))
+    assert home.tables(*facts) == full.tables(*facts)
+
+
+def test_activities_that_did_not_change_are_not_written_again(tmp_path):
+    home = Home(tmp_path / "gtm").seed()
+    empty_tables(home, *TABLES, *PIPEDRIVE)
+    home.land("task", partition(2), *(task(number, at(2)) for number in range(1, 6)))
+    home.build(*with_ancestors("fct_activity"))
+    built = dict(home.rows("select activity_id, activity_key from gtm_core.fct_activity"))
+
+    home.land("task", partition(3), task(1, at(3), is_closed=True), task(2, at(3), is_deleted=True))
+    home.build("base_salesforce__task", "fct_task")
+    compiled = home.dbt("compile", "--select", "fct_activity").result.results[0].node.compiled_code
+    offered = home.rows(f"select activity_key, source_system from ({compiled})")
+
+    changed, gone = (built[task(number, at(3))["id"]] for number in (1, 2))
+    # What changed comes with its rows, and as the key of the row that it takes the place of.
+    assert Counter(offered) == Counter([(changed, "salesforce"), (changed, None), (gone, None)])

@@ -1,5 +1,6 @@
 """The dbt project as a whole: it builds from nothing, says what it holds, and stays portable."""
 
+import os
 import re
 
 import pytest
@@ -7,6 +8,8 @@ import yaml
 from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 
+from gtm_assets.dbt.project import TransformError, dbt_environment, run_dbt
+from gtm_assets.settings import PREFIX, RENAMED, TOLD_TO_DBT, Settings, load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import DBT_DIR, Home, describe, parsed
@@ -159,3 +162,29 @@ def test_models_avoid_what_other_engines_do_not_know():
 
     assert len(paths) > 100
     assert wrong == {}
+
+
+def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path):
+    """One list of variables, and none of a prefix of its own."""
+    files = [DBT_DIR / "profiles.yml", DBT_DIR / "dbt_project.yml", *sorted((DBT_DIR / "macros").rglob("*.sql"))]
+    files += sorted((DBT_DIR / "models").rglob("*.sql"))
+    read = {name for path in files for name in re.findall(r"env_var\(\s*'(\w+)'", path.read_text())}
+
+    told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), tmp_path / "warehouse.duckdb")
+
+    assert read - set(RENAMED) == set(told)
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert set(told) - known == TOLD_TO_DBT
+
+
+def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv("GTM_HOME", "/before")
+    before = dict(os.environ)
+    settings = load_settings({"GTM_HOME": str(tmp_path)})
+
+    list(run_dbt(["run-operation", "meta_table", "--args", "name: x"], settings, tmp_path / "warehouse.duckdb"))
+    assert dict(os.environ) == before
+
+    with pytest.raises(TransformError):
+        list(run_dbt(["run-operation", "no_such_macro"], settings, tmp_path / "warehouse.duckdb"))
+    assert dict(os.environ) == before

@@ -11,7 +11,7 @@ from dagster_dbt.asset_utils import get_dbt_resource_names_for_asset_keys, get_d
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.dbt.external import ExternalTable, check_external
-from gtm_assets.dbt.process import ExternalListed, NodeEnded, build_beside
+from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, build_beside
 from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
 from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.dbt.warehouse import Warehouse
@@ -154,6 +154,10 @@ class DbtBuild:
                 for table in told.tables:
                     context.log_event(observation(table))
                 continue
+            if isinstance(told, RebuildsDecided):
+                for reason, models in told.models.items():
+                    context.log.info(f"Built afresh because {reason}: {', '.join(models)}")
+                continue
             node = told.message["data"]["node_info"]
             if node["resource_type"] == "unit_test":
                 context.log.info(f"unit test {node['node_name']}: {told.message['data']['run_result']['status']}")
@@ -208,8 +212,10 @@ def observation(table: ExternalTable) -> dg.AssetObservation:
 def _completed(result: Any, told: NodeEnded, manifest: Mapping[str, Any]) -> Any:
     """What dagster-dbt makes of a node's end, with rows: how many there are, or those that failed."""
     if isinstance(result, dg.Output):
-        count = dg.MetadataValue.int(told.row_count)
-        return result.with_metadata({**result.metadata, "dagster/row_count": count})
+        metadata: dict[str, Any] = {**result.metadata, "dagster/row_count": dg.MetadataValue.int(told.row_count)}
+        if told.built_afresh_because:
+            metadata["built_afresh_because"] = "; ".join(told.built_afresh_because)
+        return result.with_metadata(metadata)
     if isinstance(result, dg.AssetCheckResult) and not result.passed:
         node = manifest["nodes"][told.message["data"]["node_info"]["unique_id"]]
         count = result.metadata.get("dagster_dbt/failed_row_count")

@@ -6,7 +6,6 @@ Metrics are defined in ``gtm_dbt/models/semantic``. A build under way is neither
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from decimal import Decimal
 
 import click
 
-from gtm_assets.dbt.project import DBT_DIR, manifest_path
+from gtm_assets.dbt.project import DBT_DIR, dbt_environment, environment, manifest_path
 from gtm_assets.dbt.warehouse import WarehouseError
 from gtm_assets.settings import Settings
 
@@ -34,8 +33,9 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
     manifest_path()
     logs = settings.dbt_target_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    os.environ |= {
-        "GTM_HOME": str(settings.home),
+    # The last four are MetricFlow's and dbt's own variables, for which its commands have no options.
+    told = {
+        **dbt_environment(settings, settings.warehouse_path),
         "DBT_TARGET": "published",
         "DBT_PROJECT_DIR": str(DBT_DIR),
         "DBT_PROFILES_DIR": str(DBT_DIR),
@@ -43,12 +43,13 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
     }
     # It unpickles a file from the temporary folder, into which others may write.
     tempfile.tempdir = str(settings.dbt_target_dir)
-    from dbt_metricflow.cli.main import cli
+    with environment(told):
+        from dbt_metricflow.cli.main import cli
 
-    show_for_people()
-    # Its commands without their group, which would ask PyPI for a newer version each time.
-    offered = click.Group("metrics", commands={name: cli.commands[name] for name in COMMANDS})
-    offered.main(list(arguments), prog_name="gtm metrics")
+        show_for_people()
+        # Its commands without their group, which would ask PyPI for a newer version each time.
+        offered = click.Group("metrics", commands={name: cli.commands[name] for name in COMMANDS})
+        offered.main(list(arguments), prog_name="gtm metrics")
 
 
 def show_for_people() -> None:

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +42,8 @@ class NodeEnded:
     """Of a test: what finds the rows against it."""
     failing_rows: Sequence[Mapping[str, Any]] = ()
     """The first of them."""
+    built_afresh_because: Sequence[str] = ()
+    """Of an incremental model that was built before: why it was not built on what was there."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,14 @@ class ExternalListed:
     tables: Sequence[ExternalTable]
 
 
-Told = NodeEnded | ExternalListed
+@dataclass(frozen=True)
+class RebuildsDecided:
+    """Which models dbt builds afresh, by the reason."""
+
+    models: Mapping[str, Sequence[str]]
+
+
+Told = NodeEnded | ExternalListed | RebuildsDecided
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,8 @@ def _told(order: _Order) -> Iterator[Told]:
         for message in run_dbt(order.arguments, order.settings, order.warehouse, manifest):
             if not reader.is_open:
                 yield ExternalListed(external_tables(reader.connection))
+                if reader.rebuilds:
+                    yield RebuildsDecided(reader.rebuilds)
             yield reader.completed(message)
 
 
@@ -191,7 +203,8 @@ class _Reader:
             # On a table a count costs nothing.
             query = f"select count(*) from {node.schema}.{node.alias}"
             ((rows,),) = self.connection.execute(query).fetchall()
-            return NodeEnded(message, row_count=rows)
+            reasons = tuple(reason for reason, models in self.rebuilds.items() if node.name in models)
+            return NodeEnded(message, row_count=rows, built_afresh_because=reasons)
         if node.resource_type == "test" and message["data"].get("num_failures"):
             sql = self._compiled_sql(node)
             return NodeEnded(message, failing_sql=sql, failing_rows=rows_of(self.connection, sql))
@@ -201,6 +214,12 @@ class _Reader:
         path = Path(node.original_file_path)
         place = path / node.path if path.suffix == ".yml" else path
         return (self._compiled / node.package_name / place).read_text().strip()
+
+    @cached_property
+    def rebuilds(self) -> dict[str, list[str]]:
+        """The models that are built afresh, by the reason, as dbt decided before the first model."""
+        query = "select reason, list(model order by model) from gtm_meta.rebuild_reasons group by all order by all"
+        return dict(self.connection.execute(query).fetchall())
 
     @property
     def is_open(self) -> bool:

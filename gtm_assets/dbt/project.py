@@ -134,25 +134,42 @@ def run_dbt(
     outcome: list[Any] = []
     folder = folder or settings.dbt_target_dir
     flags = _flags(folder / "target", folder / "logs")
-    # How the profile and the macros find the state folder, the file and the external database.
-    os.environ |= {
-        "GTM_HOME": str(settings.home),
-        "GTM_DBT_THREADS": str(settings.dbt_threads),
-        "DBT_WAREHOUSE_FILE": str(warehouse),
-        "GTM_SALESFORCE_SOURCE": settings.salesforce_source,
-        "GTM_EXTERNAL_DATABASE": str(settings.external_database or ""),
-        "DBT_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
-    }
     worker = threading.Thread(
         target=_invoke, args=([*arguments, *flags], manifest, messages, outcome), name="dbt", daemon=True
     )
-    worker.start()
-    try:
-        while (message := messages.get()) is not None:
-            yield message
-    finally:
-        worker.join()
+    with environment(dbt_environment(settings, warehouse)):
+        worker.start()
+        try:
+            while (message := messages.get()) is not None:
+                yield message
+        finally:
+            worker.join()
     raise_on_failure(*outcome)
+
+
+def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
+    """What the profile and the macros read of the environment: settings that they need, and ``TOLD_TO_DBT``."""
+    return {
+        "GTM_HOME": str(settings.home),
+        "GTM_DBT_THREADS": str(settings.dbt_threads),
+        "GTM_SALESFORCE_SOURCE": settings.salesforce_source,
+        "GTM_EXTERNAL_DATABASE": str(settings.external_database or ""),
+        "GTM_WAREHOUSE_FILE": str(warehouse),
+        "GTM_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
+    }
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process's environment that have these values until the block ends."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+        for name in [name for name, value in before.items() if value is None]:
+            del os.environ[name]
 
 
 def _invoke(arguments: list[str], manifest: Any, messages: queue.Queue, outcome: list[Any]) -> None:

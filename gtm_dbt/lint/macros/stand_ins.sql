@@ -39,3 +39,8 @@ false
 {% macro field_options(fields) %}
     select field_key from {{ fields }}
 {% endmacro %}
+
+{% macro rows_and_gone(rows, gone) %}
+    select {{ rows }}.* from {{ rows }}
+    where not exists (select 1 from {{ gone }})
+{% endmacro %}

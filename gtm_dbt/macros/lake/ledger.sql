@@ -99,7 +99,7 @@
 
 {#- Names of the sources that are off: what the lake holds of them is not there. -#}
 {% macro sources_off() %}
-    {%- do return(env_var('DBT_SOURCES_OFF', '').split(',') | select | list) -%}
+    {%- do return(env_var('GTM_SOURCES_OFF', '').split(',') | select | list) -%}
 {% endmacro %}
 
 

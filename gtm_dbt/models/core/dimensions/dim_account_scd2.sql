@@ -1,11 +1,9 @@
 {{
     config(
         materialized='incremental',
+        incremental_strategy='sync',
         unique_key='account_id',
-        post_hook=[
-            "{{ record_consumed(['int_account_versions']) }}",
-            "{{ remove_matched_accounts(ref('int_account_match')) }}",
-        ]
+        post_hook="{{ record_consumed(['int_account_versions']) }}"
     )
 }}
 
@@ -112,6 +110,15 @@ pipedrive_versions as (
     where salesforce_account_id is null
 ),
 
+{% if is_incremental() %}
+    -- All of Pipedrive's companies are given anew: one that Salesforce has by now, or no deal any more, goes.
+    gone as (
+        select account_id
+        from {{ this }}
+        where source_system = 'pipedrive'
+    ),
+{% endif %}
+
 both_sources as (
     select * from final
     union all
@@ -134,4 +141,4 @@ with_unknown as (
     }}
 )
 
-select * from with_unknown
+{{ rows_and_gone('with_unknown', 'gone') }}

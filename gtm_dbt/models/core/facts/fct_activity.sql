@@ -1,13 +1,8 @@
 {{
     config(
         materialized='incremental',
-        unique_key='activity_key',
-        post_hook="{{ remove_absent('activity_id', 'activity_source', {
-            'Task': (ref('fct_task'), 'task_id'),
-            'Event': (ref('fct_event'), 'event_id'),
-            'Email message': (ref('fct_email_message'), 'email_message_id'),
-            'Pipedrive activity': (ref('stg_pipedrive__activity'), pipedrive_id('activity_record_id')),
-        }) }}"
+        incremental_strategy='sync',
+        unique_key='activity_key'
     )
 }}
 

@@ -1,11 +1,9 @@
 {{
     config(
         materialized='incremental',
+        incremental_strategy='sync',
         unique_key='email_message_id',
-        post_hook=[
-            "{{ record_consumed(['base_salesforce__email_message', 'dim_account_scd2']) }}",
-            "{{ remove_deleted('email_message_id', ref('base_salesforce__email_message'), 'is_deleted') }}",
-        ]
+        post_hook="{{ record_consumed(['base_salesforce__email_message', 'dim_account_scd2']) }}"
     )
 }}
 
@@ -19,6 +17,11 @@ email_messages as (
         case when staged.related_to_id like '006%' then staged.related_to_id end as opportunity_id,
         case when staged.related_to_id like '701%' then staged.related_to_id end as campaign_id
     from {{ ref('stg_salesforce__email_message') }} as staged
+),
+
+deleted as (
+    select id from {{ ref('base_salesforce__email_message') }}
+    where is_deleted
 ),
 
 users as (
@@ -40,6 +43,12 @@ account_changes as (
                 'email_messages', 'email_message_id', 'base_salesforce__email_message', has_contact=false
             )
         }}
+    ),
+
+    gone as (
+        select built.email_message_id
+        from {{ this }} as built
+        inner join deleted on built.email_message_id = deleted.id
     ),
 {% endif %}
 
@@ -101,4 +110,4 @@ final as (
     left join users on activities.created_by_user_id = users.user_id
 )
 
-select * from final
+{{ rows_and_gone('final', 'gone') }}

@@ -1,11 +1,9 @@
 {{
     config(
         materialized='incremental',
+        incremental_strategy='sync',
         unique_key='event_id',
-        post_hook=[
-            "{{ record_consumed(['base_salesforce__event', 'dim_account_scd2']) }}",
-            "{{ remove_deleted('event_id', ref('base_salesforce__event'), 'is_deleted') }}",
-        ]
+        post_hook="{{ record_consumed(['base_salesforce__event', 'dim_account_scd2']) }}"
     )
 }}
 
@@ -13,6 +11,11 @@ with
 
 events as (
     select * from {{ ref('stg_salesforce__event') }}
+),
+
+deleted as (
+    select id from {{ ref('base_salesforce__event') }}
+    where is_deleted
 ),
 
 users as (
@@ -34,6 +37,12 @@ account_changes as (
 {% if is_incremental() %}
     touched as (
         {{ touched_activities('events', 'event_id', 'base_salesforce__event') }}
+    ),
+
+    gone as (
+        select built.event_id
+        from {{ this }} as built
+        inner join deleted on built.event_id = deleted.id
     ),
 {% endif %}
 
@@ -102,4 +111,4 @@ final as (
     left join contacts on activities.contact_id = contacts.contact_id
 )
 
-select * from final
+{{ rows_and_gone('final', 'gone') }}

@@ -1,15 +1,9 @@
 {{
     config(
         materialized='incremental',
+        incremental_strategy='sync',
         unique_key='opportunity_field_history_id',
-        post_hook=[
-            "{{ record_consumed(['base_salesforce__opportunity_field_history']) }}",
-            "{{
-                remove_deleted(
-                    'opportunity_field_history_id', ref('base_salesforce__opportunity_field_history'), 'is_deleted'
-                )
-            }}",
-        ]
+        post_hook="{{ record_consumed(['base_salesforce__opportunity_field_history']) }}"
     )
 }}
 
@@ -17,6 +11,11 @@ with
 
 changes as (
     select * from {{ ref('stg_salesforce__opportunity_field_history') }}
+),
+
+deleted as (
+    select id from {{ ref('base_salesforce__opportunity_field_history') }}
+    where is_deleted
 ),
 
 users as (
@@ -44,6 +43,12 @@ users as (
         from built
         left join users on built.changed_by_user_id = users.user_id
         where (users.user_id is null) <> (built.changed_by_user_key = {{ unknown_key() }})
+    ),
+
+    gone as (
+        select built.opportunity_field_history_id
+        from built
+        inner join deleted on built.opportunity_field_history_id = deleted.id
     ),
 {% endif %}
 
@@ -74,4 +79,4 @@ final as (
     {% endif %}
 )
 
-select * from final
+{{ rows_and_gone('final', 'gone') }}

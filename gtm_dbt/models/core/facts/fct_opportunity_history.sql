@@ -1,8 +1,8 @@
 {{
     config(
         materialized='incremental',
+        incremental_strategy='sync',
         unique_key='opportunity_day_key',
-        pre_hook="{{ remove_touched('opportunity_id', ref('int_opportunity_versions')) }}",
         post_hook="{{ record_consumed(['int_opportunity_versions']) }}"
     )
 }}
@@ -37,6 +37,7 @@ bounds as (
 {% if is_incremental() %}
     built as (
         select
+            opportunity_day_key,
             opportunity_id,
             date_day,
             owner_user_key,
@@ -84,6 +85,13 @@ bounds as (
             or bounds.first_day < built_days.first_day
             or {{ to_reporting_date('versions.system_modstamp') }} > built_days.last_day
             or {{ to_reporting_date('versions.created_at') }} > built_days.last_day
+    ),
+
+    -- A touched deal's days are given anew: one that it no longer has would stay.
+    gone as (
+        select built.opportunity_day_key
+        from built
+        where built.opportunity_id in (select touched.opportunity_id from touched)
     ),
 {% endif %}
 
@@ -244,4 +252,4 @@ final as (
     left join users on deals.owner_user_id = users.user_id
 )
 
-select * from final
+{{ rows_and_gone('final', 'gone') }}

@@ -1,11 +1,9 @@
 {{
     config(
         materialized='incremental',
+        incremental_strategy='sync',
         unique_key='task_id',
-        post_hook=[
-            "{{ record_consumed(['base_salesforce__task', 'dim_account_scd2']) }}",
-            "{{ remove_deleted('task_id', ref('base_salesforce__task'), 'is_deleted') }}",
-        ]
+        post_hook="{{ record_consumed(['base_salesforce__task', 'dim_account_scd2']) }}"
     )
 }}
 
@@ -13,6 +11,11 @@ with
 
 tasks as (
     select * from {{ ref('stg_salesforce__task') }}
+),
+
+deleted as (
+    select id from {{ ref('base_salesforce__task') }}
+    where is_deleted
 ),
 
 users as (
@@ -34,6 +37,12 @@ account_changes as (
 {% if is_incremental() %}
     touched as (
         {{ touched_activities('tasks', 'task_id', 'base_salesforce__task') }}
+    ),
+
+    gone as (
+        select built.task_id
+        from {{ this }} as built
+        inner join deleted on built.task_id = deleted.id
     ),
 {% endif %}
 
@@ -106,4 +115,4 @@ final as (
     left join contacts on activities.contact_id = contacts.contact_id
 )
 
-select * from final
+{{ rows_and_gone('final', 'gone') }}
