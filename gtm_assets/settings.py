@@ -10,7 +10,8 @@ import difflib
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -360,6 +361,19 @@ class Settings(BaseSettings):
     def dbt_target_dir(self) -> Path:
         """Artifacts of dbt's runs on this state folder."""
         return self.home / "dbt"
+
+
+@contextmanager
+def environment_with(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables of this process's environment that have these values until the block ends."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+        for name in [name for name, value in before.items() if value is None]:
+            del os.environ[name]
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:

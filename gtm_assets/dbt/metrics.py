@@ -13,9 +13,9 @@ from decimal import Decimal
 
 import click
 
-from gtm_assets.dbt.project import DBT_DIR, dbt_environment, environment, manifest_path
+from gtm_assets.dbt.project import DBT_DIR, dbt_environment, manifest_path
 from gtm_assets.dbt.warehouse import WarehouseError
-from gtm_assets.settings import Settings
+from gtm_assets.settings import Settings, environment_with
 
 COMMANDS = ("query", "list", "validate-configs")
 """What is offered of MetricFlow's commands; the others make examples of their own."""
@@ -43,7 +43,7 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
     }
     # It unpickles a file from the temporary folder, into which others may write.
     tempfile.tempdir = str(settings.dbt_target_dir)
-    with environment(told):
+    with environment_with(told):
         from dbt_metricflow.cli.main import cli
 
         show_for_people()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import queue
 import re
 import tempfile
@@ -21,7 +20,7 @@ import yaml
 from filelock import FileLock
 
 from gtm_assets.errors import GtmError
-from gtm_assets.settings import PROJECT_DIR, Settings
+from gtm_assets.settings import PROJECT_DIR, Settings, environment_with
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
 TARGET_DIR = DBT_DIR / "target"
@@ -137,7 +136,7 @@ def run_dbt(
     worker = threading.Thread(
         target=_invoke, args=([*arguments, *flags], manifest, messages, outcome), name="dbt", daemon=True
     )
-    with environment(dbt_environment(settings, warehouse)):
+    with environment_with(dbt_environment(settings, warehouse)):
         worker.start()
         try:
             while (message := messages.get()) is not None:
@@ -157,19 +156,6 @@ def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
         "GTM_WAREHOUSE_FILE": str(warehouse),
         "GTM_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
     }
-
-
-@contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables of this process's environment that have these values until the block ends."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.update({name: value for name, value in before.items() if value is not None})
-        for name in [name for name, value in before.items() if value is None]:
-            del os.environ[name]
 
 
 def _invoke(arguments: list[str], manifest: Any, messages: queue.Queue, outcome: list[Any]) -> None:
