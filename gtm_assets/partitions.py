@@ -17,14 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import dagster as dg
 from filelock import FileLock
 
 from gtm_assets import clock
 from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from dagster import DailyPartitionsDefinition
 
 TIMEZONE = "America/Los_Angeles"
 BOUNDARY = time(21, 49)
@@ -121,11 +124,14 @@ class Calendar:
         ends = {"last_partition": self.last.isoformat()} if self.last else {}
         return {"first_partition": self.first.isoformat(), **ends}
 
-    def definition(self) -> dg.DailyPartitionsDefinition:
+    def definition(self) -> DailyPartitionsDefinition:
         """The calendar as Dagster's partitions: those that are over, and the one that is still open."""
         # Dagster keeps the partitions that end by this midnight: two days on, since the last ends at 21:49.
         end = None if self.last is None else (self.last + timedelta(days=2)).isoformat()
-        return dg.DailyPartitionsDefinition(
+        # Here, since commands that only read the lake ask for no Dagster, whose import takes two seconds.
+        from dagster import DailyPartitionsDefinition
+
+        return DailyPartitionsDefinition(
             start_date=self.first.isoformat(),
             end_date=end,
             timezone=TIMEZONE,

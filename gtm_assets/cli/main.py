@@ -324,7 +324,7 @@ def lake_group() -> None:
 def compact(table: str | None) -> None:
     """Merge the batches of TABLE, or of all tables, into one file for each month that is long over."""
     settings = load_settings()
-    from gtm_assets.automation.compaction import compact_lake
+    from gtm_assets.dbt.compaction import compact_lake
 
     done = compact_lake(settings, [_table(table)] if table else _tables(), console.print)
     if not any(compaction.files_after for compaction in done):
