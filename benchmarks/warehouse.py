@@ -393,7 +393,7 @@ def land() -> None:
     from gtm_assets.runtime.runs import execute
     from gtm_assets.settings import load_settings
     from gtm_assets.sources.extractions import extractions, missing
-    from gtm_assets.sources.raw_tables import raw_tables
+    from gtm_assets.sources.registry import raw_tables
 
     given = load_settings()
     prepare_home(given)

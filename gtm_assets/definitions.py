@@ -27,28 +27,22 @@ from gtm_assets.partitions import Calendar
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import published_asset
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.pipedrive import assets as pipedrive
-from gtm_assets.sources.pipedrive.export import ExportFolder
-from gtm_assets.sources.pipedrive.synthetic import SyntheticExport
+from gtm_assets.sources import registry
 from gtm_assets.sources.raw_asset import Rules, asset_key
-from gtm_assets.sources.raw_tables import raw_tables
-from gtm_assets.sources.salesforce import assets as salesforce
-from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.sources.salesforce.live.resource import live_org
-from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 
 
 def definitions(settings: Settings) -> dg.Definitions:
     """The code location for these settings."""
-    lake, warehouse = Lake(settings.lake_dir), Warehouse.of(settings)
+    lake, warehouse, calendar = Lake(settings.lake_dir), Warehouse.of(settings), Calendar.of(settings)
+    extracted = registry.extracted(settings)
     manifest = json.loads(manifest_path().read_text())
 
     raw = [
-        *([salesforce.external_asset(table) for table in OBJECTS] if settings.is_external else ()),
+        *(registry.source_of(table).external_asset(table) for table in registry.external_tables(settings)),
         *_extracted(settings, manifest),
     ]
     built = transform_assets(manifest, settings.is_synthetic)
-    proof = built_checks(settings)
+    proof = built_checks(settings, registry.proofs(settings))
     checks = CheckRegistry.of(
         spec for made in [*raw, built, proof] if not isinstance(made, dg.AssetSpec) for spec in made.check_specs
     )
@@ -61,21 +55,17 @@ def definitions(settings: Settings) -> dg.Definitions:
             *dashboards(manifest, Translator(), PUBLISHED),
             ALERTS,
         ],
-        asset_checks=[proof]
-        if settings.is_external
-        else [
+        asset_checks=[
             proof,
-            salesforce.totals_checks(Calendar.of(settings)),
-            salesforce.scope_check(_parts(settings.salesforce_scope)),
+            *(check for source in extracted for check in source.asset_checks(settings, calendar)),
         ],
         sensors=[alerts_sensor(settings)],
         resources={
-            "org": live_org(settings, Calendar.of(settings))
-            if settings.salesforce_source == "live"
-            else SyntheticOrg(settings.synthetic_seed, settings.synthetic_scale),
-            "pipedrive": ExportFolder(settings.pipedrive_dir)
-            if settings.pipedrive_dir
-            else SyntheticExport(settings.synthetic_seed, settings.synthetic_scale),
+            **{
+                name: resource
+                for source in extracted
+                for name, resource in source.resources(settings, calendar).items()
+            },
             "lake": lake,
             "warehouse": warehouse,
             "dbt_build": DbtBuild(settings, warehouse, lake),
@@ -94,8 +84,11 @@ def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.A
         hard_delete_limit=settings.hard_delete_limit,
         retry_seconds=settings.retry_seconds,
     )
-    make = {"salesforce": salesforce.raw_asset, "pipedrive": pipedrive.raw_asset}
-    return [make[table.source](table, read[table.source, table.name], rules) for table in raw_tables(settings)]
+    return [
+        source.raw_asset(table, read.get((table.source, table.name), ()), rules)
+        for source in registry.extracted(settings)
+        for table in source.tables
+    ]
 
 
 def _standing(
@@ -104,17 +97,13 @@ def _standing(
     """The blocking checks of raw tables that the lake alone answers, each with how it is made."""
     made = {
         dg.AssetCheckKey(asset_key(table), name): partial(check, lake, table, *limits)
-        for table in raw_tables(settings)
+        for table in registry.raw_tables(settings)
         for name, check, limits in (
             (QUARANTINE, quarantine, (settings.quarantine_limit,)),
             (VANISHED, still_there, ()),
         )
     }
     return {key: check for key, check in made.items() if key in checks.keys}
-
-
-def _parts(listed: str) -> list[str]:
-    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]):

@@ -267,7 +267,7 @@ def _of_an_earlier_release(settings: Settings) -> Calendar | None:
     first = settings.start_date or (FORMER_FIRST if is_default else days[0])
     last = first + timedelta(days=FIRST_DAYS - 1)
     had_its_end = (is_default or settings.start_date is not None) and days[-1] <= last
-    return Calendar(first, last if had_its_end and settings.salesforce_source != "live" else None)
+    return Calendar(first, last if had_its_end and not settings.is_live else None)
 
 
 def _beginning(settings: Settings) -> Calendar:

@@ -30,6 +30,8 @@ TOLD_TO_DBT = frozenset({"GTM_WAREHOUSE_FILE", "GTM_SOURCES_OFF"})
 """Variables that the dbt project reads beside the settings. They are set while dbt runs, and are no settings."""
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
+EXTERNAL = "GTM_SALESFORCE_SOURCE=external"
+"""How a person has tables read that another loader fills."""
 RENAMED = {"GTM_LANDING_DATABASE": "GTM_EXTERNAL_DATABASE"}
 """Variables by the name that they had up to release 0.1, read for one release more."""
 RENAMED_VALUES = {("GTM_SALESFORCE_SOURCE", "landed"): "external"}
@@ -314,6 +316,19 @@ class Settings(BaseSettings):
     def is_synthetic(self) -> bool:
         """Whether the records are those of the synthetic organisation."""
         return self.salesforce_source == "synthetic"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether records are those of a real organisation, which goes on."""
+        return self.salesforce_source == "live"
+
+    @property
+    def sources_for_dbt(self) -> dict[str, str]:
+        """What the dbt project is told of the sources, as environment variables."""
+        return {
+            "GTM_SALESFORCE_SOURCE": self.salesforce_source,
+            "GTM_SOURCES_OFF": "" if self.pipedrive_source else "pipedrive",
+        }
 
     @property
     def pipedrive_source(self) -> Literal["export", "synthetic"] | None:

@@ -12,6 +12,7 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import duckdb
@@ -962,9 +963,10 @@ def test_the_sensor_runs_by_default_starts_nothing_and_says_what_it_did(world, r
 
 def test_after_a_run_whatever_goes_wrong_is_said_and_not_raised(world, tmp_path):
     said = []
+    code_location = SimpleNamespace(get_repository_def=lambda: world.repository)
     world.with_settings(GTM_ALERT_MATRIX=str(world.settings.home / "gone.yml"))
     with dg.instance_for_test(temp_dir=str(tmp_path / "dagster")):
-        tell_after_run(world.settings, said.append)
+        tell_after_run(world.settings, lambda: code_location, said.append)
 
     assert len(said) == 1
     assert said[0].startswith("Alerts were not told (MatrixError): ")
@@ -972,7 +974,7 @@ def test_after_a_run_whatever_goes_wrong_is_said_and_not_raised(world, tmp_path)
 
 def test_after_a_run_nothing_is_done_where_no_channel_is_set(world):
     world.with_settings(GTM_ALERT_CHAT_URL="", GTM_ALERT_EMAIL_URL="", GTM_ALERT_PAGER_URL="")
-    tell_after_run(world.settings, pytest.fail)
+    tell_after_run(world.settings, pytest.fail, pytest.fail)
 
     assert not world.settings.incidents_path.exists()
 

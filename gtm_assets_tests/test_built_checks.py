@@ -12,8 +12,9 @@ import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.checks import reconciliation, scd
-from gtm_assets.checks.definitions import _checks
+from gtm_assets.checks.definitions import checks_by_key
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.registry import proofs
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     PIPEDRIVE,
@@ -25,6 +26,7 @@ from gtm_assets_tests.dbt_harness import (
     partition,
     with_ancestors,
 )
+from gtm_assets_tests.reconciliations import REPORT_RECONCILIATIONS, SOURCE_RECONCILIATIONS
 
 TIMEZONE = "America/Los_Angeles"
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -91,9 +93,9 @@ def test_each_fault_of_a_history_is_found_and_its_rows_are_shown(history, fault,
 
 # -- reconciliation ---------------------------------------------------------------------------------------------
 
-DEALS = next(rule for rule in reconciliation.SOURCE_RECONCILIATIONS if rule.core == "fct_opportunity")
+DEALS = next(rule for rule in SOURCE_RECONCILIATIONS if rule.core == "fct_opportunity")
 DEAL = TABLES["opportunity"]
-OWNERS = next(rule for rule in reconciliation.REPORT_RECONCILIATIONS if rule.report == "rep_owner_performance")
+OWNERS = next(rule for rule in REPORT_RECONCILIATIONS if rule.report == "rep_owner_performance")
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +239,7 @@ def gappy(tmp_path_factory) -> Home:
     chance = random.Random(0)
     for table in (*TABLES.values(), *PIPEDRIVE.values()):
         home.land(table, partition(2), *with_gaps(table, chance))
-    home.build(*with_ancestors(*{rule.core for rule in reconciliation.SOURCE_RECONCILIATIONS}))
+    home.build(*with_ancestors(*{rule.core for rule in SOURCE_RECONCILIATIONS}))
     return home
 
 
@@ -254,11 +256,11 @@ def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
                 connection, rule, table, reconciliation.newest_in_lake, TIMEZONE, 0.0
             )
 
-        passed = [found(rule) for rule in reconciliation.SOURCE_RECONCILIATIONS]
+        passed = [found(rule) for rule in SOURCE_RECONCILIATIONS]
         assert [finding.sentence for finding in passed if not finding.passed] == []
         assert min(finding.figures["records"] for finding in passed) > 0
 
-        for rule in reconciliation.SOURCE_RECONCILIATIONS:
+        for rule in SOURCE_RECONCILIATIONS:
             for measure in (name for name in rule.measures if name != "is_completed"):
                 connection.execute(
                     f"begin; update gtm_core.{rule.core} set {measure} = {measure} + 1 where {rule.rows}"
@@ -271,17 +273,16 @@ def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
             where duration_in_minutes is null and start_date_time is not null and end_date_time is not null
         """
         connection.execute(f"update gtm_core.fct_event set duration_minutes = null where event_id in ({filled})")
-        assert (
-            found(next(rule for rule in reconciliation.SOURCE_RECONCILIATIONS if rule.core == "fct_event")).passed
-            is False
-        )
+        assert found(next(rule for rule in SOURCE_RECONCILIATIONS if rule.core == "fct_event")).passed is False
 
 
 @pytest.mark.slow
 def test_everything_that_a_run_builds_is_proven(built_home):
     with duckdb.connect(str(built_home.warehouse), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        findings = {key: check(connection, None) for key, check in _checks(load_settings({})).items()}
+        settings = load_settings({})
+        checks = checks_by_key(settings, proofs(settings))
+        findings = {key: check(connection, None) for key, check in checks.items()}
 
     assert [(key, found.sentence) for key, found in findings.items() if not found.passed] == []
     compared = [found.figures.get("groups_compared", 1) for found in findings.values()]

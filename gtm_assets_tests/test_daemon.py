@@ -11,7 +11,7 @@ from gtm_assets.checks.freshness import LANDED, PUBLISHED
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import Settings, load_settings
-from gtm_assets.sources.raw_tables import raw_tables
+from gtm_assets.sources.registry import raw_tables
 from gtm_assets_tests.daemon import Daemon, daemon, la
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from gtm_assets.checks.reconciliation import REPORT_RECONCILIATIONS, reconcile_with_core
+from gtm_assets.checks.reconciliation import reconcile_with_core
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     TABLES,
@@ -23,6 +23,7 @@ from gtm_assets_tests.dbt_harness import (
     user,
     with_ancestors,
 )
+from gtm_assets_tests.reconciliations import REPORT_RECONCILIATIONS
 
 MODELS = (
     "fct_opportunity",

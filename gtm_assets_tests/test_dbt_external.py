@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from gtm_assets.catalog.raw_table import fivetran_name
-from gtm_assets.checks.active_rows import RECORD_RECONCILIATIONS, reconcile_with_active_rows
+from gtm_assets.checks.active_rows import reconcile_with_active_rows
 from gtm_assets.cli import doctor
 from gtm_assets.dbt.external import examine_external
 from gtm_assets.dbt.project import TransformError
@@ -34,6 +34,7 @@ from gtm_assets_tests.dbt_harness import (
 )
 from gtm_assets_tests.externals import api_style, load_current, load_history
 from gtm_assets_tests.gtm_process import GtmHome, tables
+from gtm_assets_tests.reconciliations import RECORD_RECONCILIATIONS
 
 HISTORIES = {
     "gtm_core.dim_account_scd2",

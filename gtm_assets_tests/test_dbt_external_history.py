@@ -15,14 +15,16 @@ import polars as pl
 import pytest
 from hypothesis import strategies as st
 
-from gtm_assets.checks.active_rows import RECORD_RECONCILIATIONS, reconcile_with_active_rows
-from gtm_assets.checks.definitions import _checks, built_checks
-from gtm_assets.checks.reconciliation import REPORT_RECONCILIATIONS, SOURCE_RECONCILIATIONS, reconcile_with_core
+from gtm_assets.checks.active_rows import reconcile_with_active_rows
+from gtm_assets.checks.definitions import built_checks, checks_by_key
+from gtm_assets.checks.reconciliation import reconcile_with_core
 from gtm_assets.dbt.external import external_tables
 from gtm_assets.publishing.publish import known_as_of
 from gtm_assets.settings import load_settings
+from gtm_assets.sources.registry import proofs
 from gtm_assets_tests.change_logs import examples
 from gtm_assets_tests.dbt_harness import CREATED, TABLES, Home, account, describe, opportunity, task, user
+from gtm_assets_tests.reconciliations import RECORD_RECONCILIATIONS, REPORT_RECONCILIATIONS, SOURCE_RECONCILIATIONS
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -228,7 +230,7 @@ def test_core_is_held_against_the_active_rows_before_anything_is_published(tmp_p
     monkeypatch.setenv("GTM_HOME", str(tmp_path))
     monkeypatch.setenv("GTM_SALESFORCE_SOURCE", "external")
     monkeypatch.setenv("GTM_EXTERNAL_DATABASE", str(tmp_path / "external.duckdb"))
-    proof = built_checks(load_settings())
+    proof = built_checks(load_settings(), proofs(load_settings()))
 
     blocking = {spec.key: spec.blocking for spec in proof.check_specs}
     # Every table of core that a record of Salesforce is a row of.
@@ -442,7 +444,7 @@ def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_r
         warehouse.execute("set TimeZone = 'UTC'")
         found = {
             (key.asset_key.path[-1], key.name): check(warehouse, None)
-            for key, check in _checks(load_settings()).items()
+            for key, check in checks_by_key(load_settings(), proofs(load_settings())).items()
         }
         assert known_as_of(warehouse) == LATE_EVENING
     failed = {key: finding.sentence for key, finding in found.items() if not finding.passed}

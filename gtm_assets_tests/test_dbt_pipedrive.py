@@ -33,6 +33,7 @@ from gtm_assets_tests.dbt_harness import (
     user,
     with_ancestors,
 )
+from gtm_assets_tests.reconciliations import REPORT_RECONCILIATIONS, SOURCE_RECONCILIATIONS
 
 Row = dict[str, object]
 
@@ -325,17 +326,15 @@ def findings(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Find
     """What reconciliation finds, by table and source, of the tables that are built here."""
     raw = {"salesforce": TABLES, "pipedrive": {table.name: table for table in PIPEDRIVE.values()}}
     found = {}
-    for rule in reconciliation.SOURCE_RECONCILIATIONS:
+    for rule in SOURCE_RECONCILIATIONS:
         if rule.core in (*CORE, "fct_task"):
             table, newest = raw[rule.source][rule.raw], reconciliation.newest_in_lake
             found[rule.core, rule.source] = reconciliation.reconcile_with_source(
                 warehouse, rule, table, newest, "America/Los_Angeles", 0.0
             )
-    funnel_rule = next(
-        rule for rule in reconciliation.REPORT_RECONCILIATIONS if rule.report == "rep_sales_funnel_monthly"
-    )
+    funnel = next(rule for rule in REPORT_RECONCILIATIONS if rule.report == "rep_sales_funnel_monthly")
     return found | {
-        ("rep_sales_funnel_monthly", "all"): reconciliation.reconcile_with_core(warehouse, funnel_rule, 0.0)
+        ("rep_sales_funnel_monthly", "all"): reconciliation.reconcile_with_core(warehouse, funnel, 0.0)
     }
 
 

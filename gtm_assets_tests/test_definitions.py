@@ -12,7 +12,7 @@ from gtm_assets.definitions import definitions
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES
-from gtm_assets.sources.raw_tables import raw_tables
+from gtm_assets.sources.registry import raw_tables
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 RAW = (*OBJECTS, *TABLES)

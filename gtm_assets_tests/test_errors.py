@@ -27,7 +27,10 @@ def exceptions() -> list[type[BaseException]]:
         value
         for module in modules
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__ == module.__name__
+        if inspect.isclass(value)
+        and issubclass(value, BaseException)
+        and not issubclass(value, Warning)
+        and value.__module__ == module.__name__
     ]
 
 

@@ -24,7 +24,6 @@ from gtm_assets.automation.sensors import missed, transformation
 from gtm_assets.checks.raw import VALUES, VOLUME, Limits, still_there
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import _first_landings
-from gtm_assets.checks.totals import CHECK
 from gtm_assets.cli.main import main
 from gtm_assets.cli.run import refresh, wanted_by, with_open
 from gtm_assets.lake import files
@@ -39,6 +38,7 @@ from gtm_assets.sources.raw_asset import UNTIL_TAG, Rules, asset_key
 from gtm_assets.sources.salesforce.assets import raw_asset, totals_checks
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets.sources.salesforce.totals import CHECK
 from gtm_assets_tests.change_logs import ChangeLog, assert_equal
 from gtm_assets_tests.dbt_harness import Home, account, as_page, at, partition, user, with_ancestors
 from gtm_assets_tests.lake_builders import content

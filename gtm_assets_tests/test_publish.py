@@ -31,8 +31,8 @@ from gtm_assets.publishing.publish import (
     unreadable_tables,
     verdicts,
 )
-from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.salesforce.assets import READABLE_CHECK, readable
+from gtm_assets.sources.raw_asset import READABLE_CHECK, asset_key
+from gtm_assets.sources.salesforce.assets import readable
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 TABLES = {table.name: table for table in OBJECTS}

@@ -14,8 +14,8 @@ from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, So
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.runtime.retries import may_pass, retried
-from gtm_assets.sources.raw_asset import Rules, asset_key
-from gtm_assets.sources.salesforce.assets import READABLE_CHECK, raw_asset
+from gtm_assets.sources.raw_asset import READABLE_CHECK, Rules, asset_key
+from gtm_assets.sources.salesforce.assets import raw_asset
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 CONTACT = next(table for table in OBJECTS if table.name == "contact")

@@ -25,18 +25,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import fivetran_name
-from gtm_assets.checks import totals
 from gtm_assets.checks.drift import schema_drift
 from gtm_assets.checks.raw import DRIFT, VANISHED, Limits
-from gtm_assets.checks.totals import equals_source
 from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.finding import Finding
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
-from gtm_assets.sources.raw_asset import Rules, asset_key, landing_metadata
+from gtm_assets.sources.raw_asset import READABLE_CHECK, Rules, asset_key, landing_metadata
+from gtm_assets.sources.salesforce import totals
 from gtm_assets.sources.salesforce.assets import (
-    READABLE_CHECK,
     SCOPE_CHECK,
     raw_asset,
     scope_check,
@@ -51,6 +49,7 @@ from gtm_assets.sources.salesforce.live.resource import wanted_by
 from gtm_assets.sources.salesforce.live.session import Budget, Login, Session
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.org import LATEST_DAYS
+from gtm_assets.sources.salesforce.totals import equals_source
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
 from gtm_assets_tests.lake_builders import content, leftovers
 from gtm_assets_tests.properties import at_most

@@ -25,8 +25,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.raw_tables import raw_tables
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.registry import external_tables, full_extraction_checks, raw_tables
 
 
 def automation(
@@ -37,14 +36,14 @@ def automation(
     External tables have no days of ours: the clock starts their build, and their freshness is their loader's.
     """
     tables = raw_tables(settings)
-    if settings.is_external:
-        jobs = Jobs.of(tables, external=OBJECTS)
+    if external := external_tables(settings):
+        jobs = Jobs.of(tables, external=external)
         return dg.Definitions(
-            asset_checks=[source_freshness_checks(settings, manifest)],
+            asset_checks=[source_freshness_checks(settings, manifest, [asset_key(table) for table in external])],
             jobs=[jobs.transform, *([jobs.refresh, jobs.full_extraction, jobs.extract] if tables else [])],
             schedules=schedules.of_external_tables(settings, jobs, lands=bool(tables)),
         )
-    jobs = Jobs.of(tables)
+    jobs = Jobs.of(tables, compared=full_extraction_checks(settings))
     freshness = Freshness(settings, lake, tables)
     levels = service_levels_asset(
         freshness.calendar,

@@ -15,7 +15,6 @@ from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
-from gtm_assets.checks.totals import CHECK as TOTALS
 from gtm_assets.dbt.assets import BUILD_OP, LAYERS
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.sources.raw_asset import asset_key
@@ -50,11 +49,16 @@ class Jobs:
     """Config of the full extraction."""
 
     @classmethod
-    def of(cls, tables: Sequence[RawTable], external: Sequence[RawTable] = ()) -> Jobs:
+    def of(
+        cls,
+        tables: Sequence[RawTable],
+        external: Sequence[RawTable] = (),
+        compared: Sequence[dg.AssetCheckKey] = (),
+    ) -> Jobs:
         """The jobs that land these tables and build all models.
 
         ``external`` are tables that another loader fills: they have no days of ours that could be late, and each
-        build asks how fresh they are.
+        build asks how fresh they are. ``compared`` are the checks that follow a full extraction alone.
         """
         source_freshness = _source_freshness(external or tables)
         # Freshness is not theirs to check: while a backfill runs, days are missing.
@@ -62,10 +66,7 @@ class Jobs:
             *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in tables),
             dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
         )
-        # Reconcile with Salesforce only after a full extraction: after an incremental one the two may differ.
-        totals = dg.AssetSelection.checks(
-            *(dg.AssetCheckKey(asset_key(table), TOTALS) for table in tables if table.source == "salesforce")
-        )
+        totals = dg.AssetSelection.checks(*compared)
         if external:
             sound = dg.AssetSelection.checks(
                 *(dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND) for table in external)

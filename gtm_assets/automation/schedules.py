@@ -44,7 +44,7 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
 
 
 def of_external_tables(settings: Settings, jobs: Jobs, lands: bool) -> Sequence:
-    """The schedules where another loader fills Salesforce's tables. Off: only its owner knows when they are full.
+    """The schedules where another loader fills raw tables. Off: only its owner knows when they are full.
 
     ``lands`` says whether another source is extracted beside it.
     """

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 
 class ColumnType(enum.Enum):
-    """Type of a raw column. The Salesforce types that each stands for are in the catalogue's builders."""
+    """Type of a raw column. Which of a source's types each stands for is in that source's catalogue."""
 
     STRING = "varchar"
     BOOLEAN = "boolean"

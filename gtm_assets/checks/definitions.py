@@ -1,12 +1,14 @@
 """The checks on what dbt built, made by one op that opens the warehouse once, before anything is published."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks import active_rows, reconciliation, scd
 from gtm_assets.dbt.external import external_tables
 from gtm_assets.dbt.project import project_variables
@@ -15,13 +17,8 @@ from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
-from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
-from gtm_assets.sources.raw_asset import asset_key
-from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 SCD_INTEGRITY = "scd_integrity"
-WITH_SOURCE = "reconciles_with_source"
-WITH_PIPEDRIVE = "reconciles_with_pipedrive"
 WITH_CORE = "reconciles_with_core"
 WITH_ACTIVE_ROWS = "reconciles_with_active_rows"
 EXTERNAL_IS_SOUND = "external_tables_are_sound"
@@ -32,14 +29,30 @@ Check = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any] | None], Finding]
 """Makes a finding from the warehouse and the figures of the finding before it."""
 
 
-def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
+@dataclass(frozen=True)
+class SourceProof:
+    """What core is compared with of one source."""
+
+    tables: Sequence[RawTable]
+    is_external: bool
+    """Whether another loader fills them."""
+    check: str
+    """Name of the check of ``reconciliations``."""
+    description: str
+    reconciliations: Sequence[reconciliation.SourceReconciliation] = ()
+    record_reconciliations: Sequence[active_rows.RecordReconciliation] = ()
+    report_rows: Mapping[str, str] = field(default_factory=dict)
+
+
+def built_checks(settings: Settings, proofs: Sequence[SourceProof]) -> dg.AssetChecksDefinition:
     """SCD integrity and reconciliation, which block publishing; oddities of an external table, which do not."""
-    checks = _checks(settings)
+    checks = checks_by_key(settings, proofs)
+    descriptions = {**_DESCRIPTIONS, **{proof.check: proof.description for proof in proofs}}
     specs = [
         dg.AssetCheckSpec(
             key.name,
             asset=key.asset_key,
-            description=_DESCRIPTIONS[key.name],
+            description=descriptions[key.name],
             blocking=key.name != EXTERNAL_IS_SOUND,
         )
         for key in checks
@@ -63,44 +76,46 @@ def built_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 _DESCRIPTIONS = {
     SCD_INTEGRITY: "The history has no gap and no overlap, one current version per record, and unique keys.",
-    WITH_SOURCE: "Counts and sums of the table are, day by day, those of the raw records.",
-    WITH_PIPEDRIVE: "Counts of the table's rows from Pipedrive are, day by day, those of the raw records.",
     WITH_CORE: "Counts and sums of the report are those of core.",
     WITH_ACTIVE_ROWS: "The table shows the records that are active in the external table, each with its values.",
     EXTERNAL_IS_SOUND: "No record lies ahead of the newest load, and the versions of each follow on each other.",
 }
 
 
-def _checks(settings: Settings) -> dict[dg.AssetCheckKey, Check]:
-    tables = {table.qualified_name: table for table in (*OBJECTS, *PIPEDRIVE_TABLES)}
+def checks_by_key(settings: Settings, proofs: Sequence[SourceProof]) -> dict[dg.AssetCheckKey, Check]:
+    """The checks that :func:`built_checks` offers, each with how it is made."""
     timezone, allowance = project_variables()["reporting_timezone"], settings.reconciliation_allowance
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():
         checks[_key("core", table, SCD_INTEGRITY)] = partial(_scd, f"gtm_core.{table}", record_id)
-    for rule in reconciliation.SOURCE_RECONCILIATIONS:
-        is_external = settings.is_external and rule.source == "salesforce"
-        newest = reconciliation.newest_external if is_external else reconciliation.newest_in_lake
-        name = WITH_PIPEDRIVE if rule.source == "pipedrive" else WITH_SOURCE
-        checks[_key("core", rule.core, name)] = partial(
-            _with_source, rule, tables[f"{rule.source}.{rule.raw}"], newest, timezone, allowance
-        )
-    if settings.is_external:
-        for record_rule in active_rows.RECORD_RECONCILIATIONS:
-            checks[_key("core", record_rule.core, WITH_ACTIVE_ROWS)] = partial(
-                _with_active_rows, record_rule, tables[f"salesforce.{record_rule.raw}"], settings.external_database
+    for proof in proofs:
+        tables = {table.name: table for table in proof.tables}
+        newest = reconciliation.newest_external if proof.is_external else reconciliation.newest_in_lake
+        for rule in proof.reconciliations:
+            checks[_key("core", rule.core, proof.check)] = partial(
+                _with_source, rule, tables[rule.raw], newest, timezone, allowance
             )
-        for table in OBJECTS:
-            checks[dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND)] = partial(
-                _external_tables_are_sound, table
-            )
-    for report in reconciliation.REPORT_RECONCILIATIONS:
+        if proof.is_external:
+            for record_rule in proof.record_reconciliations:
+                checks[_key("core", record_rule.core, WITH_ACTIVE_ROWS)] = partial(
+                    _with_active_rows, record_rule, tables[record_rule.raw], settings.external_database
+                )
+            for raw in proof.tables:
+                key = dg.AssetCheckKey(dg.AssetKey([raw.source, raw.name]), EXTERNAL_IS_SOUND)
+                checks[key] = partial(_external_tables_are_sound, raw)
+    for report in reconciliation.report_reconciliations([proof.report_rows for proof in proofs]):
         checks[_key("mart", report.report, WITH_CORE)] = partial(_with_core, report, allowance)
     return checks
 
 
 def discrepancies(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetCheckKey]:
     """Those of the checks that find a number that differs from its source, or a broken history."""
-    return [key for key in checks if key.name in _DESCRIPTIONS and key.name != EXTERNAL_IS_SOUND]
+    return [
+        key
+        for key in checks
+        if key.asset_key.path[0].startswith("gtm_")
+        and (key.name == SCD_INTEGRITY or key.name.startswith("reconciles_with_"))
+    ]
 
 
 def _key(layer: str, table: str, name: str) -> dg.AssetCheckKey:

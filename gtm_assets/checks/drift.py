@@ -18,7 +18,6 @@ has a check of its own.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -110,26 +109,6 @@ def schema_drift(
             "types_changed": sorted(retyped),
             "amounts_rounded": rounded,
         },
-    )
-
-
-def tables_in_scope(objects: Collection[str], catalogued: Collection[str], patterns: Sequence[str]) -> Finding:
-    """Which of the source's tables fit a pattern (as in file names) and are not in the catalogue."""
-    new = sorted(
-        name
-        for name in set(objects) - set(catalogued)
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    )
-    return Finding(
-        passed=not new,
-        sentence=(
-            f"In scope and not landed: {', '.join(new)}. Add them to the catalogue, or leave them out of "
-            f"GTM_SALESFORCE_SCOPE ({', '.join(patterns)})."
-            if new
-            else f"All tables in scope ({', '.join(patterns)}) are landed."
-        ),
-        severity=dg.AssetCheckSeverity.WARN,
-        figures={"tables_not_landed": new, "tables_listed": len(objects)},
     )
 
 

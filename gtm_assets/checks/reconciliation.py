@@ -6,8 +6,8 @@ the models that it checks but the rule that says which version of a record is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import dagster as dg
@@ -34,134 +34,17 @@ TODAY = f"""(
 class SourceReconciliation:
     """A table of core whose rows of a source are the undeleted records of a raw table."""
 
+    source: str
     core: str
     raw: str
+    rows: str
+    """Condition on the rows of core that are the source's records."""
     measures: Mapping[str, str] = field(default_factory=dict)
     """Core column to the raw column, or to what core makes where that is empty: the same rule, said once more."""
     day: tuple[str, str] | None = ("created_date", "created_date")
     """Core's day and the raw instant that it is the day of; None: the whole table is compared."""
-    source: str = "salesforce"
-    rows: str = "source_system = 'salesforce'"
-    """Condition on the rows of core that are the source's records."""
     records: str = "select * from records"
     """What rows of core are made of, from the CTE ``records``, the raw table's undeleted ones."""
-
-
-SOURCE_RECONCILIATIONS = (
-    SourceReconciliation("dim_user", "user", day=None),
-    SourceReconciliation(
-        "dim_account",
-        "account",
-        {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
-    ),
-    SourceReconciliation("dim_contact", "contact"),
-    SourceReconciliation(
-        "dim_lead",
-        "lead",
-        {"annual_revenue": "annual_revenue", "number_of_employees": "number_of_employees"},
-    ),
-    SourceReconciliation(
-        "dim_campaign",
-        "campaign",
-        {
-            "budgeted_cost": "budgeted_cost",
-            "actual_cost": "actual_cost",
-            "expected_revenue": "expected_revenue",
-            "number_sent": "number_sent",
-        },
-    ),
-    SourceReconciliation("dim_product", "product_2"),
-    SourceReconciliation("dim_forecasting_period", "period", day=None),
-    SourceReconciliation(
-        "fct_opportunity",
-        "opportunity",
-        {
-            "amount": "amount",
-            "expected_revenue": "expected_revenue",
-            "arr_c": "arr_c",
-            "arr_churn_c": "arr_churn_c",
-        },
-    ),
-    SourceReconciliation(
-        "fct_opportunity_line_item",
-        "opportunity_line_item",
-        {"quantity": "quantity", "total_price": "total_price"},
-    ),
-    SourceReconciliation("fct_opportunity_contact_role", "opportunity_contact_role"),
-    SourceReconciliation(
-        "fct_opportunity_field_history",
-        "opportunity_field_history",
-        day=None,
-    ),
-    SourceReconciliation("fct_task", "task", {"call_duration_in_seconds": "call_duration_in_seconds"}),
-    SourceReconciliation(
-        "fct_event",
-        "event",
-        {
-            "duration_minutes": (
-                "coalesce(duration_in_minutes, date_diff('minute', start_date_time, end_date_time))"
-            ),
-        },
-    ),
-    SourceReconciliation(
-        "fct_email_message",
-        "email_message",
-        {"open_count": "open_count_c", "click_count": "click_count_c"},
-    ),
-    SourceReconciliation("fct_campaign_member", "campaign_member"),
-    SourceReconciliation(
-        "fct_campaign_influence",
-        "campaign_influence",
-        {"influence_amount": "revenue_share", "influence_percent": "influence"},
-    ),
-    SourceReconciliation(
-        "fct_forecasting_quota",
-        "forecasting_quota",
-        {"quota_amount": "quota_amount", "quota_quantity": "quota_quantity"},
-        day=None,
-    ),
-    SourceReconciliation(
-        "fct_forecasting_item",
-        "forecasting_item",
-        {
-            "forecast_amount": "forecast_amount",
-            "amount_without_adjustments": "amount_without_adjustments",
-            "owner_only_amount": "owner_only_amount",
-            "forecast_quantity": "forecast_quantity",
-        },
-        day=None,
-    ),
-    SourceReconciliation(
-        "dim_user",
-        "users",
-        day=None,
-        source="pipedrive",
-        rows="pipedrive_user_id is not null",
-    ),
-    SourceReconciliation(
-        "fct_opportunity",
-        "deal_changes",
-        day=("created_date", "created_at"),
-        source="pipedrive",
-        rows="source_system = 'pipedrive'",
-        records="""
-select
-    deal_id,
-    coalesce(min(change_time) filter (changed_field_key = 'add_time'), min(change_time)) as created_at
-from records
-where deal_id is not null
-group by deal_id
-""",
-    ),
-    SourceReconciliation(
-        "fct_activity",
-        "activity",
-        {"is_completed": "done"},
-        day=("activity_date", "due_to"),
-        source="pipedrive",
-        rows="source_system = 'pipedrive'",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -172,7 +55,10 @@ class ReportReconciliation:
     by: str
     measures: tuple[str, ...]
     core: str
-    """Select of the column and the same measures from core, rounded where the report rounds: once, row by row."""
+    """Select of the column and the same measures from core, rounded where the report rounds: once, row by row.
+
+    ``{rows_of_sources}`` stands for the rows that each source adds.
+    """
 
 
 REPORT_RECONCILIATIONS = (
@@ -328,43 +214,7 @@ select
     cast(date_trunc('month', entered) as date) as month,
     count(*) as deals_count
 from (
-    select min(intervals.entered_date) as entered
-    from gtm_core.fct_opportunity_stage_history as intervals
-    inner join gtm_staging.salesforce_funnel_steps as steps using (stage_name)
-    where steps.funnel_step is not null
-    group by intervals.opportunity_id, steps.funnel_step
-    union all
-    -- A deal's first two calls or meetings, by the days on which they took place.
-    select unnest(list(activity_date order by activity_date)[:2])
-    from gtm_core.fct_activity
-    where
-        source_system = 'salesforce'
-        and activity_type in ('Call', 'Meeting')
-        and is_completed
-        and activity_date is not null
-        and opportunity_id in (select opportunity_id from gtm_core.fct_opportunity)
-    group by opportunity_id
-    union all
-    select cast(timezone('UTC', min(changes.change_time)) as date)
-    from gtm_staging.base_pipedrive__deal_changes as changes
-    inner join gtm_staging.pipedrive_stages as stages
-        on regexp_extract(changes.new_value, '^ *0*([0-9]+)([.]0*)? *$', 1) = stages.stage_id::varchar
-    where
-        changes.changed_field_key = 'stage_id'
-        and not coalesce(changes._fivetran_deleted, false)
-        and stages.funnel_step is not null
-    group by changes.deal_id, stages.funnel_step
-    union all
-    select min(cast(timezone('UTC', activities.due_to) as date))
-    from gtm_staging.base_pipedrive__activity as activities
-    inner join gtm_staging.pipedrive_activity_types as types on activities.type = types.activity_type
-    where
-        activities.done
-        and activities.deal_id is not null
-        and activities.due_to is not null
-        and not coalesce(activities._fivetran_deleted, false)
-        and types.funnel_step is not null
-    group by activities.deal_id, types.funnel_step, date_trunc('month', timezone('UTC', activities.due_to))
+{rows_of_sources}
 )
 group by all
 """,
@@ -376,6 +226,16 @@ group by all
         "select campaign_key, count(*) as member_count from gtm_core.fct_campaign_member group by all",
     ),
 )
+
+
+def report_reconciliations(added: Sequence[Mapping[str, str]]) -> list[ReportReconciliation]:
+    """The reconciliations of all reports. ``added``: of each source the rows that it adds, by report."""
+
+    def with_rows(rule: ReportReconciliation) -> ReportReconciliation:
+        rows = [source[rule.report] for source in added if rule.report in source]
+        return replace(rule, core=rule.core.replace("{rows_of_sources}", "\nunion all\n".join(rows)))
+
+    return [with_rows(rule) for rule in REPORT_RECONCILIATIONS]
 
 
 Newest = Callable[[duckdb.DuckDBPyConnection, RawTable], str | None]

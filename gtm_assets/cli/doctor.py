@@ -27,10 +27,9 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
     except SettingsError as error:
         return [Finding(False, str(error))]
     return [
-        Finding(True, f"The settings are read: source {settings.salesforce_source}, state in {settings.home}."),
+        Finding(True, f"The settings are read: {_modes(settings)}, state in {settings.home}."),
         *_home(settings),
-        *(_live(settings) if settings.salesforce_source == "live" else ()),
-        *(_pipedrive(settings) if settings.pipedrive_dir else ()),
+        *_sources(settings),
         *(_external(settings) if settings.is_external else (*_partitions(settings, now), *_lake(settings))),
         *_alerts(settings),
         *_project(settings),
@@ -57,44 +56,18 @@ def _home(settings: Settings) -> Iterator[Finding]:
         yield Finding(True, f"{settings.home} can be written and has {free >> 30:,} GiB free.")
 
 
-def _live(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.sources.salesforce.live.diagnostics import examine
+def _modes(settings: Settings) -> str:
+    from gtm_assets.sources.registry import SOURCES
 
-    yield from (Finding(ok, sentence) for ok, sentence in examine(settings))
+    modes = {source.name: source.mode(settings) for source in SOURCES}
+    return ", ".join(f"{name} {mode or 'off'}" for name, mode in modes.items())
 
 
-def _pipedrive(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.errors import SourceUnavailable
-    from gtm_assets.lake.store import Lake
-    from gtm_assets.partitions import Calendar
-    from gtm_assets.sources.pipedrive.catalog import TABLES
-    from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, FileMissing, check_origin
+def _sources(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.sources.registry import SOURCES
 
-    folder, calendar, lake = ExportFolder(settings.pipedrive_dir), Calendar.of(settings), Lake(settings.lake_dir)
-    try:
-        check_origin(lake, folder.origin)
-    except ExportError as error:
-        yield Finding(False, f"{error}.")
-    window = calendar.window(calendar.first.isoformat())
-    for table in TABLES:
-        try:
-            found = folder.extract(table, window)
-        except (ExportError, SourceUnavailable) as error:
-            if isinstance(error, FileMissing) and lake.forgotten(table):
-                yield Finding(True, f"{table.qualified_name}: {table.api_name} is gone, as its owner has said.")
-                continue
-            yield Finding(False, f"{error}.")
-            if not folder.folder.is_dir():
-                return
-            continue
-        columns = [column.name for column in table.columns if column.api_name]
-        lacks = ", ".join(name for name in columns if name not in found.rows.columns)
-        yield Finding(
-            True,
-            f"{table.qualified_name}: {found.rows.height:,} records in {table.api_name} of "
-            f"{found.exported_at:%Y-%m-%d %H:%M} UTC; lacks {lacks or 'nothing'}.",
-        )
-        yield from (Finding(True, note) for note in (found.read_as, *found.notes) if note)
+    for source in SOURCES:
+        yield from (Finding(ok, sentence) for ok, sentence in source.examine(settings))
 
 
 def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -111,7 +84,7 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
 def _lake(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.lake.files import LakeError
     from gtm_assets.lake.store import Lake
-    from gtm_assets.sources.raw_tables import raw_tables
+    from gtm_assets.sources.registry import raw_tables
 
     lake = Lake(settings.lake_dir)
     try:

@@ -140,7 +140,7 @@ def run(
     outcome.print_summary(console, settings, time.monotonic() - started)
     from gtm_assets.automation.alerts import tell_after_run
 
-    tell_after_run(settings, lambda sentence: problems.print(_escaped(sentence)))
+    tell_after_run(settings, _code_location, lambda sentence: problems.print(_escaped(sentence)))
     sys.exit(0 if outcome.succeeded else 1)
 
 
@@ -280,35 +280,26 @@ def forget(table: str) -> None:
 
     from gtm_assets import clock
     from gtm_assets.checks.raw import VANISHED, still_there
-    from gtm_assets.dbt.external import examine_external
     from gtm_assets.lake.files import LakeError
     from gtm_assets.lake.store import Lake
     from gtm_assets.runtime.instance import prepare_home
-    from gtm_assets.sources.pipedrive.export import ExportFolder
     from gtm_assets.sources.raw_asset import asset_key
-    from gtm_assets.sources.salesforce.catalog import OBJECTS
+    from gtm_assets.sources.registry import external_tables, source_of
 
-    lake, folder = Lake(settings.lake_dir), settings.pipedrive_dir
-    raw = _table(table, (*OBJECTS, *_tables()) if settings.is_external else None)
-    is_external = settings.is_external and raw.source == "salesforce"
-    if is_external:
-        found, _ = examine_external(settings)
-        is_read = raw.name in {table.name for table in found if table.external_name is not None}
-    elif raw.source == "pipedrive" and folder is not None:
-        is_read = ExportFolder(folder).has_file(raw)
-    elif lake.partitions(raw):
-        is_read = lake.unreadable_reason(raw) is None
-    else:
+    lake, external = Lake(settings.lake_dir), external_tables(settings)
+    raw = _table(table, (*external, *_tables()))
+    is_read = source_of(raw).can_be_read(settings, lake, raw)
+    if is_read is None:
         raise LakeError(f"{raw.qualified_name}: nothing has landed, and there is nothing to forget. Run: gtm run")
     if is_read:
         raise LakeError(f"{raw.qualified_name} can be read: there is nothing to forget")
     lake.forget(raw, clock.now())
-    if raw.source == "salesforce" and not is_external:
+    if raw not in external and source_of(raw).may_refuse_tables:
         prepare_home(settings)
         with dg.DagsterInstance.get() as instance:
             check = dg.AssetCheckKey(asset_key(raw), VANISHED)
             instance.report_runless_asset_event(still_there(lake, raw).evaluation(check))
-    if not is_external:
+    if raw not in external:
         console.print(f"{raw.qualified_name}: {lake.alive(raw):,} records stay as they were last known.")
     console.print(f"{raw.qualified_name} stops publishing no more, until it can be read again. Next: gtm run")
 
@@ -423,8 +414,14 @@ def _whole_texts(*headers: str):
     return table
 
 
+def _code_location():
+    from gtm_assets.definitions import defs
+
+    return defs
+
+
 def _tables():
-    from gtm_assets.sources.raw_tables import raw_tables
+    from gtm_assets.sources.registry import raw_tables
 
     return raw_tables(load_settings())
 

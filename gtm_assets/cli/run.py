@@ -28,12 +28,11 @@ from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, mi
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
 from gtm_assets.runtime.runs import cause_of, execute
-from gtm_assets.settings import Settings
+from gtm_assets.settings import EXTERNAL, Settings
+from gtm_assets.sources import registry
 from gtm_assets.sources.extractions import Extraction, extractions, missing
-from gtm_assets.sources.pipedrive.catalog import TABLES
-from gtm_assets.sources.pipedrive.export import ExportFolder, check_origin
 from gtm_assets.sources.raw_asset import UNTIL_TAG, asset_key
-from gtm_assets.sources.raw_tables import raw_tables
+from gtm_assets.sources.registry import raw_tables
 
 
 @dataclass
@@ -48,8 +47,8 @@ class Outcome:
     """Checks that warned or failed, a sentence each."""
     missing: list[str] = field(default_factory=list)
     """Raw tables that the external database lacks."""
-    reach: str = ""
-    """Up to when Salesforce was read, in a sentence. Empty where nothing of it has landed."""
+    reach: Mapping[str, str] = field(default_factory=dict)
+    """Source to up to when it was read, in a sentence. Empty where nothing of it has landed."""
     lacking: dict[str, str] = field(default_factory=dict)
     """Raw table to its columns that the external database lacks."""
     unread: list[str] = field(default_factory=list)
@@ -70,21 +69,20 @@ class Outcome:
         table.columns[1].justify = table.columns[2].justify = "right"
         tables, rows = Counter(), Counter()
         sources: dict[str, list[int]] = defaultdict(list)
+        external = {table.source for table in registry.external_tables(settings)}
         for key, count in self.rows.items():
             tables[self.layers[key]] += 1
             rows[self.layers[key]] += count
             if self.layers[key] == "raw":
                 sources[key.path[0]].append(count)
         for source, counts in sources.items():
-            unit = "rows" if source == "salesforce" and settings.is_external else "new versions"
+            unit = "rows" if source in external else "new versions"
             table.add_row(f"raw: {source}", f"{len(counts):,}", f"{sum(counts):,} {unit}")
         for layer in LAYERS:
             if tables[layer]:
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} rows")
         console.print(table)
         self.print_checks(console)
-        if self.reach:
-            console.print(f"source     salesforce, {settings.salesforce_source}: {self.reach}")
         if settings.is_external:
             console.print(f"source     external: schema gtm_raw of {settings.external_database}")
             if self.missing:
@@ -94,8 +92,9 @@ class Outcome:
             if self.unread:
                 names = ", ".join(self.unread)
                 console.print(f"           there and not read, not being in the catalogue: {escape(names)}")
-        if settings.pipedrive_dir:
-            console.print(f"source     pipedrive: the export in {settings.pipedrive_dir}")
+        said = [s.summary(settings, self.reach.get(s.name, "")) for s in registry.extracted(settings)]
+        for sentence in filter(None, said):
+            console.print(f"source     {sentence}")
         self.print_end(console, seconds)
         if self.published:
             console.print(f"published  {settings.published_path}")
@@ -166,20 +165,19 @@ def refresh(
     if settings.is_external:
         if up_to_now:
             raise PartitionError(
-                "--now lands the partition that is still open: with GTM_SALESFORCE_SOURCE=external another loader "
+                f"--now lands the partition that is still open: with {EXTERNAL} another loader "
                 "lands the records, and each run reads all that it has loaded. Leave --now out"
             )
         if (first or last or full_extraction) and not tables:
             raise PartitionError(
-                "--from, --to and --full-extraction land records: with GTM_SALESFORCE_SOURCE=external another "
-                "loader does that"
+                f"--from, --to and --full-extraction land records: with {EXTERNAL} another loader does that"
             )
         check_external(settings)
     if tables:
         # What can't be landed is refused before a state folder is made.
         Calendar.of(settings).range(first, last, now)
-    if settings.pipedrive_source:
-        check_origin(lake, settings.pipedrive_source)
+    for source in registry.extracted(settings):
+        source.refuse_to_land(settings, lake)
     prepare_home(settings)
     calendar = Calendar.of(settings)
     keys = calendar.range(first, last, now) if tables else []
@@ -206,7 +204,7 @@ def refresh(
             before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
             plan = [*extractions(before), Extraction(tables, (keys[-1],))]
             outcome = refresh.run(plan, jobs.FULL_EXTRACTION, jobs.extract_all(tables) | jobs.REBUILD)
-            outcome.reach = _reach(lake, tables, still_open)
+            outcome.reach = _reaches(lake, tables, still_open)
             return outcome
         outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
         released = {} if first or outcome.errors else _released(lake, wanted, missing(lake, tables, keys))
@@ -217,7 +215,7 @@ def refresh(
             outcome.checks.clear()
             outcome.troubles.clear()
             refresh.run(extractions(released), jobs.REFRESH, {})
-        outcome.reach = _reach(lake, tables, still_open)
+        outcome.reach = _reaches(lake, tables, still_open)
         outcome.unread = _unread(settings, outcome)
         return outcome
 
@@ -260,12 +258,18 @@ def _nothing_is_open(calendar: Calendar, last: str) -> str:
     return f"{why}: no partition is open, and --now lands nothing more than gtm run does."
 
 
+def _reaches(lake: Lake, tables: Sequence[RawTable], still_open: str | None) -> dict[str, str]:
+    """Of each source up to when it was read, as :func:`_reach` says it."""
+    names = dict.fromkeys(table.source for table in tables)
+    return {name: _reach(lake, [t for t in tables if t.source == name], still_open) for name in names}
+
+
 def _reach(lake: Lake, tables: Sequence[RawTable], still_open: str | None) -> str:
-    """Up to when Salesforce's tables were read, and which of them less far.
+    """Up to when the tables of a source were read, and which of them less far.
 
     ``still_open`` is the partition that could be landed early, where there is one.
     """
-    read = {table: lake.read_until(table) for table in tables if table.source == "salesforce"}
+    read = {table: lake.read_until(table) for table in tables}
     known = [until for until in read.values() if until is not None]
     if not known:
         return ""
@@ -291,10 +295,9 @@ def wanted_by(
     With ``early``, the partition that is landed early, news of an export come in that one.
     """
     wanted = missing(lake, tables, keys)
-    if settings.pipedrive_dir is not None and early is None:
-        export = ExportFolder(settings.pipedrive_dir)
-        for table in TABLES:
-            if not wanted[table] and export.has_news(table, lake):
+    if early is None:
+        for table in tables:
+            if not wanted[table] and registry.source_of(table).has_news(settings, lake, table):
                 wanted[table] = [keys[-1]]
     return wanted
 

@@ -151,10 +151,9 @@ def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
     return {
         "GTM_HOME": str(settings.home),
         "GTM_DBT_THREADS": str(settings.dbt_threads),
-        "GTM_SALESFORCE_SOURCE": settings.salesforce_source,
+        **settings.sources_for_dbt,
         "GTM_EXTERNAL_DATABASE": str(settings.external_database or ""),
         "GTM_WAREHOUSE_FILE": str(warehouse),
-        "GTM_SOURCES_OFF": "" if settings.pipedrive_source else "pipedrive",
     }
 
 

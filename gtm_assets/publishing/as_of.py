@@ -23,8 +23,8 @@ from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, day_named, parse_day, partition_of
 from gtm_assets.publishing.publish import Publication, descriptions, publish
-from gtm_assets.settings import Settings
-from gtm_assets.sources.raw_tables import raw_tables
+from gtm_assets.settings import EXTERNAL, Settings
+from gtm_assets.sources.registry import raw_tables
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     if settings.is_external:
         raise PartitionError(
             "--as-of needs the lake, which keeps when each version was seen. External tables do not "
-            "(GTM_SALESFORCE_SOURCE=external): build what it holds now with gtm run"
+            f"({EXTERNAL}): build what it holds now with gtm run"
         )
     lake = Lake(settings.lake_dir)
     tables = raw_tables(settings)

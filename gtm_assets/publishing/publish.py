@@ -30,8 +30,8 @@ from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import RETRY_SECONDS
-from gtm_assets.sources.salesforce.assets import READABLE_CHECK
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources.raw_asset import READABLE_CHECK
+from gtm_assets.sources.registry import SOURCES
 
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
@@ -122,7 +122,7 @@ def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake:
         PublishError: names each such table.
     """
     there = {(table.source, table.name) for table in external_tables(warehouse) if table.external_name is not None}
-    tables = {(table.source, table.name): table for table in OBJECTS}
+    tables = {(table.source, table.name): table for source in SOURCES for table in source.tables}
     for key in there & tables.keys():
         lake.remember(tables[key])
     gone = {key: rows for key, rows in _published_rows(warehouse, published).items() if key not in there}

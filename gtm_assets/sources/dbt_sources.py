@@ -14,16 +14,11 @@ import yaml
 from gtm_assets.catalog.raw_table import Column, RawTable
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.settings import PROJECT_DIR
-from gtm_assets.sources.pipedrive.catalog import TABLES
-from gtm_assets.sources.salesforce.catalog import OBJECTS
+from gtm_assets.sources import registry
 
 STAGING = PROJECT_DIR / "gtm_dbt/models/staging"
 SOURCES: dict[str, tuple[str, tuple[RawTable, ...]]] = {
-    "salesforce": ("Salesforce records as the lake holds them: every landed version of every record.", OBJECTS),
-    "pipedrive": (
-        "Rows of Pipedrive's export as the lake holds them: every landed version of every record.",
-        TABLES,
-    ),
+    source.name: (source.description, source.tables) for source in registry.SOURCES
 }
 """Of each source its description and its tables."""
 

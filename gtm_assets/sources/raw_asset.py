@@ -25,6 +25,8 @@ from gtm_assets.runtime.retries import TRIES, retried
 from gtm_assets.settings import HARD_DELETE_LIMIT, RETRY_SECONDS
 
 OWNER = "team:revops"
+READABLE_CHECK = "table_is_readable"
+"""Of a raw table whose source may refuse it: the figure ``reason`` says why it does."""
 UNTIL_TAG = "gtm/until"
 """Of a run that lands the partition that is still open: up to when, the same for all tables."""
 

@@ -26,14 +26,20 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gtm_assets import clock
 from gtm_assets.settings import Settings
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 WAIT_SECONDS = 10.0
 
 
-def tell_after_run(settings: Settings, say: Callable[[str], None]) -> None:
+def tell_after_run(
+    settings: Settings, code_location: Callable[[], dg.Definitions], say: Callable[[str], None]
+) -> None:
     """Tick once, at the end of ``gtm run``, where a channel is set. What goes wrong is one sentence to ``say``."""
     from gtm_assets.automation.alerts.channels import channels_set
 
@@ -43,10 +49,10 @@ def tell_after_run(settings: Settings, say: Callable[[str], None]) -> None:
         import dagster as dg
 
         from gtm_assets.automation.alerts.tick import tick
-        from gtm_assets.definitions import defs
 
         with dg.DagsterInstance.get() as instance:
-            done = tick(instance, defs.get_repository_def(), settings, clock.now(), wait_seconds=WAIT_SECONDS)
+            repository = code_location().get_repository_def()
+            done = tick(instance, repository, settings, clock.now(), wait_seconds=WAIT_SECONDS)
         if done.waiting:
             say(f"{done.waiting:,} alerts did not reach their channel and wait. Try the channels: gtm alerts test")
     # The run is over and its outcome stands, whatever becomes of the alerts.

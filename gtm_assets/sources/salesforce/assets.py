@@ -3,14 +3,13 @@
 In external mode they are external assets: another loader fills them.
 """
 
+import fnmatch
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 import dagster as dg
 
 from gtm_assets.catalog.raw_table import Deletes, Described, RawTable
-from gtm_assets.checks import totals as totals_check
-from gtm_assets.checks.drift import tables_in_scope
 from gtm_assets.checks.raw import VANISHED, has_not_vanished
 from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
 from gtm_assets.finding import Finding
@@ -20,6 +19,7 @@ from gtm_assets.lake.summary import LandingSummary
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.raw_asset import (
     OWNER,
+    READABLE_CHECK,
     Rules,
     TableExtraction,
     Task,
@@ -28,11 +28,11 @@ from gtm_assets.sources.raw_asset import (
     group,
 )
 from gtm_assets.sources.raw_asset import raw_asset as made_raw_asset
+from gtm_assets.sources.salesforce import totals as totals_check
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.org import SalesforceOrg
 
 SCOPE_CHECK = "tables_in_scope_are_landed"
-READABLE_CHECK = "table_is_readable"
 
 
 class SalesforceExtraction(TableExtraction):
@@ -104,9 +104,14 @@ def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> d
     return made_raw_asset(table, SalesforceExtraction, read, rules)
 
 
+def totals_keys() -> list[dg.AssetCheckKey]:
+    """The keys of the checks that compare the lake with what Salesforce counts."""
+    return [dg.AssetCheckKey(asset_key(table), totals_check.CHECK) for table in OBJECTS]
+
+
 def totals_checks(calendar: Calendar) -> dg.AssetChecksDefinition:
     """On each raw table whether the lake holds as much as Salesforce counts, for the newest landed partition."""
-    tables = {dg.AssetCheckKey(asset_key(table), totals_check.CHECK): table for table in OBJECTS}
+    tables = dict(zip(totals_keys(), OBJECTS, strict=True))
     specs = [
         dg.AssetCheckSpec(key.name, asset=key.asset_key, description=totals_check.DESCRIPTION) for key in tables
     ]
@@ -140,6 +145,26 @@ def scope_check(patterns: Sequence[str]) -> dg.AssetChecksDefinition:
         return finding.result(dg.AssetCheckKey(asset_key(OBJECTS[0]), SCOPE_CHECK))
 
     return check
+
+
+def tables_in_scope(objects: Collection[str], catalogued: Collection[str], patterns: Sequence[str]) -> Finding:
+    """Which of the source's tables fit a pattern (as in file names) and are not in the catalogue."""
+    new = sorted(
+        name
+        for name in set(objects) - set(catalogued)
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    )
+    return Finding(
+        passed=not new,
+        sentence=(
+            f"In scope and not landed: {', '.join(new)}. Add them to the catalogue, or leave them out of "
+            f"GTM_SALESFORCE_SCOPE ({', '.join(patterns)})."
+            if new
+            else f"All tables in scope ({', '.join(patterns)}) are landed."
+        ),
+        severity=dg.AssetCheckSeverity.WARN,
+        figures={"tables_not_landed": new, "tables_listed": len(objects)},
+    )
 
 
 def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: Calendar) -> Finding:

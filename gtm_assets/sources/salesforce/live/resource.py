@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -15,22 +16,26 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
 
 
-def live_org(settings: Settings, calendar: Calendar) -> dg.ResourceDefinition:
+def live_org(settings: Settings, calendar: Calendar) -> dg.ConfigurableResource[LiveOrg]:
     """The organisation that the settings name, for one run."""
 
-    @dg.resource(description="The live Salesforce organisation.")
-    def org(context: dg.InitResourceContext) -> Iterator[LiveOrg]:
-        # A step in a process of its own asks for its table alone.
-        in_process = settings.executor == "in_process" and context.run is not None
-        plan = wanted_by(context.run, calendar) if in_process else []
-        log = context.log
-        source = LiveOrg.of(settings, plan, log.info, log.warning) if log else LiveOrg.of(settings, plan)
-        try:
-            yield source
-        finally:
-            source.close()
+    class LiveOrganisation(dg.ConfigurableResource[LiveOrg]):
+        """The live Salesforce organisation."""
 
-    return org
+        # The settings are no config of Dagster's: it would show and store the secrets among them.
+        @contextmanager
+        def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LiveOrg]:
+            # A step in a process of its own asks for its table alone.
+            in_process = settings.executor == "in_process" and context.run is not None
+            plan = wanted_by(context.run, calendar) if in_process else []
+            log = context.log
+            source = LiveOrg.of(settings, plan, log.info, log.warning) if log else LiveOrg.of(settings, plan)
+            try:
+                yield source
+            finally:
+                source.close()
+
+    return LiveOrganisation()
 
 
 def wanted_by(run: dg.DagsterRun, calendar: Calendar) -> list[Wanted]:
