@@ -45,7 +45,7 @@ format: setup ## Let ruff format the code.
 sources: setup ## Write the dbt source files from the catalogue.
 	$(BIN)/python -m gtm_assets.sources.dbt_sources
 
-docs: setup ## Write the README's tables from the code.
+docs: setup ## Write what the code knows into README.md, docs/settings.md and the index of docs/decisions.md.
 	$(BIN)/python -m gtm_assets.cli.readme
 
 bench: setup ## What the platform costs, beside bare SQL, dbt and Polars; about an hour.

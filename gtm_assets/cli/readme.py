@@ -1,4 +1,4 @@
-"""The parts of the README that the code knows better: its tables of models and of settings.
+"""The parts of the documents that the code knows better: tables of models and settings, the index of decisions.
 
 ``make docs`` writes them between their marks; the test suite holds the committed README equal.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -16,6 +17,8 @@ from gtm_assets.dbt.project import manifest_path
 from gtm_assets.settings import PREFIX, PROJECT_DIR, Settings
 
 README = PROJECT_DIR / "README.md"
+SETTINGS = PROJECT_DIR / "docs" / "settings.md"
+DECISIONS = PROJECT_DIR / "docs" / "decisions.md"
 _HOLDS = {
     "seeds": "small tables that a team edits",
     "staging": "`base_*` the newest version of each record, `stg_*` the same without the deleted, renamed",
@@ -66,11 +69,37 @@ def with_tables(text: str, tables: Mapping[str, str]) -> str:
     return text
 
 
-def current(readme: Path = README) -> str:
-    """The README as it should be."""
-    manifest = json.loads(manifest_path().read_text())
-    return with_tables(readme.read_text(), {"models": models_table(manifest), "settings": settings_table()})
+def index_of(decisions: str) -> str:
+    """The decisions that say their date, the newest first: date, area, title with a link, and state."""
+    dated = list(_DECISION.finditer(decisions))
+    lines = ["| date | area | decision | state |", "|---|---|---|---|"]
+    for match in sorted(dated, key=lambda match: (match["date"], -match.start()), reverse=True):
+        anchor = re.sub(r"[^\w\- ]", "", match["title"].lower()).replace(" ", "-")
+        lines.append(f"| {match['date']} | {match['area']} | [{match['title']}](#{anchor}) | {match['state']} |")
+    return "\n".join(lines)
+
+
+_DECISION = re.compile(
+    r"^## (?P<title>[^\n]+)\n(?P<date>\d{4}-\d\d-\d\d) · (?P<area>[^·\n]+) · (?P<state>[^\n]+)$", re.M
+)
+
+
+def current() -> dict[Path, str]:
+    """Each document that has such a part, as it should be."""
+    models = models_table(json.loads(manifest_path().read_text()))
+    decisions = DECISIONS.read_text()
+    return {
+        README: with_tables(README.read_text(), {"models": models}),
+        SETTINGS: with_tables(SETTINGS.read_text(), {"settings": settings_table()}),
+        DECISIONS: with_tables(decisions, {"index": index_of(decisions)}),
+    }
+
+
+def write() -> None:
+    """Write them."""
+    for path, text in current().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":
-    README.write_text(current())
+    write()
