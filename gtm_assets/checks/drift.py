@@ -1,6 +1,6 @@
 """Schema drift: what of a landing does not have the shape that the catalogue gives its table.
 
-| drift | lands | told |
+| drift | lands | finding |
 |---|---|---|
 | new column | yes, as text | passes, and names it |
 | column gone | null from then on | error where a model reads it, else passes and names it |
@@ -43,73 +43,104 @@ def schema_drift(
     ``had_values`` are the columns that had a value before, ``read`` those that a model reads, ``described`` what
     the source says of the table.
     """
-    described = described or Described()
-    table = landings[-1].table
-    arrived = [landing for landing in landings if landing.received]
-    new = sorted({name for landing in arrived for name in landing.unknown_columns})
-    absent = set(arrived[-1].missing_columns) if arrived else set()
-    absent |= described.absent
-    expected = {*had_values, *described.expected}
-    gone = sorted(absent & expected)
-    never = sorted(absent - expected)
-    read_and_gone = [name for name in gone if name in read]
-    retyped = {
+    drift = _Drift(landings, had_values, read, described or Described())
+    errors, warnings = drift.errors(), drift.warnings()
+    return Finding(
+        passed=not errors and not warnings,
+        sentence=" ".join([*errors, *warnings, *drift.notes()]) or "The columns are those of the catalogue.",
+        severity=dg.AssetCheckSeverity.WARN if warnings and not errors else dg.AssetCheckSeverity.ERROR,
+        figures=drift.figures(),
+    )
+
+
+class _Drift:
+    """How the landings of one run differ from the catalogue, in sentences by how grave they are."""
+
+    def __init__(
+        self, landings: Sequence[Landing], had_values: Collection[str], read: Collection[str], described: Described
+    ) -> None:
+        self._name, self._had_values, self._described = landings[-1].table.qualified_name, had_values, described
+        # A landing without records may not name its columns.
+        self._arrived = [landing for landing in landings if landing.received]
+        self._new = sorted({name for landing in self._arrived for name in landing.unknown_columns})
+        absent = {*(self._arrived[-1].missing_columns if self._arrived else ()), *described.absent}
+        expected = {*had_values, *described.expected}
+        self._gone, self._never = sorted(absent & expected), sorted(absent - expected)
+        self._read_and_gone = [name for name in self._gone if name in read]
+        self._retyped = {**described.retyped, **_retyped(self._arrived)}
+        self._rounded = [problem for landing in self._arrived for problem in landing.rounded]
+
+    def errors(self) -> list[str]:
+        found = []
+        if self._read_and_gone:
+            verb = "no longer returns" if set(self._read_and_gone) <= set(self._had_values) else "does not return"
+            found.append(
+                f"{self._name} {verb} {', '.join(self._read_and_gone)}, which models read; they go on "
+                f"with null. Give the platform's user the field back, or take it out of the models."
+            )
+        if self._retyped:
+            columns, problems = ", ".join(self._retyped), "; ".join(self._retyped.values())
+            found.append(
+                f"{self._name} changed the type of {columns}: {problems}. "
+                f"Mend the type in the catalogue, then: gtm quarantine retry {self._name}"
+            )
+        return found
+
+    def warnings(self) -> list[str]:
+        if not self._rounded:
+            return []
+        first, count = self._rounded[0], sum(problem.records for problem in self._rounded)
+        return [
+            f"{self._name} has amounts with more than six decimals, which are rounded to six: "
+            f"{', '.join(self._rounded_columns())}, in {count:,} values "
+            f"(first: {first.column} {first.example_value!r} of {first.example_id}). Where they matter, "
+            f"give the field fewer decimals in the source."
+        ]
+
+    def notes(self) -> list[str]:
+        described, found = self._described, []
+        if self._new:
+            found.append(f"New columns, landed as text and read by no model: {', '.join(self._new)}.")
+        if described.new:
+            found.append(f"New fields, not landed: {', '.join(described.new)}.")
+        if described.not_landed:
+            found.append(f"{len(described.not_landed)} fields are not in the catalogue and not landed.")
+        if unread := [name for name in self._gone if name not in self._read_and_gone]:
+            found.append(f"Gone, and read by no model: {', '.join(unread)}.")
+        if repaired := "; ".join(landing.describe_repaired() for landing in self._arrived if landing.repaired):
+            found.append(
+                f"Texts held characters that are none (U+FFFD stands for them, NUL is left out): {repaired}."
+            )
+        found += [
+            f"{field} stands for {name}, whose own is hidden." for name, field in described.stand_ins.items()
+        ]
+        if self._never:
+            found.append(f"In the catalogue and never returned: {', '.join(self._never)}.")
+        return found
+
+    def figures(self) -> dict[str, list[str]]:
+        return {
+            "new_columns": [*self._new, *self._described.new],
+            "fields_not_landed": list(self._described.not_landed),
+            "columns_gone": self._gone,
+            "columns_gone_that_models_read": self._read_and_gone,
+            "types_changed": sorted(self._retyped),
+            "amounts_rounded": self._rounded_columns(),
+        }
+
+    def _rounded_columns(self) -> list[str]:
+        return sorted({problem.column for problem in self._rounded})
+
+
+def _retyped(landings: Sequence[Landing]) -> dict[str, str]:
+    """The columns of whose values so many did not fit that their type has changed, each with how."""
+    return {
         problem.column: f"{problem.column} {problem.problem} "
         f"(first: {problem.example_id} {problem.example_value!r})"
-        for landing in arrived
+        for landing in landings
         for problem in landing.problems
         if problem.records >= max(2, TYPE_CHANGED_SHARE * landing.received)
     }
-    retyped = {**described.retyped, **retyped}
-    rounded = sorted({problem.column for landing in arrived for problem in landing.rounded})
-    errors = []
-    if read_and_gone:
-        verb = "no longer returns" if set(read_and_gone) <= set(had_values) else "does not return"
-        errors.append(
-            f"{table.qualified_name} {verb} {', '.join(read_and_gone)}, which models read; they go on "
-            f"with null. Give the platform's user the field back, or take it out of the models."
-        )
-    if retyped:
-        errors.append(
-            f"{table.qualified_name} changed the type of {', '.join(retyped)}: {'; '.join(retyped.values())}. "
-            f"Mend the type in the catalogue, then: gtm quarantine retry {table.qualified_name}"
-        )
-    told = []
-    if rounded:
-        cut = [problem for landing in arrived for problem in landing.rounded]
-        told.append(
-            f"{table.qualified_name} has amounts with more than six decimals, which are rounded to six: "
-            f"{', '.join(rounded)}, in {sum(problem.records for problem in cut):,} values "
-            f"(first: {cut[0].column} {cut[0].example_value!r} of {cut[0].example_id}). Where they matter, "
-            f"give the field fewer decimals in the source."
-        )
-    notes = []
-    if new:
-        notes.append(f"New columns, landed as text and read by no model: {', '.join(new)}.")
-    if described.new:
-        notes.append(f"New fields, not landed: {', '.join(described.new)}.")
-    if described.not_landed:
-        notes.append(f"{len(described.not_landed)} fields are not in the catalogue and not landed.")
-    if set(gone) - set(read_and_gone):
-        notes.append(f"Gone, and read by no model: {', '.join(sorted(set(gone) - set(read_and_gone)))}.")
-    if repaired := "; ".join(landing.describe_repaired() for landing in arrived if landing.repaired):
-        notes.append(f"Texts held characters that are none (U+FFFD stands for them, NUL is left out): {repaired}.")
-    notes += [f"{field} stands for {name}, whose own is hidden." for name, field in described.stand_ins.items()]
-    if never:
-        notes.append(f"In the catalogue and never returned: {', '.join(never)}.")
-    return Finding(
-        passed=not errors and not told,
-        sentence=" ".join([*errors, *told, *notes]) or "The columns are those of the catalogue.",
-        severity=dg.AssetCheckSeverity.WARN if told and not errors else dg.AssetCheckSeverity.ERROR,
-        figures={
-            "new_columns": [*new, *described.new],
-            "fields_not_landed": list(described.not_landed),
-            "columns_gone": gone,
-            "columns_gone_that_models_read": read_and_gone,
-            "types_changed": sorted(retyped),
-            "amounts_rounded": rounded,
-        },
-    )
 
 
 def columns_read(manifest: Mapping[str, Any]) -> dict[tuple[str, str], set[str]]:

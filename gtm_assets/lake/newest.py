@@ -216,12 +216,12 @@ class NewestVersions:
     def deleted(self, deletions: Mapping[str, datetime]) -> pl.DataFrame:
         """The records among ``deletions`` (id to when) that are alive before then, as in :meth:`absent_at`."""
         kind = self._table.types[self._table.id_column].polars
-        told = pl.DataFrame(
+        reported = pl.DataFrame(
             {"id": list(deletions), "gone_at": list(deletions.values())}, schema={"id": kind, "gone_at": _INSTANT}
         )
-        self._db.register("told", told.to_arrow())
+        self._db.register("reported", reported.to_arrow())
         return self._db.sql(
-            "select hash, gone_at from newest join told using (id)"
+            "select hash, gone_at from newest join reported using (id)"
             " where not deleted and cursor < gone_at order by id"
         ).pl()
 

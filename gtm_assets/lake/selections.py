@@ -250,22 +250,22 @@ class DeletionsSelection:
     """
 
     def __init__(
-        self, inner: Selection, target: Target, newest: NewestVersions, told: Mapping[str, datetime]
+        self, inner: Selection, target: Target, newest: NewestVersions, reported: Mapping[str, datetime]
     ) -> None:
-        """``told`` are ids of records that the source says are gone, each with when."""
+        """``reported`` are ids of records that the source says are gone, each with when."""
         self._inner, self._table, self._end, self._newest = inner, target.table, target.window.end, newest
-        self._told, self._rejected = told, dict[str, datetime]()
-        self._told_deleted = 0
+        self._reported, self._rejected = reported, dict[str, datetime]()
+        self._reported_gone = 0
 
     @property
     def hard_deleted(self) -> int:
         """Records that the source says are gone, and those of the other selection."""
-        return self._told_deleted + self._inner.hard_deleted
+        return self._reported_gone + self._inner.hard_deleted
 
     def prepare(self) -> None:
-        """Read the newest version of each record where the source told of deletions."""
+        """Read the newest version of each record where the source reports deletions."""
         self._inner.prepare()
-        if self._told:
+        if self._reported:
             self._newest.load()
 
     def new_versions(self, page: CoercedPage) -> pl.DataFrame:
@@ -278,9 +278,9 @@ class DeletionsSelection:
         if self._rejected:
             yield from self._newest.tombstones(self._newest.deleted(self._rejected))
         yield from self._inner.tombstones()
-        if self._told:
-            for versions in self._newest.tombstones(self._newest.deleted(self._told)):
-                self._told_deleted += versions.height
+        if self._reported:
+            for versions in self._newest.tombstones(self._newest.deleted(self._reported)):
+                self._reported_gone += versions.height
                 yield versions
 
     def _note_rejected(self, page: CoercedPage) -> None:

@@ -158,9 +158,9 @@ class Lake(LakeReader):
             missing = MissingRecords(target, newest, whole) if info.is_snapshot else None
             selection = ExportSelection(target, newest, missing)
             rejects = Rejects(table, target.known_at, selection.ignored_in_quarantine())
-            told = DeletionsSelection(selection, target, newest, _NO_DELETIONS)
+            with_deletions = DeletionsSelection(selection, target, newest, _NO_DELETIONS)
             # Each export brings a rejected record again: it waits where it came first.
-            landing = self._writer(target, told, rejects=rejects).write(pages, waiting_in="*")
+            landing = self._writer(target, with_deletions, rejects=rejects).write(pages, waiting_in="*")
             if not info.is_snapshot:
                 return landing
             # After the batch: what a crash leaves in quarantine the next whole export releases.
