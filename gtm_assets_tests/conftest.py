@@ -31,6 +31,7 @@ LONGEST = (
     "test_pipedrive_run",
     "test_gtm_external",
     "test_ui",
+    "test_documented_commands",
     "test_gtm_run",
     "test_salesforce_live",
     "test_dbt_external",
@@ -49,11 +50,14 @@ COLLECTED = pytest.StashKey[dict[str, bool]]()
 
 
 def pytest_collection_modifyitems(config, items):
-    """Quick tests first, so that a fault shows early; of the slow ones the longest."""
+    """Quick tests first, so that a fault shows early; of the slow ones the longest. Nightly ones are slow too."""
     config.stash[COLLECTED] = {f"{i.path.name}::{i.name}": any(i.iter_markers("nightly")) for i in items}
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.slow)
 
     def turn(item) -> int:
-        if not any(item.iter_markers("slow")) and not any(item.iter_markers("nightly")):
+        if item.get_closest_marker("slow") is None:
             return 0
         return 1 + (LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
@@ -79,6 +83,7 @@ class ModulesTogether(LoadScopeScheduling):
         return scopes
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     return ModulesTogether(config, log) if config.getoption("dist") == "loadscope" else None
 
