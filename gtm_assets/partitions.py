@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -75,6 +75,8 @@ class Calendar:
 
     first: date
     last: date | None
+    begun_at: datetime | None = field(default=None, compare=False)
+    """When its state folder began, if that is known. Until then nobody was to land anything."""
 
     @classmethod
     def of(cls, settings: Settings) -> Calendar:
@@ -97,7 +99,7 @@ class Calendar:
             raise SettingsError(
                 f"GTM_END_DATE is {last}, and the calendar of {settings.home} begins after it, with {kept.first}"
             )
-        return cls(kept.first, last)
+        return cls(kept.first, last, kept.begun_at)
 
     @classmethod
     def begin(cls, settings: Settings) -> Calendar:
@@ -122,7 +124,8 @@ class Calendar:
 
     def _to_keep(self) -> dict[str, str]:
         ends = {"last_partition": self.last.isoformat()} if self.last else {}
-        return {"first_partition": self.first.isoformat(), **ends}
+        begun = {"begun_at": self.begun_at.isoformat(timespec="seconds")} if self.begun_at else {}
+        return {"first_partition": self.first.isoformat(), **ends, **begun}
 
     def definition(self) -> DailyPartitionsDefinition:
         """The calendar as Dagster's partitions: those that are over, and the one that is still open."""
@@ -243,8 +246,12 @@ def _kept(settings: Settings) -> Calendar | None:
         return None
     try:
         kept = json.loads(path.read_text())
-        last = kept.get("last_partition")
-        return Calendar(date.fromisoformat(kept["first_partition"]), last and date.fromisoformat(last))
+        last, begun = kept.get("last_partition"), kept.get("begun_at")
+        return Calendar(
+            date.fromisoformat(kept["first_partition"]),
+            last and date.fromisoformat(last),
+            begun and datetime.fromisoformat(begun),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"{path} can't be read ({type(error).__name__}: {error}). It names the first partition of the state "
@@ -275,9 +282,10 @@ def _beginning(settings: Settings) -> Calendar:
     former = _of_an_earlier_release(settings)
     if former is not None:
         return former
-    newest = date.fromisoformat(partition_of(clock.now())) - timedelta(days=1)
+    now = clock.now()
+    newest = date.fromisoformat(partition_of(now)) - timedelta(days=1)
     end = min(newest, settings.end_date) if settings.end_date else newest
-    return Calendar(settings.start_date or end - timedelta(days=FIRST_DAYS - 1), None)
+    return Calendar(settings.start_date or end - timedelta(days=FIRST_DAYS - 1), None, begun_at=now)
 
 
 _DAYS_BACK = re.compile(r"-([1-9]\d{0,4})d")

@@ -100,7 +100,9 @@ def test_what_was_begun_stays(home, at, monkeypatch):
     at(utc("2027-11-28 22:00"))
 
     assert Calendar.of(home()) == Calendar.begin(home()) == Calendar(date(2026, 10, 28), None)
-    assert json.loads(home().calendar_path.read_text()) == {"first_partition": "2026-10-28"}
+    kept = {"first_partition": "2026-10-28", "begun_at": "2026-11-28T22:00:00+00:00"}
+    assert json.loads(home().calendar_path.read_text()) == kept
+    assert Calendar.of(home()).begun_at == utc("2026-11-28 22:00")
 
 
 def test_processes_that_begin_at_once_agree(home, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -121,6 +122,16 @@ def test_the_published_file_is_late_after_its_deadline(minutes, passed, severity
 def test_the_published_file_is_on_time_once_it_knows_the_day():
     assert published_on_time(CALENDAR, END, END + timedelta(hours=12), PUBLISHING).passed
     assert not published_on_time(CALENDAR, None, END + timedelta(hours=12), PUBLISHING).passed
+
+
+@pytest.mark.parametrize(("minutes", "late"), [(29, False), (30, True)])
+def test_what_was_over_when_a_state_folder_began_is_due_since_then(minutes, late):
+    """Who opens the UI on a fresh state folder is not told that a month is missing before anything could land."""
+    begun = END + timedelta(hours=7)
+    young, now = replace(CALENDAR, begun_at=begun), begun + timedelta(minutes=minutes)
+
+    assert landed_on_time("salesforce.task", young, {}, now, LANDING).passed != late
+    assert published_on_time(young, None, now + timedelta(minutes=45), PUBLISHING).passed != late
 
 
 # -- on a calendar that ends ------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def landed_on_time(
             figures={"missing_partitions": missing},
         )
     return _by_lateness(
-        now - ended,
+        _since(ended, calendar, now),
         deadline,
         figures={
             "missing_partitions": missing,
@@ -95,7 +95,7 @@ def published_on_time(calendar: Calendar, as_of: datetime | None, now: datetime,
             figures={"waiting_partitions": waiting},
         )
     return _by_lateness(
-        now - ended,
+        _since(ended, calendar, now),
         deadline,
         figures={
             "waiting_partitions": waiting,
@@ -109,6 +109,11 @@ def published_on_time(calendar: Calendar, as_of: datetime | None, now: datetime,
 def nothing_is_late(last: date) -> str:
     """What checks of freshness say on a calendar that ends with partition ``last``."""
     return f"The calendar ends with {last} (GTM_END_DATE), so nothing is late."
+
+
+def _since(ended: datetime, calendar: Calendar, now: datetime) -> timedelta:
+    """How long something is due: since its partition's end, or since the state folder began after that."""
+    return now - max(ended, calendar.begun_at or ended)
 
 
 def _by_lateness(
