@@ -1,8 +1,10 @@
 """What a command costs: it imports no more than it needs."""
 
+import os
 import subprocess
 import sys
 
+import duckdb
 import pytest
 
 from gtm_assets_tests.gtm_process import PROJECT, GtmHome
@@ -39,3 +41,32 @@ def test_a_command_with_nothing_to_do_imports_neither_dagster_nor_dbt(tmp_path, 
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
     assert done.stderr.split() == []
+
+
+def test_dbt_by_hand_works_on_the_state_folder(tmp_path):
+    """It is told where the warehouse is, and ends as dbt ends."""
+    home = GtmHome(tmp_path / "gtm")
+    (home.path / "lake").mkdir(parents=True)
+
+    built = home.command("dbt", "seed", "--select", "funnel_steps")
+    refused = home.command("dbt", "seed", "--selct", "funnel_steps")
+
+    assert built.code == 0, built.output
+    with duckdb.connect(str(home.warehouse), read_only=True) as warehouse:
+        assert warehouse.sql("select count(*) > 1 from gtm_staging.funnel_steps").fetchall() == [(True,)]
+    assert refused.code == 2
+    assert "No such option" in refused.output
+
+
+def test_dbt_by_hand_names_who_has_the_warehouse_open(tmp_path):
+    home = GtmHome(tmp_path / "gtm")
+    home.path.mkdir()
+    held = duckdb.connect(str(home.warehouse))
+    try:
+        refused = home.command("dbt", "seed", "--select", "funnel_steps")
+    finally:
+        held.close()
+
+    assert refused.code == 1
+    assert f"is open in process {os.getpid()}" in refused.output.replace("\n", " ")
+    assert "Traceback" not in refused.output

@@ -169,6 +169,17 @@ def build(models: tuple[str, ...], full_refresh: bool) -> None:
     sys.exit(1 if outcome.errors or outcome.checks["failed"] else 0)
 
 
+@main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@explained
+def run_dbt_by_hand(arguments: tuple[str, ...]) -> None:
+    """Run dbt on the warehouse, under its lock: gtm dbt show --select dim_user."""
+    settings = load_settings()
+    from gtm_assets.dbt.by_hand import run_by_hand
+
+    sys.exit(run_by_hand(settings, arguments or ("--help",), problems.print))
+
+
 @main.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the UI.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
