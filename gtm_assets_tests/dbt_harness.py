@@ -56,14 +56,16 @@ class Home:
         manifest: Manifest | None = None,
         external: Path | None = None,
         without: str = "",
+        project: Path = DBT_DIR,
     ) -> None:
         """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed.
 
         With ``external`` it is built from that file's schema ``gtm_raw`` in place of the lake; ``without`` names
-        a source that is off.
+        sources that are off; ``project`` is a changed copy of the dbt project.
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path, self.manifest, self.external, self.without = path, manifest, external, without
+        self.project = project
         self.lake = Lake(path / "lake")
 
     def twin(self, name: str) -> Home:
@@ -101,8 +103,8 @@ class Home:
     ) -> dbtRunnerResult:
         """One dbt command on this home's warehouse. ``hear`` is given each of dbt's log events."""
         places = {
-            "--project-dir": DBT_DIR,
-            "--profiles-dir": DBT_DIR,
+            "--project-dir": self.project,
+            "--profiles-dir": self.project,
             "--target-path": self.path / "dbt",
             "--log-path": self.path / "dbt",
         }
@@ -117,7 +119,7 @@ class Home:
         }
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
             try:
-                runner = dbtRunner(manifest=self.manifest or parsed(), callbacks=[hear] if hear else [])
+                runner = dbtRunner(manifest=self.manifest or parsed(self.project), callbacks=[hear] if hear else [])
                 return runner.invoke(command)
             finally:
                 _let_go()
@@ -297,9 +299,9 @@ def describe(result: dbtRunnerResult) -> str:
 
 
 @cache
-def parsed() -> Manifest:
+def parsed(project: Path = DBT_DIR) -> Manifest:
     """The project's manifest, parsed once a session. To change it, change a copy: ``parsed().deepcopy()``."""
-    places = ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)]
+    places = ["--project-dir", str(project), "--profiles-dir", str(project)]
     with tempfile.TemporaryDirectory() as target, _environment(GTM_HOME="/nowhere"):
         result = dbtRunner().invoke(
             [

@@ -260,11 +260,11 @@ def test_a_person_or_company_of_both_sources_is_one_row_with_both_ids(both):
         ("Birch GmbH", True, True, "pipedrive"),
     ]
     assert ids["contact"] == [(None, True, True, "pipedrive"), ("Contact 1", False, True, "salesforce")]
-    assert both.rows("select match_rule, confidence from gtm_intermediate.int_account_match order by 1") == [
+    assert both.rows("select match_rule, confidence from gtm_intermediate.int_account__pipedrive order by 1") == [
         ("domain and name", Decimal("1.00")),
         ("none", Decimal("0.00")),
     ]
-    assert both.rows("select match_rule from gtm_intermediate.int_contact_match order by 1") == [
+    assert both.rows("select match_rule from gtm_intermediate.int_contact__pipedrive order by 1") == [
         ("email and account",),
         ("none",),
     ]

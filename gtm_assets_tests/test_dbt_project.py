@@ -32,6 +32,9 @@ NOT_PORTABLE = {
     r"\bselect\s+distinct\b": "select distinct",
 }
 
+# A source's own model of an entity: which entity, and which source.
+FEEDS_CORE = re.compile(r"int_(?P<entity>[a-z]\w*?)__(?P<source>[a-z]+)")
+
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory) -> Home:
@@ -127,12 +130,17 @@ def data_tests(generic: bool):
 
 
 def test_each_model_has_a_key_that_is_tested():
-    """A view that filters one table whose key is tested has that key: it is not counted again."""
+    """A view that filters one table whose key is tested has that key: it is not counted again.
+
+    What feeds core by a union has its key tested there.
+    """
     kinds = ("primary_key", "unique")
     tested = {test.attached_node for test in data_tests(generic=True) if test.test_metadata.name in kinds}
     filtered = {model.unique_id for model in models() if filters_one_of(model, tested)}
 
-    assert {model.unique_id for model in models()} <= tested | filtered
+    feeding = {model.unique_id for model in models() if FEEDS_CORE.fullmatch(model.name)}
+
+    assert {model.unique_id for model in models()} <= tested | filtered | feeding
     assert len(filtered) >= len(OBJECTS)
 
 
@@ -142,6 +150,47 @@ def filters_one_of(model, tested: set[str]) -> bool:
     adds_rows = re.search(r"\b(join|union|unnest|lateral|group)\b|\bfrom\b[^()]*,", sql, re.IGNORECASE)
     is_view = model.config.materialized == "view" and set(model.depends_on.nodes) <= tested
     return is_view and len(model.refs) == 1 and bool(re.search(r"\bid as \w+_id,", sql)) and not adds_rows
+
+
+def source_of(name: str) -> str | None:
+    """The source that a model belongs to: staging, and what feeds core from it."""
+    found = re.fullmatch(r"(?:base|stg|int)_(?:[a-z]\w*?__)?(salesforce|pipedrive)(?:_\w+|__\w+)?", name)
+    return found and found[1]
+
+
+def named_sources(model) -> set[str]:
+    """The sources whose models this model's SQL names itself; that the union names them does not count."""
+    names = re.findall(r"ref\(\s*'(\w+)'\s*\)", model.raw_code)
+    return {source for name in names if (source := source_of(name)) is not None}
+
+
+def test_sources_meet_in_unions_alone():
+    """What is no source's own names Salesforce's models alone, and none where it reads a union of sources."""
+    wrong = []
+    for model in models():
+        unites = "union_of_sources(" in model.raw_code
+        if source_of(model.name) is None and not named_sources(model) <= (set() if unites else {"salesforce"}):
+            wrong.append(f"{model.name} names models of {', '.join(sorted(named_sources(model)))}")
+        if source_of(model.name) is not None and unites:
+            wrong.append(f"{model.name} is one source's and reads a union")
+
+    assert wrong == []
+    assert sum("union_of_sources(" in model.raw_code for model in models()) >= 7
+
+
+def test_each_model_that_feeds_core_is_in_a_union():
+    project = yaml.safe_load((DBT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))
+    sources = {(entity, source) for entity, names in project["vars"]["sources_of"].items() for source in names}
+
+    assert sources == {(m["entity"], m["source"]) for model in models() if (m := FEEDS_CORE.fullmatch(model.name))}
+
+
+def test_core_and_mart_do_not_fill_columns_that_a_source_lacks():
+    """The union does: a model with nulls for columns side by side has a source of its own in it."""
+    nulls = re.compile(r"^\s*(?:cast\()?null(?: as [^\n]+\))? as \w+,?\n", re.MULTILINE)
+    several = [m.name for m in models() if m.fqn[1] in ("core", "mart") and len(nulls.findall(m.raw_code)) > 1]
+
+    assert several == []
 
 
 def test_a_test_over_several_models_says_to_which_it_belongs():

@@ -44,3 +44,7 @@ false
     select {{ rows }}.* from {{ rows }}
     where not exists (select 1 from {{ gone }})
 {% endmacro %}
+
+{% macro union_of_sources(entity, without=[]) %}
+    select * from int_{{ entity }}
+{% endmacro %}

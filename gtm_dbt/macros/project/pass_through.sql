@@ -158,6 +158,11 @@
     {%- for model_name, target_object in pass_through_targets().items() if target_object == object -%}
         {%- do models.append(model_name) -%}
     {%- endfor -%}
+    {#- Other sources' columns too: the union has one column of a name. What their SQL calls so does not matter. -#}
+    {%- set others = [] -%}
+    {%- for source_name in var('sources_of').get(object, []) -%}
+        {%- do (models if source_name == 'salesforce' else others).append('int_' ~ object ~ '__' ~ source_name) -%}
+    {%- endfor -%}
     {%- set found = [] -%}
     {%- if name == '_partition' -%}
         {%- do found.append('the loader') -%}
@@ -168,6 +173,11 @@
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.name in models -%}
         {%- set sql = re.sub("(?s)\\{#.*?#\\}|--[^\n]*|'[^']*'", ' ', node.raw_code) -%}
         {%- if name in node.columns or re.search('\\b' ~ name ~ '\\b', sql) -%}
+            {%- do found.append(node.name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.name in others -%}
+        {%- if name in node.columns -%}
             {%- do found.append(node.name) -%}
         {%- endif -%}
     {%- endfor -%}
@@ -353,13 +363,20 @@
 {% endmacro %}
 
 
-{#- The columns that a model passes through. Default: this one. -#}
+{#-
+    The columns that a model, by default this one, passes through: one of Salesforce's staging, of what feeds core from
+    it, or of core.
+-#}
 {% macro model_pass_through_columns(node=none) %}
     {%- set name = (node or model).name -%}
     {%- if name.startswith('stg_salesforce__') -%}
-        {%- do return(pass_through_columns('salesforce', name | replace('stg_salesforce__', ''))) -%}
+        {%- set object = name | replace('stg_salesforce__', '') -%}
+    {%- elif name.startswith('int_') and name.endswith('__salesforce') -%}
+        {%- set object = name[4:] | replace('__salesforce', '') -%}
+    {%- else -%}
+        {%- set object = pass_through_targets().get(name) -%}
     {%- endif -%}
-    {%- do return(pass_through_columns('salesforce', pass_through_targets().get(name))) -%}
+    {%- do return(pass_through_columns('salesforce', object)) -%}
 {% endmacro %}
 
 
@@ -369,17 +386,6 @@
         {%- for column in model_pass_through_columns() -%}
         ,
         {{ alias ~ '.' if alias }}{{ column.name }}
-        {%- endfor -%}
-    {%- endif -%}
-{%- endmacro %}
-
-
-{#- The same of another source, which lacks them. -#}
-{% macro pass_through_nulls() -%}
-    {%- if execute -%}
-        {%- for column in model_pass_through_columns() -%}
-        ,
-        cast(null as {{ column.data_type }}) as {{ column.name }}
         {%- endfor -%}
     {%- endif -%}
 {%- endmacro %}

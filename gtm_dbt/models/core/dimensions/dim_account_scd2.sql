@@ -20,8 +20,8 @@ versions as (
     {% endif %}
 ),
 
-account_matches as (
-    select * from {{ ref('int_account_match') }}
+accounts_without_history as (
+    {{ union_of_sources('account', without=['salesforce']) }}
 ),
 
 history as (
@@ -38,6 +38,69 @@ history as (
     }}
 ),
 
+-- An account of a source without history, which no other source has, is one version. They are few: all are
+-- built each time.
+all_versions as (
+    select
+        _scd_id,
+        account_id,
+        owner_user_id,
+        parent_account_id,
+        record_type_id,
+        account_name,
+        account_type,
+        industry,
+        segment_c as segment,
+        rating,
+        account_source,
+        website,
+        billing_city,
+        billing_state,
+        billing_country,
+        annual_revenue_band,
+        currency_iso_code,
+        is_deleted,
+        number_of_employees,
+        annual_revenue,
+        created_at,
+        valid_from,
+        valid_to,
+        is_first,
+        is_current,
+        'salesforce' as source_system
+    from history
+    union all
+    select
+        {{ surrogate_key(['source_system', 'source_account_id']) }} as _scd_id,
+        account_id,
+        owner_user_id,
+        parent_account_id,
+        record_type_id,
+        account_name,
+        account_type,
+        industry,
+        segment,
+        rating,
+        account_source,
+        website,
+        billing_city,
+        billing_state,
+        billing_country,
+        annual_revenue_band,
+        currency_iso_code,
+        false as is_deleted,
+        number_of_employees,
+        annual_revenue,
+        created_at,
+        created_at as valid_from,
+        null as valid_to,
+        true as is_first,
+        true as is_current,
+        source_system
+    from accounts_without_history
+    where account_id = source_account_id
+),
+
 final as (
     select
         -- keys
@@ -51,7 +114,7 @@ final as (
         account_name,
         account_type,
         industry,
-        segment_c as segment,
+        segment,
         rating,
         account_source,
         website,
@@ -71,63 +134,22 @@ final as (
         is_first,
         is_current,
         -- provenance
-        'salesforce' as source_system
-    from history
-),
-
--- Companies that only Pipedrive has: it keeps no history, so each is one version. They are few: all are built
--- each time.
-pipedrive_versions as (
-    select
-        {{ surrogate_key(["'pipedrive'", 'pipedrive_account_id']) }} as account_key,
-        {{ surrogate_key(["'pipedrive'", 'pipedrive_account_id']) }} as _scd_id,
-        pipedrive_account_id as account_id,
-        null as owner_user_id,
-        null as parent_account_id,
-        null as record_type_id,
-        account_name,
-        null as account_type,
-        null as industry,
-        null as segment,
-        null as rating,
-        null as account_source,
-        email_domain as website,
-        null as billing_city,
-        null as billing_state,
-        null as billing_country,
-        null as annual_revenue_band,
-        null as currency_iso_code,
-        false as is_deleted,
-        null as number_of_employees,
-        null as annual_revenue,
-        first_seen_at as created_at,
-        first_seen_at as valid_from,
-        null as valid_to,
-        true as is_first,
-        true as is_current,
         source_system
-    from account_matches
-    where salesforce_account_id is null
+    from all_versions
 ),
 
 {% if is_incremental() %}
-    -- All of Pipedrive's companies are given anew: one that Salesforce has by now, or no deal any more, goes.
+    -- These versions are all given anew: an account that Salesforce has by now, or its source no more, goes.
     gone as (
         select account_id
         from {{ this }}
-        where source_system = 'pipedrive'
+        where source_system not in ('salesforce', {{ unknown_key() }})
     ),
 {% endif %}
 
-both_sources as (
-    select * from final
-    union all
-    select * from pipedrive_versions
-),
-
 with_unknown as (
     {{
-        with_unknown_member('both_sources', {
+        with_unknown_member('final', {
             'account_key': unknown_key(),
             '_scd_id': unknown_key(),
             'account_id': unknown_key(),

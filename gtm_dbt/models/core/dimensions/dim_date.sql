@@ -1,39 +1,4 @@
-{#- Model and column of all dates that facts and reports meet. Instants end in _at, as the cursor does not. -#}
-{% set dated = [
-    ('int_opportunity_versions', 'close_date'),
-    ('int_opportunity_versions', 'system_modstamp'),
-    ('int_pipedrive_deals', 'created_at'),
-    ('int_pipedrive_deals', 'closed_at'),
-    ('stg_pipedrive__activity', 'due_at'),
-    ('stg_salesforce__account', 'created_at'),
-    ('stg_salesforce__campaign', 'start_date'),
-    ('stg_salesforce__campaign', 'end_date'),
-    ('stg_salesforce__campaign_influence', 'created_at'),
-    ('stg_salesforce__campaign_member', 'created_at'),
-    ('stg_salesforce__campaign_member', 'first_responded_date'),
-    ('stg_salesforce__contact', 'created_at'),
-    ('stg_salesforce__email_message', 'created_at'),
-    ('stg_salesforce__email_message', 'message_at'),
-    ('stg_salesforce__event', 'activity_date'),
-    ('stg_salesforce__event', 'created_at'),
-    ('stg_salesforce__event', 'started_at'),
-    ('stg_salesforce__event', 'ended_at'),
-    ('stg_salesforce__forecasting_quota', 'start_date'),
-    ('stg_salesforce__lead', 'created_at'),
-    ('stg_salesforce__lead', 'converted_date'),
-    ('stg_salesforce__opportunity', 'created_at'),
-    ('stg_salesforce__opportunity', 'close_date'),
-    ('stg_salesforce__opportunity_contact_role', 'created_at'),
-    ('stg_salesforce__opportunity_field_history', 'created_at'),
-    ('stg_salesforce__opportunity_line_item', 'service_date'),
-    ('stg_salesforce__period', 'start_date'),
-    ('stg_salesforce__period', 'end_date'),
-    ('stg_salesforce__task', 'created_at'),
-    ('stg_salesforce__task', 'activity_date'),
-    ('stg_salesforce__task', 'completed_at'),
-] %}
-
-{%- set fiscal_offset = var('fiscal_year_start_month') | int - 1 -%}
+{% set fiscal_offset = var('fiscal_year_start_month') | int - 1 %}
 
 with
 
@@ -41,14 +6,13 @@ holidays as (
     select * from {{ ref('us_holidays') }}
 ),
 
+dates_of_sources as (
+    {{ union_of_sources('date') }}
+),
+
 dates_met as (
-    {% for model_name, column in dated %}
-        {%- set is_instant = column.endswith('_at') or column == 'system_modstamp' %}
-        select {{ to_reporting_date(column) if is_instant else column }} as date_day
-        from {{ ref(model_name) }}
-        group by 1
-        union
-    {% endfor %}
+    select date_day from dates_of_sources
+    union
     select {{ to_reporting_date(as_of()) }} as date_day
 ),
 

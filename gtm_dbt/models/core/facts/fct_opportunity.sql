@@ -1,7 +1,7 @@
 with
 
 opportunities as (
-    select * from {{ ref('stg_salesforce__opportunity') }}
+    {{ union_of_sources('opportunity') }}
 ),
 
 users as (
@@ -16,50 +16,28 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
-record_types as (
-    select * from {{ ref('stg_salesforce__record_type') }}
-),
-
 rates as (
     select * from {{ ref('int_currency_rates') }}
 ),
 
-pipedrive_deals as (
-    select * from {{ ref('int_pipedrive_deals') }}
-),
-
-classified as (
+dated as (
     select
-        opportunities.*,
-        coalesce(opportunities.is_won, false) as is_won_deal,
-        {{ is_closed_deal('opportunities.is_closed', 'opportunities.is_won') }} as is_closed_deal,
-        {{ to_reporting_date('opportunities.created_at') }} as created_date
+        *,
+        {{ to_reporting_date('created_at') }} as created_date,
+        case when is_closed then {{ end_of_reporting_day('close_date') }} end as closed_at
     from opportunities
-),
-
-attributed as (
-    select
-        classified.*,
-        case
-            when classified.is_won_deal then 'Won'
-            when classified.is_closed_deal then 'Lost'
-            else 'Open'
-        end as opportunity_status,
-        case when classified.is_closed_deal then {{ end_of_reporting_day('classified.close_date') }} end
-            as closed_at
-    from classified
 ),
 
 -- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is.
 with_account_version as (
     select
-        attributed.*,
+        dated.*,
         account_versions.account_key
-    from attributed
+    from dated
     left join account_versions
         on
-            attributed.account_id = account_versions.account_id
-            and {{ account_version_at('account_versions', 'attributed.closed_at') }}
+            dated.resolved_account_id = account_versions.account_id
+            and {{ account_version_at('account_versions', 'dated.closed_at') }}
 ),
 
 -- By the rate of the close date, also while the deal is open.
@@ -81,122 +59,59 @@ converted as (
 final as (
     select
         -- keys
-        deals.opportunity_id,
-        coalesce(deals.account_key, {{ unknown_key() }}) as account_key,
-        deals.account_id,
+        opportunities.opportunity_id,
+        coalesce(opportunities.account_key, {{ unknown_key() }}) as account_key,
+        opportunities.account_id,
         coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
-        deals.owner_user_id,
+        opportunities.owner_user_id,
         coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
-        deals.contact_id,
-        deals.campaign_id,
-        deals.record_type_id,
-        {{ date_key('deals.created_date') }} as created_date_key,
-        {{ date_key('deals.close_date') }} as close_date_key,
+        opportunities.contact_id,
+        opportunities.campaign_id,
+        opportunities.record_type_id,
+        {{ date_key('opportunities.created_date') }} as created_date_key,
+        {{ date_key('opportunities.close_date') }} as close_date_key,
         -- what it is
-        deals.opportunity_name,
-        deals.opportunity_type,
-        record_types.record_type_name,
-        deals.opportunity_status,
-        deals.stage_name,
-        deals.forecast_category,
-        deals.forecast_category_name,
-        deals.lead_source,
-        deals.loss_reason_c as loss_reason,
-        deals.is_won_deal as is_won,
-        deals.is_closed_deal as is_closed,
-        {{ is_open_pipeline('deals.is_closed_deal', 'deals.forecast_category') }} as is_open_pipeline,
-        deals.currency_iso_code,
-        -- measures, in the record's currency
-        deals.amount,
-        deals.expected_revenue,
-        deals.arr_c,
-        deals.arr_churn_c,
-        {{ weighted_amount('deals.amount', 'deals.probability') }} as weighted_amount,
-        -- measures, in the reporting currency
-        deals.amount_converted,
-        {{ weighted_amount('deals.amount_converted', 'deals.probability') }} as weighted_amount_converted,
-        -- measures
-        deals.probability,
+        opportunities.opportunity_name,
+        opportunities.opportunity_type,
+        opportunities.record_type_name,
         case
-            when deals.is_closed_deal
-                then {{ days_to_written_date('deals.created_at', 'deals.close_date', 'users.time_zone') }}
-        end as days_to_close,
+            when opportunities.is_won then 'Won'
+            when opportunities.is_closed then 'Lost'
+            else 'Open'
+        end as opportunity_status,
+        opportunities.stage_name,
+        opportunities.forecast_category,
+        opportunities.forecast_category_name,
+        opportunities.lead_source,
+        opportunities.loss_reason,
+        opportunities.is_won,
+        opportunities.is_closed,
+        {{ is_open_pipeline('opportunities.is_closed', 'opportunities.forecast_category') }} as is_open_pipeline,
+        opportunities.currency_iso_code,
+        -- measures, in the record's currency
+        opportunities.amount,
+        opportunities.expected_revenue,
+        opportunities.arr_c,
+        opportunities.arr_churn_c,
+        {{ weighted_amount('opportunities.amount', 'opportunities.probability') }} as weighted_amount,
+        -- measures, in the reporting currency
+        opportunities.amount_converted,
+        {{ weighted_amount('opportunities.amount_converted', 'opportunities.probability') }}
+            as weighted_amount_converted,
+        -- measures
+        opportunities.probability,
+        opportunities.days_to_close,
         -- dates
-        deals.created_at,
-        deals.created_date,
-        deals.close_date,
-        deals.last_activity_date,
-        deals.last_stage_changed_at,
+        opportunities.created_at,
+        opportunities.created_date,
+        opportunities.close_date,
+        opportunities.last_activity_date,
+        opportunities.last_stage_changed_at,
         -- provenance
-        'salesforce' as source_system{{ pass_through('deals') }}
-    from converted as deals
-    left join users on deals.owner_user_id = users.user_id
-    left join contacts on deals.contact_id = contacts.contact_id
-    left join record_types on deals.record_type_id = record_types.record_type_id
-),
-
-pipedrive_dated as (
-    select
-        *,
-        {{ to_reporting_date('created_at') }} as created_date,
-        {{ to_reporting_date('closed_at') }} as close_date
-    from pipedrive_deals
-),
-
-pipedrive_final as (
-    select
-        {{ pipedrive_id('deals.deal_id') }} as opportunity_id,
-        coalesce(account_versions.account_key, {{ unknown_key() }}) as account_key,
-        deals.pipedrive_account_id as account_id,
-        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
-        {{ pipedrive_id('deals.user_id') }} as owner_user_id,
-        coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
-        deals.pipedrive_contact_id as contact_id,
-        null as campaign_id,
-        null as record_type_id,
-        {{ date_key('deals.created_date') }} as created_date_key,
-        {{ date_key('deals.close_date') }} as close_date_key,
-        null as opportunity_name,
-        null as opportunity_type,
-        null as record_type_name,
-        deals.deal_status as opportunity_status,
-        deals.stage_name,
-        null as forecast_category,
-        null as forecast_category_name,
-        null as lead_source,
-        deals.lost_reason as loss_reason,
-        deals.deal_status = 'Won' as is_won,
-        deals.deal_status in ('Won', 'Lost') as is_closed,
-        false as is_open_pipeline,
-        null as currency_iso_code,
-        null as amount,
-        null as expected_revenue,
-        null as arr_c,
-        null as arr_churn_c,
-        null as weighted_amount,
-        null as amount_converted,
-        null as weighted_amount_converted,
-        null as probability,
-        {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} as days_to_close,
-        deals.created_at,
-        deals.created_date,
-        deals.close_date,
-        null as last_activity_date,
-        deals.stage_changed_at as last_stage_changed_at,
-        deals.source_system{{ pass_through_nulls() }}
-    from pipedrive_dated as deals
-    left join account_versions
-        on
-            deals.account_id = account_versions.account_id
-            and {{ account_version_at('account_versions', end_of_reporting_day('deals.close_date')) }}
-    left join users on {{ pipedrive_id('deals.user_id') }} = users.pipedrive_user_id
-    left join contacts on deals.contact_id = contacts.contact_id
-),
-
-both_sources as (
-    select * from final
-    union all
-    select * from pipedrive_final
+        opportunities.source_system{{ pass_through('opportunities') }}
+    from converted as opportunities
+    left join users on opportunities.resolved_owner_user_id = users.user_id
+    left join contacts on opportunities.resolved_contact_id = contacts.contact_id
 )
 
-select * from both_sources
+select * from final

@@ -5,8 +5,8 @@ parties as (
     where pipedrive_contact_id is not null
 ),
 
-account_matches as (
-    select * from {{ ref('int_account_match') }}
+accounts as (
+    select * from {{ ref('int_account__pipedrive') }}
 ),
 
 salesforce_contacts as (
@@ -40,10 +40,10 @@ people as (
         ranked.normalised_person_name as normalised_name,
         ranked.person_email as email,
         ranked.pipedrive_account_id,
-        account_matches.account_id,
+        accounts.account_id,
         ranked.first_seen_at
     from ranked
-    left join account_matches on ranked.pipedrive_account_id = account_matches.pipedrive_account_id
+    left join accounts on ranked.pipedrive_account_id = accounts.source_account_id
     where ranked.recency = 1
 ),
 
@@ -90,12 +90,12 @@ found as (
 final as (
     select
         -- keys
-        people.pipedrive_contact_id,
-        case when found.candidate_count = 1 then found.contact_id end as salesforce_contact_id,
+        {{ surrogate_key(["'pipedrive'", 'people.pipedrive_contact_id']) }} as contact_key,
         case when found.candidate_count = 1 then found.contact_id else people.pipedrive_contact_id end
             as contact_id,
-        people.pipedrive_account_id,
+        people.pipedrive_contact_id as source_contact_id,
         people.account_id,
+        people.pipedrive_account_id as source_account_id,
         -- what it is
         people.contact_name,
         people.email,
@@ -118,7 +118,7 @@ final as (
         ) as confidence,
         coalesce(found.candidate_count, 0) as candidate_count,
         -- dates
-        people.first_seen_at,
+        people.first_seen_at as created_at,
         -- provenance
         'pipedrive' as source_system
     from people

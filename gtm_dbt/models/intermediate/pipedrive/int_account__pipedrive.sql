@@ -103,13 +103,12 @@ found as (
 final as (
     select
         -- keys
-        described.pipedrive_account_id,
-        case when found.candidate_count = 1 then found.account_id end as salesforce_account_id,
         case when found.candidate_count = 1 then found.account_id else described.pipedrive_account_id end
             as account_id,
+        described.pipedrive_account_id as source_account_id,
         -- what it is
         described.account_name,
-        described.email_domain,
+        described.email_domain as website,
         case
             when found.candidate_count is null then 'none'
             when found.candidate_count > 1 then 'ambiguous'
@@ -129,7 +128,7 @@ final as (
         ) as confidence,
         coalesce(found.candidate_count, 0) as candidate_count,
         -- dates
-        described.first_seen_at,
+        described.first_seen_at as created_at,
         -- provenance
         'pipedrive' as source_system
     from described

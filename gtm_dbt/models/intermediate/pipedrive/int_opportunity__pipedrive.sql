@@ -25,12 +25,16 @@ parties as (
     select * from {{ ref('int_pipedrive_deal_parties') }}
 ),
 
-account_matches as (
-    select * from {{ ref('int_account_match') }}
+accounts as (
+    select * from {{ ref('int_account__pipedrive') }}
 ),
 
-contact_matches as (
-    select * from {{ ref('int_contact_match') }}
+contacts as (
+    select * from {{ ref('int_contact__pipedrive') }}
+),
+
+users as (
+    select * from {{ ref('int_user__pipedrive') }}
 ),
 
 -- The newest value of each field. A stage that is none does not count as one.
@@ -105,32 +109,46 @@ judged as (
     left join stage_meanings on newest.stage_id = stage_meanings.stage_id
 ),
 
+-- A deal closes when it is lost, or when it first comes into a stage that is won.
+dated as (
+    select
+        judged.*,
+        {{ to_reporting_date('created_at') }} as created_date,
+        {{ to_reporting_date("case deal_status when 'Lost' then lost_at when 'Won' then won_at end") }}
+            as close_date
+    from judged
+),
+
 final as (
     select
         -- keys
-        deals.deal_id,
-        deals.user_id,
-        parties.pipedrive_account_id,
-        account_matches.account_id,
-        parties.pipedrive_contact_id,
-        contact_matches.contact_id,
-        deals.stage_id,
+        {{ pipedrive_id('deals.deal_id') }} as opportunity_id,
+        parties.pipedrive_account_id as account_id,
+        accounts.account_id as resolved_account_id,
+        {{ pipedrive_id('deals.user_id') }} as owner_user_id,
+        users.user_id as resolved_owner_user_id,
+        parties.pipedrive_contact_id as contact_id,
+        contacts.contact_id as resolved_contact_id,
         -- what it is
         coalesce(deals.stage_name, cast(deals.stage_id as varchar)) as stage_name,
-        deals.deal_status,
         case when deals.deal_status = 'Lost' then coalesce(options.option_label, deals.lost_reason) end
-            as lost_reason,
+            as loss_reason,
+        deals.deal_status = 'Won' as is_won,
+        deals.deal_status in ('Won', 'Lost') as is_closed,
+        -- measures
+        {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} as days_to_close,
         -- dates
         deals.created_at,
-        deals.stage_changed_at,
-        case deals.deal_status when 'Lost' then deals.lost_at when 'Won' then deals.won_at end as closed_at,
+        deals.close_date,
+        deals.stage_changed_at as last_stage_changed_at,
         -- provenance
         'pipedrive' as source_system
-    from judged as deals
+    from dated as deals
     left join options on deals.lost_reason = options.option_id and options.field_key = 'lost_reason'
     left join parties on deals.deal_id = parties.deal_id
-    left join account_matches on parties.pipedrive_account_id = account_matches.pipedrive_account_id
-    left join contact_matches on parties.pipedrive_contact_id = contact_matches.pipedrive_contact_id
+    left join accounts on parties.pipedrive_account_id = accounts.source_account_id
+    left join contacts on parties.pipedrive_contact_id = contacts.source_contact_id
+    left join users on {{ pipedrive_id('deals.user_id') }} = users.source_user_id
 )
 
 select * from final
