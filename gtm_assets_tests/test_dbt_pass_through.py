@@ -133,8 +133,8 @@ TWICE = "names opportunity.my_field_c more than once: leave one of them"
             [
                 f"names opportunity.amount_converted, a name that fct_opportunity gives {OTHERWISE}",
                 f"names opportunity.closed_at, a name that fct_opportunity gives {OTHERWISE}",
-                "names opportunity.opportunity_name, a name that fct_opportunity and int_opportunity__salesforce and "
-                f"stg_salesforce__opportunity give {OTHERWISE}",
+                "names opportunity.opportunity_name, a name that fct_opportunity and int_opportunity__salesforce "
+                f"and stg_salesforce__opportunity give {OTHERWISE}",
                 # What another source calls so would be one column with it.
                 "names opportunity.days_to_close, a name that fct_opportunity and int_opportunity__pipedrive and "
                 f"int_opportunity__salesforce give {OTHERWISE}",
