@@ -119,7 +119,8 @@ class Home:
         }
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
             try:
-                runner = dbtRunner(manifest=self.manifest or parsed(self.project), callbacks=[hear] if hear else [])
+                manifest = self.manifest or parsed(self.project)
+                runner = dbtRunner(manifest=manifest, callbacks=[hear] if hear else [])
                 return runner.invoke(command)
             finally:
                 _let_go()
