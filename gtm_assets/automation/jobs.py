@@ -61,7 +61,7 @@ class Jobs:
         build asks how fresh they are. ``compared`` are the checks that follow a full extraction alone.
         """
         source_freshness = _source_freshness(external or tables)
-        # Freshness is not theirs to check: while a backfill runs, days are missing.
+        # These jobs don't check freshness: while a backfill runs, days are missing.
         freshness = dg.AssetSelection.checks(
             *(dg.AssetCheckKey(asset_key(table), LANDED_ON_TIME) for table in tables),
             dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),

@@ -54,8 +54,8 @@ def of_external_tables(settings: Settings, jobs: Jobs, lands: bool) -> Sequence:
 
 
 def _extraction(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs) -> dg.ScheduleDefinition:
-    # The partitions' own boundary is its time: at the tick, in summer and winter, the newest one is over. The
-    # schedule that Dagster builds from a partitioned job would take the one that is still open.
+    # The schedule ticks at the partitions' own boundary, so that in summer and winter the newest one is over. The
+    # one that Dagster builds from a partitioned job would take the one that is still open.
     @dg.schedule(
         name="extract_daily",
         cron_schedule=f"{BOUNDARY.minute} {BOUNDARY.hour} * * *",

@@ -122,7 +122,8 @@ def transformation(
     if failed:
         names = [f"{check.asset_key.to_user_string()} {check.name}" for check in failed]
         return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {_first(names)}.")
-    # What of the open day has landed early is built with it, or by who landed it: never half a day by itself.
+    # Tables of the open day that landed early are built with that day, or by whoever landed them. No run of ours
+    # builds half a day.
     over_batches = (batch for table in tables for batch in lake.batches(table) if batch.partition <= day)
     digest = batches_digest((batch.table, batch.batch_id) for batch in over_batches)
     if digest == _published_digest(instance):

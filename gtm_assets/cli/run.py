@@ -195,7 +195,7 @@ def refresh(
             console.print(f"Reading the external database {settings.external_database}.")
         if tables and not any(wanted.values()):
             console.print("All partitions that are over have landed.")
-        # Here, because the code location parses the dbt project when that has changed.
+        # Imported here, because the code location parses the dbt project when that has changed.
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
@@ -211,7 +211,7 @@ def refresh(
         if released:
             names = ", ".join(table.qualified_name for table in released)
             console.print(f"Can be read again: {names}. What was owed is landed.")
-            # Those of the build that follows count.
+            # Drop these check results: the build below reports its own.
             outcome.checks.clear()
             outcome.troubles.clear()
             refresh.run(extractions(released), jobs.REFRESH, {})
@@ -316,7 +316,7 @@ def with_open(
 def _released(
     lake: Lake, wanted: Mapping[RawTable, list[str]], left: Mapping[RawTable, list[str]]
 ) -> dict[RawTable, list[str]]:
-    """What tables owe that were read at their newest partition again, when the wanted ones were landed."""
+    """Older partitions still missing from tables that became readable again in this run."""
     owed = {table: keys for table, keys in left.items() if keys and not set(keys) & set(wanted[table])}
     return {table: keys for table, keys in owed.items() if lake.unreadable_reason(table) is None}
 

@@ -85,7 +85,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     target = settings.home / "as_of" / f"{instant:%Y-%m-%dT%H%MZ}.duckdb"
     workshop = target.with_name(f".{target.stem}")
     manifest = json.loads(manifest_path().read_text())
-    # The name is that which the manifest's relations have. The lock lies outside of what is removed.
+    # The manifest's relations carry this name. The lock lies outside the folder that is removed.
     warehouse = Warehouse(workshop / "warehouse.duckdb", workshop.with_suffix(".lock"))
     checks: Counter = Counter()
     with warehouse.locked(f"as of {day}", say):
@@ -93,7 +93,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
         workshop.mkdir()
         try:
             lake.verify_all()
-            # What is compiled as of that day is not to be taken for what a build of the warehouse has compiled.
+            # SQL that was compiled as of that day must not be taken for that of a build of the warehouse.
             arguments = build_arguments(as_of=instant, of_synthetic_org=settings.is_synthetic)
             compiled = workshop / "dbt"
             for message in run_dbt(arguments, settings, warehouse.path, folder=compiled):

@@ -242,7 +242,7 @@ def _copy(
     try:
         for schema in [*schemas, "gtm_meta"]:
             source.execute(f"create schema published.{schema}")
-        # Compressing is most of the work, and of one table that of one core.
+        # Compression dominates and uses one core per table, so tables are copied in parallel.
         with ThreadPoolExecutor(min(os.cpu_count() or 1, COPIED_AT_A_TIME)) as threads:
             rows = dict(sorted(zip(map(".".join, tables), threads.map(copied, tables), strict=True)))
         source.execute(

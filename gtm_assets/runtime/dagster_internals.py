@@ -65,9 +65,9 @@ __all__ = [
 
 def dagster_dev(arguments: Sequence[str], name: str) -> None:
     """Dagster's own ``dagster dev``, in this process; its help calls it ``name``. Ends by ``SystemExit``."""
-    # Here, as it takes a second that no other command needs.
+    # Imported here: it takes a second that no other command needs.
     from dagster._cli.dev import dev_command
 
-    # Another package's command that it recommends is of no use here.
+    # The warning recommends another package's command, which is of no use here.
     warnings.filterwarnings("ignore", message="Function `dev_command` is superseded")
     dev_command.main(list(arguments), prog_name=name)

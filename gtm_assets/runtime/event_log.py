@@ -47,7 +47,7 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         """The log in the folder ``base_dir``."""
-        # Before Dagster's own, which connects.
+        # Set before Dagster's own __init__, which connects.
         self._lock = RLock()
         self._batch: _Batch | None = None
         self._engines: OrderedDict[str, Engine] = OrderedDict()

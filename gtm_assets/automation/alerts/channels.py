@@ -71,7 +71,7 @@ def deliver_by(settings: Settings, log: logging.Logger = logger) -> Deliver:
 def _send(channel: str, url: str, message: Message) -> None:
     setting = f"GTM_ALERT_{channel.upper()}_URL"
     with _kept_back() as lines:
-        # Here, because most processes have nothing to tell and it takes a third of a second.
+        # Imported here: it takes a third of a second, and most processes send nothing.
         import apprise
 
         service = apprise.Apprise()
@@ -112,7 +112,7 @@ def _keep_back(record: logging.LogRecord) -> bool:
 @contextmanager
 def _kept_back() -> Iterator[list[str]]:
     """Within it, what the libraries log, the request's URL included, goes into the list and nowhere else."""
-    # Threads that apprise starts inherit the context.
+    # Threads that apprise starts inherit this context.
     for name in _SPEAKERS:
         logging.getLogger(name).addFilter(_keep_back)
     lines: list[str] = []

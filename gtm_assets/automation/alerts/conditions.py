@@ -81,7 +81,7 @@ def observe(
 ) -> Observation:
     """All conditions of the moment. ``since``: the oldest open incident, whose runs have to be looked at again."""
     graph = _Graph(repository)
-    # First: a run that ends while we read counts as unfinished throughout, and is seen whole at the next look.
+    # Unfinished runs are read first: one that ends meanwhile counts as unfinished, until the next look.
     unfinished = instance.get_run_records(RunsFilter(statuses=_UNFINISHED))
     going_on = {record.dagster_run.run_id for record in unfinished}
     ended = [r for r in _ended(instance, since) if r.dagster_run.run_id not in going_on]
@@ -104,7 +104,7 @@ def _ended(instance: dg.DagsterInstance, since: datetime | None) -> Sequence[dg.
     newest = instance.get_run_records(RunsFilter(statuses=statuses), limit=LOOKBACK)
     if since is None or len(newest) < LOOKBACK:
         return newest
-    # An incident begins when its run ends: that began earlier.
+    # The run began before the incident did, which begins when its run ends.
     return instance.get_run_records(RunsFilter(statuses=statuses, created_after=since - LONGEST_RUN)) or newest
 
 
@@ -193,7 +193,7 @@ def _attempt(instance: dg.DagsterInstance, graph: _Graph, record: dg.RunRecord) 
         broken = [s for s in steps if s.status in (StepEventStatus.FAILURE, StepEventStatus.IN_PROGRESS)]
         succeeded = well & planned
         failed = {unit for s in broken for unit in graph.of_step(s.step_key)} & planned
-        # Killed between two steps or before the first.
+        # The run was killed between two steps, or before the first.
         failed = failed or planned - well or set(planned)
     by_work: dict[str, set[Unit]] = {}
     for unit in failed:
@@ -210,7 +210,7 @@ def _failures(
 ) -> list[Condition]:
     recovered: set[Unit] = set()
     rows: dict[str, list[_Attempt]] = {}
-    # Newest first: what succeeded since is no failure any more, so those that are left failed in a row.
+    # Runs come newest first. A unit that succeeded since has not failed, so the failures that remain are in a row.
     for attempt in attempts:
         for work, units in attempt.failed.items():
             if units - recovered:

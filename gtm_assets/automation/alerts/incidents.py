@@ -305,7 +305,7 @@ class Incidents:
 
 
 def _text(instant: datetime) -> str:
-    # One format, so that text compares like time.
+    # All times have one format, so that their texts sort as they do.
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

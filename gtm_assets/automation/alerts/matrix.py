@@ -152,7 +152,7 @@ class _Reader:
             if name not in known:
                 self.mistakes.append(f"{where}: {name!r} is not a {kind}. There are: {', '.join(known)}.")
         if complete:
-            # What is left out would be told to nobody, in silence; [] says so.
+            # An event that is left out would silently reach nobody. An empty list says that this is meant.
             for name in known:
                 if name not in given:
                     self.mistakes.append(f"{where}: the {kind} {name} is missing.")

@@ -179,7 +179,7 @@ class _IncidentUpdater:
         steps = [step for step in steps if step]
         if not steps:
             return [[LOG]]
-        # Where there is no next channel, the only one is told again, once.
+        # Where there is no next channel, the only one gets the alert once more.
         return steps * 2 if len(steps) == 1 else steps
 
     def summarise(self) -> None:
@@ -209,7 +209,7 @@ def _grouped(new: Sequence[Condition], all_: Sequence[Condition], many: int) -> 
     groups: list[list[Condition]] = []
     left = list(new)
     for run in (condition for condition in all_ if condition.event == Event.RUN):
-        # A blocking check that fails makes its run fail: that is one thing, told once.
+        # A blocking check that fails makes its run fail. The two are one incident.
         caused = [c for c in left if c.is_check and c.failed and c.blocking and c.run_ids & run.run_ids]
         if run in left or caused:
             groups.append([run, *caused])
@@ -261,9 +261,9 @@ def _send_due(incidents: Incidents, deliver: Deliver, now: datetime, log: loggin
             try:
                 deliver(pending.channel, pending.message)
             except Exception as error:
-                # Only our own words are known to hold no secret.
+                # Only our own messages are known to hold no secret.
                 reason = str(error) if isinstance(error, DeliveryError) else type(error).__name__
-                # The others for this channel would fare the same; they are tried at the next tick.
+                # Other messages for this channel would fail too. The next tick tries them.
                 silent.add(pending.channel)
                 if incidents.failed(pending, now, reason):
                     log.warning("An alert waits: %s. It is tried again.", reason)
