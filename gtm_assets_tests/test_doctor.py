@@ -31,6 +31,16 @@ def doctor(tmp_path, monkeypatch):
     return ask
 
 
+def test_settings_that_contradict_the_state_folders_calendar_are_told(doctor, tmp_path):
+    (tmp_path / "gtm").mkdir()
+    (tmp_path / "gtm" / "calendar.json").write_text('{"first_partition": "2026-03-01"}')
+
+    code, lines = doctor(GTM_START_DATE="2026-03-02")
+
+    assert code == 1
+    assert "GTM_START_DATE is 2026-03-02, and the calendar of" in " ".join(lines)
+
+
 def test_what_has_not_been_built_yet_is_not_wrong(doctor, tmp_path):
     code, lines = doctor()
 

@@ -22,8 +22,11 @@ class Finding:
 
 def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
     """All findings, in the order in which one would mend them."""
+    from gtm_assets.partitions import Calendar
+
     try:
         settings = load()
+        Calendar.of(settings)
     except SettingsError as error:
         return [Finding(False, str(error))]
     return [
