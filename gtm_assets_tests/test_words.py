@@ -15,7 +15,7 @@ GIVEN_UP = {
         r"full_refresh_weekly|(?<!flags\.)\bFULL_REFRESH\b|jobs\.full_refresh|job `?full_refresh"
     ),
     "checks reconcile": r"\b(?:Source|Report|Record)Tie\b|_TIES\b|name=\"prove\"",
-    "private metaphors": r"\b_?Desk\b|\bTicked\b|synthetic[./]chance\b|live[./]examination\b|\.busy\b",
+    "private metaphors": r"\b_Desk\b|\bTicked\b|synthetic[./]chance\b|live[./]examination\b|\.busy\b",
 }
 ALIASES = {
     "CHANGELOG.md",
