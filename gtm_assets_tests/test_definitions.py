@@ -75,7 +75,8 @@ def test_core_and_mart_reach_the_published_file(graph):
 def test_groups_are_the_layers(graph):
     for key in graph.toposorted_asset_keys:
         node, layer = graph.get(key), graph.get(key).tags["layer"]
-        assert node.group_name == (f"{key.path[0]}_raw" if layer == "raw" else layer)
+        reads_core = layer == "intermediate" and node.group_name in ("core", "mart")
+        assert reads_core or node.group_name == (f"{key.path[0]}_raw" if layer == "raw" else layer)
 
 
 def test_every_built_asset_says_what_it_is_and_has_its_columns_described(graph):
@@ -100,6 +101,22 @@ def test_keys_are_guarded_by_blocking_checks(defs, graph):
     for key in graph.toposorted_asset_keys:
         if graph.get(key).tags["layer"] in ("core", "mart"):
             assert any(check.asset_key == key for check in blocking), f"nothing blocks for {key}"
+
+
+def test_the_graph_of_groups_leads_one_way(graph):
+    """Collapsed to its groups, the graph in the UI has no way back from core to what core is made of."""
+    order = ["seeds", "staging", "intermediate", "core", "mart", "published"]
+    place = {group: number for number, group in enumerate(order)}
+    back = {
+        (parent.to_user_string(), key.to_user_string())
+        for key in graph.toposorted_asset_keys
+        for parent in graph.get(key).parent_keys
+        if graph.get(key).group_name in place
+        and place.get(graph.get(parent).group_name, -1) > place[graph.get(key).group_name]
+    }
+
+    assert back == set()
+    assert {graph.get(key).group_name for key in graph.toposorted_asset_keys} >= set(order)
 
 
 def test_the_jobs_cover_the_graph(defs, graph):

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import is_valid_cron_string
 
+from gtm_assets.automation.alerts.sensor import ASSET_KEY as ALERTS
 from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.dbt.exposures import exposure_of
 from gtm_assets.dbt.project import TransformError, manifest_path
@@ -103,7 +104,7 @@ def test_each_is_in_the_graph_with_what_it_reads_and_what_is_said_of_it(manifest
 def test_the_published_file_is_one_node(graph):
     assert dg.AssetKey(["dashboards", "published_file"]) not in graph.toposorted_asset_keys
     dashboards = {key for key in graph.toposorted_asset_keys if graph.get(key).group_name == "dashboards"}
-    assert graph.get(PUBLISHED).child_keys == dashboards | {SERVICE_LEVELS}
+    assert graph.get(PUBLISHED).child_keys == dashboards | {SERVICE_LEVELS, ALERTS}
     assert len(dashboards) == 3
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import expect
 
-from gtm_assets.dbt.assets import layer_of
+from gtm_assets.dbt.assets import groups, layer_of
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.sources.pipedrive.catalog import TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -61,8 +61,9 @@ def nodes(server) -> dict[str, dict]:
 def expected_groups() -> dict[str, str]:
     """The group of each asset: of the catalogue's tables, dbt's nodes, the published file and the dashboards."""
     manifest = json.loads(manifest_path().read_text())
+    reading_core = groups(manifest)
     built = {
-        f"{node['schema']}/{node['alias']}": layer_of(node)
+        f"{node['schema']}/{node['alias']}": reading_core.get(node["unique_id"], layer_of(node))
         for node in manifest["nodes"].values()
         if node["resource_type"] in ("model", "seed", "snapshot")
     }

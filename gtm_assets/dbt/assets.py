@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -33,16 +34,19 @@ BUILD_OP = "build_models"
 class Translator(DagsterDbtTranslator):
     """How a dbt node looks in Dagster. One method per attribute; keys are schema and name, dbt's default."""
 
-    def __init__(self, of_synthetic_org: bool = True) -> None:
-        """Tests that hold of the synthetic organisation alone are no checks of another one."""
+    def __init__(self, groups: Mapping[str, str] = MappingProxyType({}), of_synthetic_org: bool = True) -> None:
+        """``groups`` are those of nodes, by unique id, whose group is not their layer.
+
+        Tests that hold of the synthetic organisation alone are no checks of another one.
+        """
         super().__init__()
-        self._of_synthetic_org = of_synthetic_org
+        self._groups, self._of_synthetic_org = groups, of_synthetic_org
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The layer: the first folder below ``models``, or ``seeds``."""
+        """The layer, the first folder below ``models`` or ``seeds``, unless :func:`groups` names another group."""
         if dbt_resource_props["resource_type"] == "source":
             return f"{dbt_resource_props['source_name']}_raw"
-        return layer_of(dbt_resource_props)
+        return self._groups.get(dbt_resource_props["unique_id"], layer_of(dbt_resource_props))
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """dbt's tags, and the layer."""
@@ -72,6 +76,35 @@ def layer_of(dbt_resource_props: Mapping[str, Any]) -> str:
     if kind == "source":
         return "raw"
     return "seeds" if kind == "seed" else dbt_resource_props["fqn"][1]
+
+
+def groups(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The groups of the intermediate models that read core, by unique id: core where core reads them, else mart.
+
+    With them among the others that core is made of, the graph of groups would lead from core back to intermediate.
+    """
+    layers = {
+        id_: layer_of(node)
+        for id_, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "seed")
+    }
+
+    def related(id_: str, relation: Mapping[str, Sequence[str]]) -> set[str]:
+        """The layers of all that stands above or below a node."""
+        found: set[str] = set()
+        waiting = [id_]
+        while waiting:
+            new = {other for other in relation[waiting.pop()] if other in layers} - found
+            found |= new
+            waiting += new
+        return {layers[other] for other in found}
+
+    parents, children = manifest["parent_map"], manifest["child_map"]
+    return {
+        id_: "core" if "core" in related(id_, children) else "mart"
+        for id_, layer in layers.items()
+        if layer == "intermediate" and "core" in related(id_, parents)
+    }
 
 
 # -- building -------------------------------------------------------------------------------------------------
@@ -233,7 +266,7 @@ def transform_assets(manifest: Mapping[str, Any], of_synthetic_org: bool = True)
     """All models, seeds and tests of the dbt project, built by one op."""
 
     # One for all events: it remembers the specs that it has made.
-    translator = Translator(of_synthetic_org)
+    translator = Translator(groups(manifest), of_synthetic_org)
 
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name=BUILD_OP)
     def transform(
