@@ -70,7 +70,7 @@ def volume(
     expected = usual.get(day.weekday(), 0)
     if sum(count > 0 for count in same) < 3 or expected < FEWEST_EXPECTED:
         return Volume(partition, records, None, 0.0, False)
-    # A median of four already fits its own days: the factor makes up for it.
+    # The median is of these very days, so they lie closer to it than new days will: the factor makes up for that.
     spread = [(count - usual[d.weekday()]) ** 2 / max(usual[d.weekday()], 1) for d, count in before.items()]
     overdispersion = max(1.0, 1.2 * sum(spread) / len(spread))
     error = sqrt(overdispersion * expected * (1 + 1 / len(same)) + 1)
@@ -113,7 +113,7 @@ def unusual_shares(profile: Profile) -> list[Share] | None:
         return None
     usual = _usual_shares(profile.hits_by_day, profile.records_by_day, weekdays)
     expected = profile.records_by_day * usual
-    # A mean of four already fits its own days: the factor makes up for it.
+    # The mean is of these very days, so they lie closer to it than new days will: the factor makes up for that.
     spread = 4 / 3 * (profile.hits_by_day - expected) ** 2 / (expected * (1 - usual))
     overdispersion = np.maximum(1.0, spread.mean(axis=0))
     now = profile.hits / profile.records
@@ -134,6 +134,6 @@ def _usual_shares(hits: np.ndarray, records: np.ndarray, weekdays: np.ndarray) -
     usual = np.empty(hits.shape)
     for weekday in np.unique(weekdays):
         days = weekdays == weekday
-        # As if there were one record more of either kind.
+        # Count one more record of either kind, so that no share is 0 or 1.
         usual[days] = (hits[days].sum(axis=0) + 1) / (records[days].sum() + 2)
     return usual

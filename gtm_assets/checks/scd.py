@@ -41,7 +41,7 @@ with versions as (
 )
 """
     counts = ", ".join(f"count(*) filter ({condition})" for condition in FAULTS.values())
-    # The unknown member is no record of the source.
+    # The unknown member is not a record of the source.
     own = f"from versions where {record_id} is distinct from 'unknown'"
     records, total, deleted, *faulty = warehouse.execute(
         f"{versions} select count(distinct {record_id}), count(*),"

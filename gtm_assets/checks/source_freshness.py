@@ -67,7 +67,7 @@ def judge(result: Mapping[str, Any], now: datetime, last: date | None = None) ->
         return Finding(False, f"dbt could not tell: {result.get('error') or result['status']}.")
     loaded_at = datetime.fromisoformat(result["max_loaded_at"])
     if loaded_at.year == 1:
-        # So dbt writes that no row says it.
+        # dbt writes this where no row has a time of loading.
         unknown = "No row says when it was loaded (_fivetran_synced)."
         return Finding(True, f"{unknown} {nothing_is_late(last)}") if last else Finding(False, unknown)
     age = now - loaded_at
@@ -109,7 +109,7 @@ def measure(settings: Settings, warehouse: Path, sources: Sequence[Mapping[str, 
         for _ in run_dbt(["source", "freshness", "--select", selection], settings, warehouse):
             pass
     except TransformError:
-        # A stale source is a failure to dbt; what it found is written all the same.
+        # dbt calls a stale source a failure, and writes its results all the same.
         if not written.exists():
             raise
     return {result["unique_id"]: result for result in json.loads(written.read_text())["results"]}

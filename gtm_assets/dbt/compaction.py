@@ -36,7 +36,7 @@ def compact_lake(
                 f"are in {compaction.files_after:,} now."
             )
     if any(lake.replaced(table) for table in tables):
-        # Here, as most often there is nothing to merge, and the warehouse's module takes seconds to import.
+        # Imported here: most often there is nothing to merge, and the warehouse's module takes seconds.
         from gtm_assets.dbt.warehouse import Warehouse
 
         warehouse = Warehouse.of(settings)

@@ -41,13 +41,13 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
         "DBT_PROFILES_DIR": str(DBT_DIR),
         "DBT_LOG_PATH": str(logs),
     }
-    # It unpickles a file from the temporary folder, into which others may write.
+    # MetricFlow unpickles a file from the temporary folder, into which others may write.
     tempfile.tempdir = str(settings.dbt_target_dir)
     with environment_with(told):
         from dbt_metricflow.cli.main import cli
 
         show_for_people()
-        # Its commands without their group, which would ask PyPI for a newer version each time.
+        # Call MetricFlow's commands without their group, which would ask PyPI for a newer version each time.
         offered = click.Group("metrics", commands={name: cli.commands[name] for name in COMMANDS})
         offered.main(list(arguments), prog_name="gtm metrics")
 

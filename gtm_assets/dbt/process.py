@@ -90,7 +90,7 @@ def warm_up() -> None:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    # It ends without taking down the interpreter, of which Python's resource tracker would warn.
+    # The child ends without taking down its interpreter, and Python's resource tracker would warn of that.
     warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     return subprocess.Popen(
         # -P: what lies in the current folder is not imported.
@@ -98,7 +98,7 @@ def _started() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": warnings},
-        # Ctrl-C is for the parent, which then lets go of the child.
+        # Ctrl-C reaches the parent, which then lets go of the child.
         start_new_session=True,
     )
 
@@ -128,7 +128,7 @@ def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) 
                 f"GTM_DBT_THREADS=1. What was built stays; run again: gtm run"
             ) from error
     finally:
-        # The sign for it to end, whatever it does.
+        # Closing this end tells the child to end, whatever it is doing.
         with suppress(BrokenPipeError):
             child.stdin.close()
         child.stdout.close()
@@ -139,13 +139,13 @@ def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) 
 
 def serve() -> None:
     """The child: take one order from standard input, tell what happens on standard output, and end."""
-    # What takes long is done before there is an order.
+    # Do what takes long before the order comes.
     importlib.import_module("dbt.cli.main")
     try:
         order = pickle.load(sys.stdin.buffer)
     except EOFError:
         return  # There was nothing to build.
-    # What anything prints goes with the errors, not between the answers.
+    # Whatever a library prints goes to stderr, so that it does not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -200,7 +200,7 @@ class _Reader:
             return NodeEnded(message)  # A unit test: it leaves nothing in the warehouse.
         status = message["data"]["node_info"]["node_status"]
         if node.resource_type != "test" and status == "success":
-            # On a table a count costs nothing.
+            # Counting the rows of a table costs nothing.
             query = f"select count(*) from {node.schema}.{node.alias}"
             ((rows,),) = self.connection.execute(query).fetchall()
             reasons = tuple(reason for reason, models in self.rebuilds.items() if node.name in models)

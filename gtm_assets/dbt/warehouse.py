@@ -84,7 +84,7 @@ class Warehouse:
                     connection.execute("set TimeZone = 'UTC'")
                     yield connection
                 finally:
-                    # The resource closes it only where the block raises nothing.
+                    # The resource closes the connection only where the block raises nothing.
                     connection.close()
 
     def holder(self) -> str | None:

@@ -90,7 +90,7 @@ def _reference(name: str) -> str:
     return f"{{{{ doc('{name}') }}}}"
 
 
-# A long weekend, and a week.
+# Warn after a long weekend, fail after a week.
 _FRESHNESS = {"warn_after": {"count": 96, "period": "hour"}, "error_after": {"count": 168, "period": "hour"}}
 
 

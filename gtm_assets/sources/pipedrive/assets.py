@@ -40,7 +40,7 @@ class PipedriveExtraction(raw.TableExtraction):
                 raise
             return task.lake.land_unreadable(task.table, window, str(error), known_at)
         if found.fingerprint == self._landed_last:
-            # The partition before holds what was new in it.
+            # The same file has just landed in the partition before, and nothing in it is new.
             return task.lake.land(task.table, window, [], known_at)
         self._tell(found, window)
         info = ExportInfo(found.exported_at, task.is_full, task.rules.hard_delete_limit)

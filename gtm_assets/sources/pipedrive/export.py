@@ -256,7 +256,7 @@ def check_origin(lake: Lake, origin: str) -> None:
         ExportError: the lake holds Pipedrive's records of the other origin.
     """
     mark = lake.root / SOURCE / _ORIGIN
-    # An empty mark is one that a full disk cut short.
+    # A mark that a full disk cut short is empty.
     before = (mark.read_text() if mark.exists() else "") or origin
     if before != origin:
         what = {"synthetic": "the synthetic export", "export": "an export of GTM_PIPEDRIVE_DIR"}
@@ -279,7 +279,7 @@ def extract(table: RawTable, content: bytes, exported_at: datetime, fingerprint:
     added = [pl.lit(False).alias("_fivetran_deleted")]
     if table.cursor == "exported_at":
         added.append(pl.lit(exported_at, pl.Datetime("us", "UTC")).alias("exported_at"))
-    # In an order of their own, so that the same export gives the same file.
+    # Sort the rows, so that the same export gives the same file.
     rows = rows.sort("id", *rows.columns).with_columns(added)
     return Extract(rows, exported_at, fingerprint, (*odd, *notes), read_as)
 
@@ -413,7 +413,7 @@ def _hash(texts: pl.DataFrame) -> pl.Series:
 def _changes(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     ids = _hash(_in_one_spelling(table, rows, NEEDED["deal_changes"]))
     rows = rows.with_columns(pl.when(~_without_key(table, rows)).then(ids).alias("id"))
-    # One change in two spellings is one.
+    # The same change in two spellings is one change.
     has_id = pl.col("id").is_not_null()
     rows = pl.concat([rows.filter(has_id).sort(rows.columns).unique("id", keep="first"), rows.filter(~has_id)])
     return rows, ()
@@ -427,7 +427,7 @@ def _activities(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tupl
         pl.concat_str([texts[name] for name in parts], separator="-").alias("_shared"),
         _hash(texts).alias("_content"),
     )
-    # Extra columns are content too; they decide last.
+    # Extra columns are content too, and decide last.
     rows = rows.sort([texts[name] for name in own] + sorted(set(rows.columns) - {"_shared"}))
     rows = rows.unique("_content", keep="first", maintain_order=True)
     number = pl.int_range(1, pl.len() + 1).over("_shared").cast(pl.String)
@@ -444,7 +444,7 @@ def _stages(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[st
 
 def _by_own_id(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     typed = coerce(table, rows.with_columns(pl.lit(_EPOCH).alias(table.cursor)))
-    # What does not fit competes with nothing: it waits in quarantine.
+    # Rows that don't fit wait in quarantine, so they don't compete with the others.
     rejects, rows, typed = rows.filter(~typed.fits), rows.filter(typed.fits), typed.frame.filter(typed.fits)
     repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique().sort()
     latest = [typed["modified"]] if "modified" in rows.columns else []

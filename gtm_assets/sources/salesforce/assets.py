@@ -75,7 +75,7 @@ class SalesforceExtraction(TableExtraction):
             try:
                 return self._land_extracted(window, known_at)
             except NotReadable as error:
-                # A refusal is of the table: the partitions that follow are not asked for.
+                # Salesforce refuses the table as a whole, so later partitions are not asked for.
                 self._refused = error
         return self._task.lake.land_unreadable(self._task.table, window, self._refused.reason, known_at)
 

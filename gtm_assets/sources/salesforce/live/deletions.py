@@ -54,7 +54,7 @@ def listed_deletions(
                 note(_not_listed(description, reason))
             else:
                 middle = low + (high - low) / 2
-                # The newest come first: they are the ones that somebody looks for.
+                # List the newest first: people look for those.
                 waiting += [(low, middle), (middle, high)]
         if not waiting:
             return found

@@ -19,7 +19,7 @@ _FEATURE_IS_OFF = {"NOT_FOUND", "INVALID_TYPE", "FUNCTIONALITY_NOT_ENABLED"}
 def examine(settings: Settings) -> Iterator[tuple[bool, str]]:
     """Findings: whether it is well, and a sentence. It costs a request per object and two more."""
     try:
-        # Who looks for what is wrong doesn't want to wait until it passes.
+        # Try twice only: people who look for a fault don't want to wait until it passes.
         session = session_of(settings, tries=2)
         limits = read_limits(session)
         yield True, f"Salesforce lets us in at {session.login.url}."

@@ -124,7 +124,7 @@ class Extraction:
                     self.description = rest
                     return
         if error.status == 400 and error.code not in {*_UNREADABLE, *_PASSING, _HIDDEN_FIELD}:
-            # Bulk was asked before, where it could be: the same query is refused tomorrow too.
+            # Bulk was tried before where it could be. The same query will be refused tomorrow too.
             raise NotReadable(self.table, f"Salesforce answers {error}", is_of_the_query=True) from None
         raise not_readable(self.table, error) from None
 
@@ -248,7 +248,7 @@ class Extraction:
             self._go_on()
             params = {"maxRecords": str(PAGE_ROWS)} | ({"locator": locator} if locator else {})
             here, locator = locator, self.session.call("GET", f"jobs/query/{job_id}/results", page, params=params)
-            # A place that leads to itself, and pages behind the last record, may go on for ever.
+            # A locator that leads to itself, or pages behind the last record, could go on for ever.
             if locator in (None, here) or self.spool.rows - before > processed:
                 break
         if self.spool.rows - before != processed:

@@ -260,7 +260,7 @@ class LiveOrg:
                 task = self._tasks[wanted] = _Task(wanted, Spool(self._spools.path))
                 self._waiting.append(task)
             if task in self._waiting:
-                # Somebody waits for it now.
+                # A query waits for this result now.
                 self._waiting.remove(task)
                 self._waiting.appendleft(task)
             task.is_taken = True

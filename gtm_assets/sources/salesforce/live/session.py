@@ -147,7 +147,7 @@ class Budget:
             self._open -= 1
             used, _, limit = info.partition("api-usage=")[2].split(";")[0].split(",")[0].partition("/")
             if used.strip().isdigit() and limit.strip().isdigit():
-                # Answers overtake each other: an older one knows of fewer.
+                # Answers overtake each other, and an older one has counted fewer requests.
                 self.used, self.limit = max(self.used or 0, int(used)), int(limit)
 
     def update(self, used: int, limit: int) -> None:
@@ -290,7 +290,7 @@ class Session:
         # requests' sessions are not made for threads.
         if not hasattr(self._of_thread, "http"):
             http = requests.Session()
-            # A proxy has no way to an address of this machine.
+            # A proxy can't reach an address of this machine.
             http.trust_env = not is_loopback(self.login.url)
             self._of_thread.http = http
         return self._of_thread.http
@@ -316,7 +316,7 @@ class Session:
             what = f"HTTP {status} {code} {message}".strip() if code else _not_salesforces(answer)
             raise Unsettled(what, float(after) if after.isdigit() else 0.0)
         if code == "REQUEST_LIMIT_EXCEEDED":
-            # Requests at a time: they end. Requests of a day: asking again uses more of them.
+            # A limit of concurrent requests passes. A daily limit does not, and asking again would use more of it.
             if message.startswith("Concurrent"):
                 raise Unsettled(f"{code}: {message}")
             raise BudgetReached(f"Salesforce's API limit of the last 24 hours is used up ({message}). {_LATER}")
@@ -348,7 +348,7 @@ class Session:
 
     def _renew(self, stale: str | None) -> str:
         with self._renewing:
-            # Another thread was faster.
+            # Another thread may have logged in meanwhile.
             if self._token is None or self._token == stale:
                 self._token = self._log_in()
             return self._token
@@ -492,9 +492,9 @@ def signing_key(pem: str) -> Any:
         raise refused(
             "a private key that is locked with a passphrase. Unlock it: openssl pkey -in KEY -out UNLOCKED"
         ) from None
-    # Of what is no key the library raises errors of many kinds.
+    # The library raises errors of many kinds for a text that is not a key.
     except Exception:
-        # A file may hold a certificate beside its key: only where no key was found is it what is wrong.
+        # A file may hold a certificate beside its key. The certificate is the fault only where no key was found.
         if "PUBLIC KEY" in pem or "BEGIN CERTIFICATE" in pem or pem.startswith("ssh-"):
             what = "a public key or a certificate. Name the file of the private key that belongs to it"
         else:

@@ -93,7 +93,7 @@ class Spool:
             if body.error is not None:
                 raise body.error from None
             if not body.is_empty or expected:
-                # Arrow's sentence quotes the record.
+                # Don't pass on Arrow's sentence: it quotes the record.
                 raise Unsettled(f"a page of results is not whole CSV ({type(error).__name__})") from None
 
     def add_records(self, records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ class Spool:
                 for batch in batches:
                     writer.write_batch(batch)
                     rows += batch.num_rows
-                    # Each thread's share of what was freed is kept back otherwise.
+                    # Otherwise each thread's allocator keeps its share of the freed memory.
                     pa.default_memory_pool().release_unused()
             if expected is not None and rows != expected:
                 raise Unsettled(f"a page holds {rows:,} records, {expected:,} were announced")

@@ -61,7 +61,7 @@ class Utf8:
         """The chunk as UTF-8. The start of a character whose rest has not come is held back."""
         text = self._held + self._decoder.decode(chunk, is_last)
         self._held = ""
-        # Nearly always all is well: looking for what is not takes ten times as long.
+        # Nearly always all texts are well, and finding those that are not takes ten times as long.
         with suppress(UnicodeEncodeError):
             return text.encode()
         cut = None if is_last else _CUT_HALF.search(text)

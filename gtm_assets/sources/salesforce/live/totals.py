@@ -52,7 +52,7 @@ def count_totals(
         counts = [_count(session, soql) for soql in counting]
         sums = _first(session, adding) if adding else {}
         changed = {*_ids(session, changing), *_deleted(session, description, before, note)}
-        # A record that changes leaves the count: where that is the same again, nothing changed in between.
+        # A record that changes leaves the count. If the count is the same again, nothing changed in between.
         if counts == [_count(session, soql) for soql in counting]:
             return Totals(
                 before=before,
