@@ -109,6 +109,22 @@
 {%- endmacro %}
 
 
+{#-
+    Selects all columns of a CTE of facts, and account_key: the version of the account that each belongs to.
+    instant: the column that says when the fact happened. It reads the CTE account_versions.
+-#}
+{% macro with_account_version(facts, instant, account_id='account_id') %}
+    select
+        {{ facts }}.*,
+        account_versions.account_key
+    from {{ facts }}
+    left join account_versions
+        on
+            {{ facts }}.{{ account_id }} = account_versions.account_id
+            and {{ account_version_at('account_versions', facts ~ '.' ~ instant) }}
+{%- endmacro %}
+
+
 {#- Condition: the version in `alias` is in force at the instant. -#}
 {% macro version_in_force(alias, instant) -%}
     {{ instant }} >= {{ alias }}.valid_from and ({{ alias }}.valid_to is null or {{ instant }} < {{ alias }}.valid_to)

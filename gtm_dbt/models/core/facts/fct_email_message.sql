@@ -9,7 +9,7 @@
 
 with
 
--- The first three characters tell accounts, deals and campaigns apart: these are not shared.
+-- The first three characters of an id tell its object, and no other has these: 001 account, 006 opportunity, 701 campaign.
 email_messages as (
     select
         staged.*,
@@ -62,16 +62,9 @@ classified as (
     {% endif %}
 ),
 
--- An email belongs to the account as it was then; a draft, to the account as it is.
+-- An email belongs to the account as it was when it was sent, a draft to the account as it is now.
 with_account_version as (
-    select
-        classified.*,
-        account_versions.account_key
-    from classified
-    left join account_versions
-        on
-            classified.account_id = account_versions.account_id
-            and {{ account_version_at('account_versions', 'classified.message_at') }}
+    {{ with_account_version('classified', 'message_at') }}
 ),
 
 final as (

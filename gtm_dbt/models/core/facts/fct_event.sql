@@ -49,12 +49,12 @@ account_changes as (
 classified as (
     select
         events.*,
-        -- An event of all day lies on a day, whatever the zone; another where its start lies.
+        -- An all-day event keeps its own day. Any other event lies on the day of its start in the reporting zone.
         case
             when events.is_all_day_event or events.started_at is null then events.activity_date
             else {{ to_reporting_date('events.started_at') }}
         end as event_date,
-        -- The first three characters tell contacts, leads and deals apart: these are not shared.
+        -- The first three characters of an id tell its object, and no other has these: 003 contact, 00Q lead, 006 opportunity.
         case when events.who_id like '003%' then events.who_id end as contact_id,
         case when events.who_id like '00Q%' then events.who_id end as lead_id,
         case when events.what_id like '006%' then events.what_id end as opportunity_id
@@ -64,16 +64,9 @@ classified as (
     {% endif %}
 ),
 
--- An event belongs to the account as it is at its start; one to come, to the account as it is.
+-- An event belongs to the account as it was at its start, a future event to the account as it is now.
 with_account_version as (
-    select
-        classified.*,
-        account_versions.account_key
-    from classified
-    left join account_versions
-        on
-            classified.account_id = account_versions.account_id
-            and {{ account_version_at('account_versions', 'classified.started_at') }}
+    {{ with_account_version('classified', 'started_at') }}
 ),
 
 final as (

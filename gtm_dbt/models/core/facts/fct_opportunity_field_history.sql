@@ -31,7 +31,7 @@ users as (
         from {{ this }}
     ),
 
-    -- Own changes, and users that have come or gone.
+    -- Changes that are new, and those whose user appeared or disappeared.
     touched as (
         select changes.opportunity_field_history_id
         from changes

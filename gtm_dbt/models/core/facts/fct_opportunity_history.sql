@@ -17,8 +17,8 @@ users as (
     select * from {{ ref('stg_salesforce__user') }}
 ),
 
--- From where the versions begin to today: from the first landed boundary, or where an external table's loader says
--- that the first one began. An external table that keeps no history says nothing of the days before.
+-- The history reaches from the first landed boundary to today. For an external table it begins with the first
+-- version that its loader kept; an external table without history mode has no days before today.
 bounds as (
     select
         {% if not keeps_history('salesforce', 'opportunity') %}
@@ -53,7 +53,7 @@ bounds as (
         from built
     ),
 
-    -- Own changes, and owners that have come or gone.
+    -- Opportunities that changed, and those whose owner appeared or disappeared.
     touched as (
         select versions.opportunity_id
         from versions
@@ -65,8 +65,8 @@ bounds as (
         where (users.user_id is null) <> (built.owner_user_key = {{ unknown_key() }})
     ),
 
-    -- And those that days have been added to: the open ones, the ones whose time had not come, and all of them
-    -- where the history begins earlier now.
+    -- Also opportunities that gain days: open ones, those dated after the last build, and all of them if the
+    -- history now begins earlier.
     candidates as (
         select touched.opportunity_id
         from touched
@@ -87,7 +87,7 @@ bounds as (
             or {{ to_reporting_date('versions.created_at') }} > built_days.last_day
     ),
 
-    -- A touched deal's days are given anew: one that it no longer has would stay.
+    -- All days of a changed opportunity are built again, so that days that it no longer has are removed.
     gone as (
         select built.opportunity_day_key
         from built
@@ -118,8 +118,8 @@ states as (
     }}
 ),
 
--- In history mode of an external table each deal's days begin with its own first version: since when the loader keeps
--- versions is not one day for all, and what a deal was before is not known.
+-- In history mode of an external table, the days of each opportunity begin with its own first version, because the
+-- loader did not begin to keep versions of all opportunities on one day.
 dated as (
     select
         states.*,
@@ -137,7 +137,7 @@ dated as (
     from states
 ),
 
--- States that some day ended with.
+-- The states that were in force at the end of some day.
 end_of_day_states as (
     select
         *,
@@ -148,31 +148,33 @@ end_of_day_states as (
     where next_from_day is null or next_from_day > from_day
 ),
 
--- Deals that were closed when they were first seen closed on the day that they say.
+-- Opportunities that were already closed when they were first seen. Their own dates report the day on which they
+-- closed.
 first_seen_closed as (
     select
         *,
-        coalesce({{ to_reporting_date('last_stage_changed_at') }}, close_date, from_day) as said_day,
+        coalesce({{ to_reporting_date('last_stage_changed_at') }}, close_date, from_day) as reported_close_day,
         {{ to_reporting_date('seen_at') }} as seen_day
     from end_of_day_states
     where is_closed_deal and was_closed is null and not is_deleted
 ),
 
--- An open deal has a row for each day, a closed one for the day on which it closed, a deleted one none until it
--- comes back. What was first seen closed is bounded by the day on which it was seen, or was opened again.
-stretches as (
+-- The days for which a state gives rows: an open opportunity has one for each day, and a closed one for the day on
+-- which it closed. A deleted opportunity has none until it is restored. If an opportunity was closed when it was
+-- first seen, its reported day of closing counts, but not after the day on which it was seen or opened again.
+active_ranges as (
     select
         end_of_day_states.*,
         case
             when not end_of_day_states.is_closed_deal
                 then coalesce(end_of_day_states.next_from_day - 1, bounds.last_day)
             when first_seen_closed.opportunity_id is null then end_of_day_states.from_day
-            when first_seen_closed.said_day < first_seen_closed.from_day then first_seen_closed.from_day
+            when first_seen_closed.reported_close_day < first_seen_closed.from_day then first_seen_closed.from_day
             when
                 first_seen_closed.is_closed_no_longer
-                and first_seen_closed.said_day >= first_seen_closed.next_from_day
+                and first_seen_closed.reported_close_day >= first_seen_closed.next_from_day
                 then first_seen_closed.next_from_day - 1
-            else least(first_seen_closed.said_day, first_seen_closed.seen_day)
+            else least(first_seen_closed.reported_close_day, first_seen_closed.seen_day)
         end as to_day
     from end_of_day_states
     cross join bounds
@@ -189,22 +191,22 @@ days as (
     {{ date_spine('(select first_day from bounds)', '(select last_day from bounds)') }}
 ),
 
-deals_by_day as (
+opportunities_by_day as (
     select
-        stretches.*,
+        active_ranges.*,
         days.date_day,
-        stretches.is_closed_deal and days.date_day = stretches.to_day as is_closed_on_day,
-        stretches.is_closed_deal and days.date_day < stretches.to_day as is_not_known_on_day
-    from stretches
+        active_ranges.is_closed_deal and days.date_day = active_ranges.to_day as is_closed_on_day,
+        active_ranges.is_closed_deal and days.date_day < active_ranges.to_day as is_not_known_on_day
+    from active_ranges
     inner join days
         on
-            stretches.from_day <= days.date_day
-            and stretches.to_day >= days.date_day
-            and stretches.known_from_day <= days.date_day
+            active_ranges.from_day <= days.date_day
+            and active_ranges.to_day >= days.date_day
+            and active_ranges.known_from_day <= days.date_day
     {% if is_incremental() %}
         cross join built_days
         where
-            stretches.opportunity_id in (select touched.opportunity_id from touched)
+            active_ranges.opportunity_id in (select touched.opportunity_id from touched)
             or built_days.first_day is null
             or days.date_day not between built_days.first_day and built_days.last_day
     {% endif %}
@@ -216,40 +218,42 @@ as_on_the_day as (
         case when not is_not_known_on_day then stage_name end as stage_on_day,
         case when not is_not_known_on_day then forecast_category end as forecast_category_on_day,
         case when not is_not_known_on_day then probability end as probability_on_day
-    from deals_by_day
+    from opportunities_by_day
 ),
 
 final as (
     select
         -- keys
-        {{ surrogate_key(['deals.opportunity_id', date_key('deals.date_day')]) }} as opportunity_day_key,
-        deals.opportunity_id,
-        {{ date_key('deals.date_day') }} as date_key,
-        {{ date_key('deals.close_date') }} as close_date_key,
-        deals.account_id,
+        {{ surrogate_key(['opportunities.opportunity_id', date_key('opportunities.date_day')]) }}
+            as opportunity_day_key,
+        opportunities.opportunity_id,
+        {{ date_key('opportunities.date_day') }} as date_key,
+        {{ date_key('opportunities.close_date') }} as close_date_key,
+        opportunities.account_id,
         {{ key_if_found('users.user_id') }} as owner_user_key,
-        deals.owner_user_id,
+        opportunities.owner_user_id,
         -- what it is
-        deals.stage_on_day as stage_name,
-        deals.forecast_category_on_day as forecast_category,
-        deals.is_closed_on_day and coalesce(deals.is_won, false) as is_won,
-        deals.is_closed_on_day as is_closed,
-        {{ is_open_pipeline('deals.is_closed_on_day', 'deals.forecast_category_on_day') }} as is_open_pipeline,
-        deals.currency_iso_code,
+        opportunities.stage_on_day as stage_name,
+        opportunities.forecast_category_on_day as forecast_category,
+        opportunities.is_closed_on_day and coalesce(opportunities.is_won, false) as is_won,
+        opportunities.is_closed_on_day as is_closed,
+        {{ is_open_pipeline('opportunities.is_closed_on_day', 'opportunities.forecast_category_on_day') }}
+            as is_open_pipeline,
+        opportunities.currency_iso_code,
         -- measures, in the record's currency
-        deals.amount,
-        deals.probability_on_day as probability,
-        {{ weighted_amount('deals.amount', 'deals.probability_on_day') }} as weighted_amount,
+        opportunities.amount,
+        opportunities.probability_on_day as probability,
+        {{ weighted_amount('opportunities.amount', 'opportunities.probability_on_day') }} as weighted_amount,
         -- dates
-        deals.date_day,
-        deals.close_date,
-        deals.last_activity_date,
-        deals.created_at,
-        {{ to_reporting_date('deals.created_at') }} as created_date,
+        opportunities.date_day,
+        opportunities.close_date,
+        opportunities.last_activity_date,
+        opportunities.created_at,
+        {{ to_reporting_date('opportunities.created_at') }} as created_date,
         -- provenance
         'salesforce' as source_system
-    from as_on_the_day as deals
-    left join users on deals.owner_user_id = users.user_id
+    from as_on_the_day as opportunities
+    left join users on opportunities.owner_user_id = users.user_id
 )
 
 {{ rows_and_gone('final', 'gone') }}

@@ -52,7 +52,7 @@ classified as (
         coalesce(tasks.is_closed, false) as is_completed,
         case when tasks.is_closed then tasks.completed_at end as happened_at,
         case when tasks.is_closed then {{ to_reporting_date('tasks.completed_at') }} end as completed_date,
-        -- The first three characters tell contacts, leads and deals apart: these are not shared.
+        -- The first three characters of an id tell its object, and no other has these: 003 contact, 00Q lead, 006 opportunity.
         case when tasks.who_id like '003%' then tasks.who_id end as contact_id,
         case when tasks.who_id like '00Q%' then tasks.who_id end as lead_id,
         case when tasks.what_id like '006%' then tasks.what_id end as opportunity_id
@@ -62,16 +62,9 @@ classified as (
     {% endif %}
 ),
 
--- A completed task belongs to the account as it was then, another to the account as it is.
+-- A completed task belongs to the account as it was at completion, an open one to the account as it is now.
 with_account_version as (
-    select
-        classified.*,
-        account_versions.account_key
-    from classified
-    left join account_versions
-        on
-            classified.account_id = account_versions.account_id
-            and {{ account_version_at('account_versions', 'classified.happened_at') }}
+    {{ with_account_version('classified', 'happened_at') }}
 ),
 
 final as (
