@@ -9,7 +9,7 @@
 
 with
 
--- The first three characters of an id tell its object, and no other has these: 001 account, 006 opportunity, 701 campaign.
+-- The first three characters of an id say its object: 001 account, 006 opportunity, 701 campaign.
 email_messages as (
     select
         staged.*,

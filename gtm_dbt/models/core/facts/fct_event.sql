@@ -54,7 +54,7 @@ classified as (
             when events.is_all_day_event or events.started_at is null then events.activity_date
             else {{ to_reporting_date('events.started_at') }}
         end as event_date,
-        -- The first three characters of an id tell its object, and no other has these: 003 contact, 00Q lead, 006 opportunity.
+        -- The first three characters of an id say its object: 003 contact, 00Q lead, 006 opportunity.
         case when events.who_id like '003%' then events.who_id end as contact_id,
         case when events.who_id like '00Q%' then events.who_id end as lead_id,
         case when events.what_id like '006%' then events.what_id end as opportunity_id

@@ -52,7 +52,7 @@ classified as (
         coalesce(tasks.is_closed, false) as is_completed,
         case when tasks.is_closed then tasks.completed_at end as happened_at,
         case when tasks.is_closed then {{ to_reporting_date('tasks.completed_at') }} end as completed_date,
-        -- The first three characters of an id tell its object, and no other has these: 003 contact, 00Q lead, 006 opportunity.
+        -- The first three characters of an id say its object: 003 contact, 00Q lead, 006 opportunity.
         case when tasks.who_id like '003%' then tasks.who_id end as contact_id,
         case when tasks.who_id like '00Q%' then tasks.who_id end as lead_id,
         case when tasks.what_id like '006%' then tasks.what_id end as opportunity_id
