@@ -1,5 +1,5 @@
 {#- A won opportunity is closed, whatever its flag says. -#}
-{% macro is_closed_deal(is_closed, is_won) -%}
+{% macro is_closed_opportunity(is_closed, is_won) -%}
     coalesce({{ is_closed }}, false) or coalesce({{ is_won }}, false)
 {%- endmacro %}
 

@@ -17,7 +17,7 @@ named as (
         coalesce(stage_api_name, stage_name) as stage_name,
         sort_order,
         coalesce(is_won, false) as is_won,
-        {{ is_closed_deal('is_closed', 'is_won') }} as is_closed,
+        {{ is_closed_opportunity('is_closed', 'is_won') }} as is_closed,
         -- Where several stages have one name, the active one counts.
         row_number() over (
             partition by coalesce(stage_api_name, stage_name)
@@ -32,7 +32,7 @@ used as (
     select
         stage_name,
         coalesce(is_won, false) as is_won,
-        {{ is_closed_deal('is_closed', 'is_won') }} as is_closed,
+        {{ is_closed_opportunity('is_closed', 'is_won') }} as is_closed,
         row_number() over (
             partition by stage_name
             order by {{ newest_first('system_modstamp', 'is_deleted') }}

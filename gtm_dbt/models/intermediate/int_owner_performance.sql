@@ -23,7 +23,7 @@ deals_by_owner as (
     select
         opportunities.owner_user_key,
         count(*) as opportunity_count,
-        {{ deal_outcomes('opportunities') }},
+        {{ opportunity_outcomes('opportunities') }},
         count(case when opportunities.opportunity_status = 'Open' then 1 end) as open_count,
         count(case when opportunities.is_open_pipeline then 1 end) as pipeline_count,
         sum(case when opportunities.is_open_pipeline then opportunities.amount_converted end) as pipeline_amount,

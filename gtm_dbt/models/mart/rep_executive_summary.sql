@@ -55,7 +55,7 @@ calendar_months as (
 closed_by_month as (
     select
         opportunities.close_month as month_start_date,
-        {{ deal_outcomes('opportunities') }}
+        {{ opportunity_outcomes('opportunities') }}
     from opportunities
     where opportunities.is_closed
     group by opportunities.close_month

@@ -12,7 +12,7 @@ current_versions as (
     where is_current
 ),
 
--- Of several companies of Pipedrive that are one account, the surest.
+-- Where several companies of Pipedrive match one account, the surest match counts.
 pipedrive_companies as (
     select
         account_id,
@@ -24,7 +24,7 @@ pipedrive_companies as (
     where source_system = 'pipedrive'
 ),
 
--- A company that several sources have is one row: that of the source whose id it has here.
+-- A company that several sources have is one row, that of the source whose id it has here.
 final as (
     select
         -- keys

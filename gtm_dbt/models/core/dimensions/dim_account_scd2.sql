@@ -38,8 +38,8 @@ history as (
     }}
 ),
 
--- An account of a source without history, which no other source has, is one version. They are few: all are
--- built each time.
+-- An account that only a source without history has is one version. There are few of them, and each build
+-- writes all of them.
 all_versions as (
     select
         _scd_id,

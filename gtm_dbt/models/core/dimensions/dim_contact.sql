@@ -12,7 +12,7 @@ users as (
     select * from {{ ref('dim_user') }}
 ),
 
--- Of several people of Pipedrive that are one contact, the surest.
+-- Where several people of Pipedrive match one contact, the surest match counts.
 pipedrive_people as (
     select
         contact_id,
@@ -24,7 +24,7 @@ pipedrive_people as (
     where source_system = 'pipedrive'
 ),
 
--- A person whom several sources have is one row: that of the source whose id they have here.
+-- A person whom several sources have is one row, that of the source whose id they have here.
 final as (
     select
         -- keys

@@ -16,7 +16,7 @@ dates_met as (
     select {{ to_reporting_date(as_of()) }} as date_day
 ),
 
--- A year typed wrong (2206) gets its own day, not two hundred years of days.
+-- A mistyped year (2206) gets a single day, not two hundred years of days.
 bounds as (
     select
         cast({{ dbt.date_trunc('year', 'min(date_day)') }} as date) as first_day,
@@ -42,10 +42,10 @@ calendar as (
         cast({{ dbt.date_trunc('year', 'date_day') }} as date) as year_start_date,
         cast({{ dbt.date_trunc('week', 'date_day') }} as date) as week_start_date,
         cast(extract(week from date_day) as integer) as iso_week_of_year,
-        -- A week belongs to the year that its Thursday is in.
+        -- An ISO week belongs to the year of its Thursday.
         cast(extract(year from {{ dbt.dateadd('day', 3, dbt.date_trunc('week', 'date_day')) }}) as integer)
             as iso_year,
-        -- The month of the calendar year that stands where the fiscal month stands in its year.
+        -- The month at the same place in the calendar year as the fiscal month in its year.
         cast({{ dbt.dateadd('month', -fiscal_offset, dbt.date_trunc('month', 'date_day')) }} as date)
             as fiscal_month,
         {{ iso_day_of_week('date_day') }} as day_of_week
@@ -76,7 +76,7 @@ final as (
         calendar.quarter_start_date,
         cast({{ dbt.last_day('calendar.date_day', 'quarter') }} as date) as quarter_end_date,
         calendar.year_start_date,
-        -- fiscal: a year is called by the calendar year in which it ends
+        -- fiscal: a year is named after the calendar year in which it ends
         cast(extract(year from calendar.fiscal_month) as integer) + {{ 1 if fiscal_offset else 0 }} as fiscal_year,
         cast(extract(quarter from calendar.fiscal_month) as integer) as fiscal_quarter,
         cast(extract(month from calendar.fiscal_month) as integer) as fiscal_month_of_year,

@@ -12,7 +12,7 @@ pipedrive_users as (
     where source_system = 'pipedrive'
 ),
 
--- A person whom several sources have is one row: that of the source whose id they have here.
+-- A person whom several sources have is one row, that of the source whose id they have here.
 final as (
     select
         -- keys

@@ -42,5 +42,5 @@ final as (
     from activities
 )
 
--- Few rows have changed, and writing all would take longer than comparing.
+-- Few rows have changed, and comparing all is faster than writing all.
 {{ changed_rows('final') }}

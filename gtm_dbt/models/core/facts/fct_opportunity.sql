@@ -28,19 +28,13 @@ dated as (
     from opportunities
 ),
 
--- A closed deal belongs to the account as it was at the end of that day, an open one to the account as it is.
+-- A closed opportunity belongs to the account as it was at the end of its close date, an open one to the account
+-- as it is now.
 with_account_version as (
-    select
-        dated.*,
-        account_versions.account_key
-    from dated
-    left join account_versions
-        on
-            dated.resolved_account_id = account_versions.account_id
-            and {{ account_version_at('account_versions', 'dated.closed_at') }}
+    {{ with_account_version('dated', 'closed_at', account_id='resolved_account_id') }}
 ),
 
--- By the rate of the close date, also while the deal is open.
+-- Amounts are converted by the rate of the close date, even while the opportunity is open.
 converted as (
     select
         with_account_version.*,

@@ -123,7 +123,7 @@ states as (
 dated as (
     select
         states.*,
-        {{ is_closed_deal('states.is_closed', 'states.is_won') }} as is_closed_deal,
+        {{ is_closed_opportunity('states.is_closed', 'states.is_won') }} as is_closed_opportunity,
         {{ to_reporting_date('states.valid_from') }} as from_day,
         {{ to_reporting_date('states.valid_to') }} as next_from_day,
         {% if is_external_history('salesforce', 'opportunity') %}
@@ -141,8 +141,8 @@ dated as (
 end_of_day_states as (
     select
         *,
-        lag(is_closed_deal) over (partition by opportunity_id order by valid_from) as was_closed,
-        lead(is_deleted or not is_closed_deal) over (partition by opportunity_id order by valid_from)
+        lag(is_closed_opportunity) over (partition by opportunity_id order by valid_from) as was_closed,
+        lead(is_deleted or not is_closed_opportunity) over (partition by opportunity_id order by valid_from)
             as is_closed_no_longer
     from dated
     where next_from_day is null or next_from_day > from_day
@@ -156,7 +156,7 @@ first_seen_closed as (
         coalesce({{ to_reporting_date('last_stage_changed_at') }}, close_date, from_day) as reported_close_day,
         {{ to_reporting_date('seen_at') }} as seen_day
     from end_of_day_states
-    where is_closed_deal and was_closed is null and not is_deleted
+    where is_closed_opportunity and was_closed is null and not is_deleted
 ),
 
 -- The days for which a state gives rows: an open opportunity has one for each day, and a closed one for the day on
@@ -166,7 +166,7 @@ active_ranges as (
     select
         end_of_day_states.*,
         case
-            when not end_of_day_states.is_closed_deal
+            when not end_of_day_states.is_closed_opportunity
                 then coalesce(end_of_day_states.next_from_day - 1, bounds.last_day)
             when first_seen_closed.opportunity_id is null then end_of_day_states.from_day
             when first_seen_closed.reported_close_day < first_seen_closed.from_day then first_seen_closed.from_day
@@ -184,7 +184,7 @@ active_ranges as (
             and end_of_day_states.valid_from = first_seen_closed.valid_from
     where
         not end_of_day_states.is_deleted
-        and not (end_of_day_states.is_closed_deal and coalesce(end_of_day_states.was_closed, false))
+        and not (end_of_day_states.is_closed_opportunity and coalesce(end_of_day_states.was_closed, false))
 ),
 
 days as (
@@ -195,8 +195,8 @@ opportunities_by_day as (
     select
         active_ranges.*,
         days.date_day,
-        active_ranges.is_closed_deal and days.date_day = active_ranges.to_day as is_closed_on_day,
-        active_ranges.is_closed_deal and days.date_day < active_ranges.to_day as is_not_known_on_day
+        active_ranges.is_closed_opportunity and days.date_day = active_ranges.to_day as is_closed_on_day,
+        active_ranges.is_closed_opportunity and days.date_day < active_ranges.to_day as is_not_known_on_day
     from active_ranges
     inner join days
         on

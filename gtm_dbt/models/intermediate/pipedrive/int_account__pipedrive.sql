@@ -22,7 +22,7 @@ companies as (
     group by pipedrive_account_id, normalised_org_name
 ),
 
--- The spelling that most deals have.
+-- The most frequent spelling in deals.
 spellings as (
     select
         pipedrive_account_id,
@@ -34,7 +34,7 @@ spellings as (
     group by pipedrive_account_id, org_name
 ),
 
--- The domain that most deals' people have.
+-- The most frequent domain of the people in deals.
 domains as (
     select
         pipedrive_account_id,
@@ -77,27 +77,9 @@ candidates as (
     inner join salesforce_accounts on described.email_domain = salesforce_accounts.web_domain
 ),
 
-best_rules as (
-    select
-        pipedrive_account_id,
-        min(rule_rank) as rule_rank
-    from candidates
-    group by pipedrive_account_id
-),
-
--- Where the best rule has several accounts, none of them is taken.
+-- Where several accounts match by the best rule, none is taken.
 found as (
-    select
-        candidates.pipedrive_account_id,
-        candidates.rule_rank,
-        count(*) as candidate_count,
-        min(candidates.account_id) as account_id
-    from candidates
-    inner join best_rules
-        on
-            candidates.pipedrive_account_id = best_rules.pipedrive_account_id
-            and candidates.rule_rank = best_rules.rule_rank
-    group by candidates.pipedrive_account_id, candidates.rule_rank
+    {{ best_matches('candidates', 'pipedrive_account_id', 'account_id') }}
 ),
 
 final as (

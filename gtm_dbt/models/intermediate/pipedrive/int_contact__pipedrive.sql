@@ -18,7 +18,7 @@ salesforce_contacts as (
     from {{ ref('stg_salesforce__contact') }}
 ),
 
--- As their newest deal has them: its name and its company.
+-- The newest deal of a person gives the name and the company.
 ranked as (
     select
         *,
@@ -64,27 +64,9 @@ candidates as (
         on people.normalised_name = contacts.normalised_name and people.account_id = contacts.account_id
 ),
 
-best_rules as (
-    select
-        pipedrive_contact_id,
-        min(rule_rank) as rule_rank
-    from candidates
-    group by pipedrive_contact_id
-),
-
--- Where the best rule has several contacts, none of them is taken.
+-- Where several contacts match by the best rule, none is taken.
 found as (
-    select
-        candidates.pipedrive_contact_id,
-        candidates.rule_rank,
-        count(*) as candidate_count,
-        min(candidates.contact_id) as contact_id
-    from candidates
-    inner join best_rules
-        on
-            candidates.pipedrive_contact_id = best_rules.pipedrive_contact_id
-            and candidates.rule_rank = best_rules.rule_rank
-    group by candidates.pipedrive_contact_id, candidates.rule_rank
+    {{ best_matches('candidates', 'pipedrive_contact_id', 'contact_id') }}
 ),
 
 final as (

@@ -12,7 +12,7 @@ types as (
     select * from {{ ref('pipedrive_activity_types') }}
 ),
 
--- Two stages may be one step.
+-- Two stages may be the same step.
 first_stage_entries as (
     select
         deal_id,
@@ -37,7 +37,7 @@ completed_calls as (
         and activities.due_at is not null
 ),
 
--- In each month with such a call, whether or not the deal's changes are known.
+-- Each month with such a call counts, whether or not changes of the deal are known.
 sales_call_entries as (
     select
         deal_id,

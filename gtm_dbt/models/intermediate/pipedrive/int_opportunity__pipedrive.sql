@@ -37,7 +37,7 @@ users as (
     select * from {{ ref('int_user__pipedrive') }}
 ),
 
--- The newest value of each field. A stage that is none does not count as one.
+-- The newest value of each field. A value that is not a number of a stage is ignored.
 ranked as (
     select
         deal_id,
@@ -67,7 +67,7 @@ newest as (
     group by deal_id
 ),
 
--- A deal can be added more than once: the first time counts.
+-- Where a deal was added more than once, the first time counts.
 creations as (
     select
         deal_id,
@@ -85,7 +85,7 @@ wins as (
     group by deal_id
 ),
 
--- The later of losing and coming into a stage decides.
+-- Of the loss and the entry into a stage, the later one decides.
 judged as (
     select
         creations.deal_id,

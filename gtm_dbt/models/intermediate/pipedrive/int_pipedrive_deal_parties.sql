@@ -57,7 +57,7 @@ final as (
             when normalised_org_name is not null
                 then {{ pipedrive_id(surrogate_key(['normalised_org_name'])) }}
         end as pipedrive_account_id,
-        -- A person is their email; without one their name at their company.
+        -- The email identifies a person, or, without one, the name at the company.
         case
             when person_email is not null
                 then {{ pipedrive_id(surrogate_key(['person_email'])) }}

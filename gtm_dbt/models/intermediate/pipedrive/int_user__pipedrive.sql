@@ -8,7 +8,7 @@ users as (
     from {{ ref('stg_pipedrive__users') }}
 ),
 
--- One person is one email. Of several Salesforce users with it the active one, then the oldest, is the person's.
+-- The email identifies a person. Of several Salesforce users with it, the active one counts, then the oldest.
 salesforce_users as (
     select
         user_id,

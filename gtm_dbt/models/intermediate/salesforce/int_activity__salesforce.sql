@@ -31,7 +31,7 @@ final as (
         opportunity_id,
         is_completed,
         false as is_also_a_task,
-        -- A task counts on the day of its completion, until then on that when it is due.
+        -- A completed task counts on the day of its completion, an open one on its due date.
         coalesce(completed_date, activity_date) as activity_date,
         completed_at,
         created_at,
@@ -52,7 +52,7 @@ final as (
         contact_id,
         lead_id,
         opportunity_id,
-        -- An event of all day, or one that does not say when it ends, is over when its day has come.
+        -- An all-day event, or one without an end, is over once its day has come.
         case
             when is_all_day_event or ended_at is null then event_date <= {{ to_reporting_date(as_of()) }}
             else ended_at <= {{ as_of() }}
@@ -77,7 +77,7 @@ final as (
         cast(null as varchar) as contact_id,
         cast(null as varchar) as lead_id,
         email_messages.opportunity_id,
-        -- 5 is a draft.
+        -- Status 5 is a draft.
         coalesce(email_messages.message_status, '') <> '5' as is_completed,
         tasks.task_id is not null as is_also_a_task,
         email_messages.email_date as activity_date,

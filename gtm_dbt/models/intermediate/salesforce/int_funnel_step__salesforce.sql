@@ -27,7 +27,7 @@ stage_entries as (
     group by stays.opportunity_id, steps.funnel_step
 ),
 
--- Calls and meetings that took place, in the order of their days, then of their ends.
+-- Calls and meetings that took place, ordered by day and end.
 sales_calls as (
     select
         activities.opportunity_id,

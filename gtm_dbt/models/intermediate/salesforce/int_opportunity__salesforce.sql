@@ -3,8 +3,8 @@ with
 opportunities as (
     select
         *,
-        coalesce(is_won, false) as is_won_deal,
-        {{ is_closed_deal('is_closed', 'is_won') }} as is_closed_deal
+        coalesce(is_won, false) as is_won_opportunity,
+        {{ is_closed_opportunity('is_closed', 'is_won') }} as is_closed_opportunity
     from {{ ref('stg_salesforce__opportunity') }}
 ),
 
@@ -37,8 +37,8 @@ final as (
         opportunities.forecast_category_name,
         opportunities.lead_source,
         opportunities.loss_reason_c as loss_reason,
-        opportunities.is_won_deal as is_won,
-        opportunities.is_closed_deal as is_closed,
+        opportunities.is_won_opportunity as is_won,
+        opportunities.is_closed_opportunity as is_closed,
         opportunities.currency_iso_code,
         -- measures, in the record's currency
         opportunities.amount,
@@ -47,9 +47,9 @@ final as (
         opportunities.arr_churn_c,
         -- measures
         opportunities.probability,
-        -- The owner wrote the close date: a day where the owner lives.
+        -- The owner entered the close date, so days are counted in the owner's time zone.
         case
-            when opportunities.is_closed_deal
+            when opportunities.is_closed_opportunity
                 then
                     {{
                         days_to_written_date(

@@ -1,5 +1,5 @@
 {#- Columns of a grouped select: the outcomes of opportunities. opportunities: the alias of fct_opportunity. -#}
-{% macro deal_outcomes(opportunities) -%}
+{% macro opportunity_outcomes(opportunities) -%}
     count(case when {{ opportunities }}.opportunity_status = 'Won' then 1 end) as won_count,
     count(case when {{ opportunities }}.opportunity_status = 'Lost' then 1 end) as lost_count,
     sum(case when {{ opportunities }}.opportunity_status = 'Won' then {{ opportunities }}.amount_converted end) as won_amount,
