@@ -23,6 +23,8 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.dbt.inspection import ExternalError, inspect
+from gtm_assets.dbt.project import wanted_tables
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, boundary
@@ -117,6 +119,9 @@ class Home:
             "GTM_EXTERNAL_DATABASE": str(self.external or ""),
             "GTM_SOURCES_OFF": self.without,
         }
+        if self.external:
+            given = (variables or {}).get("pass_through_columns") or {}
+            self.inspect(given if isinstance(given, Mapping) else {})
         with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
             try:
                 manifest = self.manifest or parsed(self.project)
@@ -124,6 +129,25 @@ class Home:
                 return runner.invoke(command)
             finally:
                 _let_go()
+
+    def inspect(self, passed_through: Mapping[str, object]) -> None:
+        """Inspect the external database, as the package does before each of dbt's commands.
+
+        Raises:
+            BuildError: it was refused.
+        """
+        assert self.external
+        names = {
+            table: [column["name"] if isinstance(column, Mapping) else column for column in columns]
+            for table, columns in passed_through.items()
+            if isinstance(columns, list)
+        }
+        try:
+            inspect(self.external, wanted_tables(self.manifest or parsed()), names).write(
+                self.path / "dbt" / "external"
+            )
+        except ExternalError as error:
+            raise BuildError(str(error)) from error
 
     def build(
         self, *select: str, full_refresh: bool = False, variables: Mapping[str, object] | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable, fivetran_name
-from gtm_assets.dbt.external import SCHEMA
+from gtm_assets.dbt.inspection import SCHEMA
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.finding import Finding
 

@@ -118,7 +118,8 @@ def _lake(settings: Settings) -> Iterator[Finding]:
 
 
 def _external(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.dbt.external import ExternalError, examine_external
+    from gtm_assets.dbt.external import examine_external
+    from gtm_assets.dbt.inspection import ExternalError
     from gtm_assets.dbt.project import TransformError
 
     try:

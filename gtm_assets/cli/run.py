@@ -21,7 +21,8 @@ from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
 from gtm_assets.dbt.assets import BUILD_OP, LAYERS, selected_models
-from gtm_assets.dbt.external import check_external, tables_not_read
+from gtm_assets.dbt.external import tables_not_read
+from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
@@ -172,7 +173,7 @@ def refresh(
             raise PartitionError(
                 f"--from, --to and --full-extraction land records: with {EXTERNAL} another loader does that"
             )
-        check_external(settings)
+        check_readable(settings.external_database)
     if tables:
         # What can't be landed is refused before a state folder is made.
         Calendar.of(settings).range(first, last, now)

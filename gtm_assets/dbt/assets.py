@@ -11,7 +11,8 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, build_dbt_asset_select
 from dagster_dbt.asset_utils import get_dbt_resource_names_for_asset_keys, get_dbt_test_names_for_check_keys
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-from gtm_assets.dbt.external import ExternalTable, check_external
+from gtm_assets.dbt.external import ExternalTable
+from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, build_beside
 from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
 from gtm_assets.dbt.tests import failure, meaning
@@ -151,7 +152,7 @@ class DbtBuild:
             self._warehouse.locked(f"run {context.run_id[:8]}", context.log.info),
         ):
             if self._settings.is_external:
-                check_external(self._settings)
+                check_readable(self._settings.external_database)
             else:
                 self._verify_new_batches(config.full_refresh)
             try:

@@ -1,7 +1,8 @@
 """External tables: raw tables that another loader, such as Fivetran, fills in schema ``gtm_raw`` of a DuckDB file.
 
-In external mode the models read them in place of the lake, and nothing here writes them. What they are is decided
-by the dbt project (``macros/external``), which leaves what it found in ``gtm_meta`` of the warehouse.
+In external mode the models read them in place of the lake, and nothing here writes them. What they are is found
+before dbt runs (:mod:`gtm_assets.dbt.inspection`); the dbt project (``macros/external``) reads them by that, and
+leaves what was found in ``gtm_meta`` of the warehouse.
 """
 
 from __future__ import annotations
@@ -12,15 +13,9 @@ from datetime import datetime
 import duckdb
 
 from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.project import operated
-from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings
-
-SCHEMA = "gtm_raw"
-
-
-class ExternalError(GtmError):
-    """The external database can't be read. The message names the file and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,34 +58,6 @@ FLAWS = {
     "active_ended": "have an active version that has ended: it counts as the current one",
 }
 """What can be odd about a record of an external table, as gtm_meta.external_flaws names it, and how it counts."""
-
-
-def check_external(settings: Settings) -> None:
-    """See whether the external database can be read.
-
-    Raises:
-        ExternalError: there is no such file, it is open for writing elsewhere, or it has no schema ``gtm_raw``.
-    """
-    path = settings.external_database
-    assert path is not None
-    if not path.is_file():
-        raise ExternalError(
-            f"there is no external database at {path}. Set GTM_EXTERNAL_DATABASE to the DuckDB file of your loader"
-        )
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            schemas = {row[0] for row in connection.execute("select schema_name from duckdb_schemas()").fetchall()}
-    except duckdb.Error as error:
-        raise ExternalError(
-            f"the external database {path} can't be read: {error}. If the loader is writing it, run again when it "
-            "has ended"
-        ) from error
-    if SCHEMA not in {schema.lower() for schema in schemas}:
-        others = ", ".join(sorted(schemas - {"information_schema", "pg_catalog"}))
-        raise ExternalError(
-            f"the external database {path} has no schema {SCHEMA} (it has {others}). Let the loader fill "
-            f"{SCHEMA}, or make it there with views on its tables"
-        )
 
 
 def external_tables(warehouse: duckdb.DuckDBPyConnection) -> list[ExternalTable]:
@@ -159,6 +126,6 @@ def examine_external(settings: Settings) -> tuple[list[ExternalTable], list[str]
         ExternalError: it can't be read.
         TransformError: it holds values that can't be read, or no table.
     """
-    check_external(settings)
+    check_readable(settings.external_database)
     with operated("examine_external", settings) as connection:
         return external_tables(connection), tables_not_read(connection)

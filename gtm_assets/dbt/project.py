@@ -19,6 +19,7 @@ import duckdb
 import yaml
 from filelock import FileLock
 
+from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
 from gtm_assets.errors import GtmError
 from gtm_assets.settings import PROJECT_DIR, Settings, environment_with
 
@@ -28,6 +29,8 @@ SYNTHETIC_TAG = "synthetic_org"
 """dbt's tag of tests that hold of the synthetic organisation alone: lists that each organisation sets itself."""
 NAMED_FAILURES = 10
 """How many failed nodes an error names; the run's events hold all."""
+_WITHOUT_SOURCES = frozenset({"follow_compaction"})
+"""Operations that read no source."""
 _OPERATION_EVENTS = {"RunningOperationCaughtError", "RunningOperationUncaughtError"}
 _RESULT_EVENTS = {"LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"}
 
@@ -133,6 +136,9 @@ def run_dbt(
     outcome: list[Any] = []
     folder = folder or settings.dbt_target_dir
     flags = _flags(folder / "target", folder / "logs")
+    if settings.is_external and arguments[-1] not in _WITHOUT_SOURCES:
+        manifest = manifest or parsed_manifest()
+        _inspect(settings, manifest)
     worker = threading.Thread(
         target=_invoke, args=([*arguments, *flags], manifest, messages, outcome), name="dbt", daemon=True
     )
@@ -144,6 +150,34 @@ def run_dbt(
         finally:
             worker.join()
     raise_on_failure(*outcome)
+
+
+def _inspect(settings: Settings, manifest: Any) -> None:
+    assert settings.external_database is not None
+    try:
+        found = inspect(
+            settings.external_database, wanted_tables(manifest), project_variables()["pass_through_columns"]
+        )
+    except ExternalError as error:
+        raise TransformError(str(error)) from error
+    found.write(settings.dbt_target_dir / "external")
+
+
+def wanted_tables(manifest: Any) -> list[WantedTable]:
+    """The raw tables that an external database may hold, as the project's source files describe them."""
+    return [
+        WantedTable(
+            source.source_name,
+            source.name,
+            source.config.meta["api_name"],
+            {
+                column.name: (column.config.meta.get("api_name", column.name), column.data_type)
+                for column in source.columns.values()
+            },
+        )
+        for source in manifest.sources.values()
+        if source.source_name == "salesforce"
+    ]
 
 
 def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:

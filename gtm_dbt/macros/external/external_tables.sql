@@ -29,14 +29,20 @@
 {% endmacro %}
 
 {% macro duckdb__external_database() %}
+    {%- do run_query("attach if not exists '" ~ external_path() | replace("'", "''") ~ "' as gtm_external (read_only)") -%}
+    {%- do return('gtm_external') -%}
+{% endmacro %}
+
+
+{#- DuckDB: the file that the external tables lie in. -#}
+{% macro external_path() %}
     {%- set path = env_var('GTM_EXTERNAL_DATABASE', '') or env_var('GTM_LANDING_DATABASE', '') -%}
     {%- if not path -%}
         {%- do exceptions.raise_compiler_error(
             'GTM_SALESFORCE_SOURCE=external needs GTM_EXTERNAL_DATABASE: the DuckDB file whose schema gtm_raw holds the tables'
         ) -%}
     {%- endif -%}
-    {%- do run_query("attach if not exists '" ~ path | replace("'", "''") ~ "' as gtm_external (read_only)") -%}
-    {%- do return('gtm_external') -%}
+    {%- do return(path) -%}
 {% endmacro %}
 
 
@@ -52,93 +58,39 @@
 
 
 {#-
-    Names of external tables or columns, by each name that they may stand for: in lower case as they are (which API-style names are
-    looked up by), and as Fivetran would call them. A name that is there as it is goes before one that is made.
--#}
-{% macro external_names(names) %}
-    {%- set found = {} -%}
-    {%- for name in names -%}
-        {%- do found.update({fivetran_name(name): name}) -%}
-    {%- endfor -%}
-    {%- for name in names -%}
-        {%- do found.update({name | lower: name}) -%}
-    {%- endfor -%}
-    {%- do return(found) -%}
-{% endmacro %}
-
-
-{#- Names of all tables and views of the external database. -#}
-{% macro external_table_names() %}
-    {%- set query -%}
-        select table_name
-        from information_schema.tables
-        where lower(table_catalog) = '{{ external_database() | lower }}' and lower(table_schema) = 'gtm_raw'
-        order by table_name
-    {%- endset -%}
-    {%- do return(run_query(query).columns[0].values() | list) -%}
-{% endmacro %}
-
-
-{#-
-    What the external database has for a raw table: `relation` (none where the table is missing), `columns` (name in
-    the catalogue, or of the loader's, to {name, data_type} in the external table), `missing` and `unknown` column
-    names, and `has_history` (history mode: all versions of a record, with the time of each).
+    What the external database has for a raw table, as it was inspected: `relation` (none where the table is missing),
+    `columns` (name in the catalogue, of the loader's or passed through, to {name, data_type} in the external table),
+    `unknown` names of columns, and `has_history` (history mode: all versions of a record, with the time of each).
 -#}
 {% macro external_table(source_name, table_name) %}
-    {%- set node = raw_table(source_name, table_name) -%}
-    {%- set database = external_database() -%}
-    {%- set tables = external_names(external_table_names()) -%}
-    {%- set external_name = tables.get(table_name, tables.get(node.config.meta.api_name | lower)) -%}
-    {%- set types = {} -%}
-    {%- if external_name is not none -%}
-        {%- set columns_query -%}
-            select column_name, data_type
-            from information_schema.columns
-            where
-                lower(table_catalog) = '{{ database | lower }}'
-                and lower(table_schema) = 'gtm_raw'
-                and table_name = '{{ external_name | replace("'", "''") }}'
-            order by ordinal_position
-        {%- endset -%}
-        {%- for row in run_query(columns_query).rows -%}
-            {%- do types.update({row[0]: row[1] | lower}) -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {%- set names = external_names(types.keys()) -%}
-    {%- set columns = {} -%}
-    {%- set missing = [] -%}
-    {%- set marks = ['is_deleted', '_fivetran_deleted', '_fivetran_active', '_fivetran_start', '_fivetran_end'] -%}
-    {%- set wanted = {'_fivetran_synced': '_fivetran_synced'} -%}
-    {%- for mark in marks -%}
-        {%- do wanted.update({mark: 'isdeleted' if mark == 'is_deleted' else mark}) -%}
-    {%- endfor -%}
-    {%- for column in source_columns(source_name, table_name) -%}
-        {%- do wanted.update({column.name: (column.config or {}).get('meta', {}).get('api_name', column.name) | lower}) -%}
-    {%- endfor -%}
-    {%- for name, api_name in wanted.items() -%}
-        {%- set own = names.get(name, names.get(api_name)) -%}
-        {%- if own is not none -%}
-            {%- do columns.update({name: {'name': own, 'data_type': types[own]}}) -%}
-        {%- elif name not in marks -%}
-            {%- do missing.append(name) -%}
+    {%- set query -%}
+        select external_name, column_name, external_column, data_type, is_wanted
+        from {{ inspected('columns') }}
+        where source_name = '{{ source_name }}' and table_name = '{{ table_name }}'
+        order by is_wanted desc, column_name
+    {%- endset -%}
+    {%- set rows = run_query(query).rows -%}
+    {%- set passed_through = pass_through_columns(source_name, table_name) | map(attribute='name') | list -%}
+    {%- set columns, unknown = {}, {} -%}
+    {%- for row in rows -%}
+        {%- if row[4] or row[1] in passed_through -%}
+            {%- do columns.update({row[1]: {'name': row[2], 'data_type': row[3]}}) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- set used = columns.values() | map(attribute='name') | list -%}
+    {%- for row in rows if row[2] not in used -%}
+        {%- do unknown.update({row[2]: true}) -%}
+    {%- endfor -%}
     {%- set relation = none -%}
-    {%- if external_name is not none -%}
-        {%- set relation = api.Relation.create(database=database, schema='gtm_raw', identifier=external_name) -%}
-        {%- if 'id' not in columns -%}
-            {%- do exceptions.raise_compiler_error(
-                'the external table ' ~ external_name ~ ' has no column id or Id: its records can not be told apart.'
-                ~ ' Let the loader fill it, or take the table away: a table that is missing counts as empty'
-            ) -%}
-        {%- endif -%}
+    {%- if rows -%}
+        {%- set relation = api.Relation.create(
+            database=external_database(), schema='gtm_raw', identifier=rows[0][0]
+        ) -%}
     {%- endif -%}
     {%- do return({
         'relation': relation,
         'columns': columns,
-        'missing': missing,
-        'unknown': types.keys() | reject('in', used) | list,
+        'unknown': unknown.keys() | list,
         'has_history': '_fivetran_active' in columns and '_fivetran_start' in columns,
     }) -%}
 {% endmacro %}
