@@ -4,7 +4,7 @@ opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
-stays as (
+stage_intervals as (
     select * from {{ ref('fct_opportunity_stage_history') }}
 ),
 
@@ -18,13 +18,13 @@ steps as (
 
 stage_entries as (
     select
-        stays.opportunity_id,
+        stage_intervals.opportunity_id,
         steps.funnel_step,
-        min(stays.entered_date) as entered_date
-    from stays
-    inner join steps on stays.stage_name = steps.stage_name
+        min(stage_intervals.entered_date) as entered_date
+    from stage_intervals
+    inner join steps on stage_intervals.stage_name = steps.stage_name
     where steps.funnel_step is not null
-    group by stays.opportunity_id, steps.funnel_step
+    group by stage_intervals.opportunity_id, steps.funnel_step
 ),
 
 -- Calls and meetings that took place, ordered by day and end.
