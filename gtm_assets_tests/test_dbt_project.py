@@ -153,8 +153,9 @@ def filters_one_of(model, tested: set[str]) -> bool:
 
 
 def source_of(name: str) -> str | None:
-    """The source that a model belongs to: staging, and what feeds core from it."""
-    found = re.fullmatch(r"(?:base|stg|int)_(?:[a-z]\w*?__)?(salesforce|pipedrive)(?:_\w+|__\w+)?", name)
+    """The source that a model or seed belongs to: staging, what feeds core from it, what it is looked up in."""
+    sources = "|".join(sorted({source.source_name for source in parsed().sources.values()}))
+    found = re.fullmatch(rf"(?:(?:base|stg|int)_)?(?:[a-z]\w*?__)?({sources})(?:_\w+)?", name)
     return found and found[1]
 
 
