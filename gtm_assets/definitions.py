@@ -106,7 +106,7 @@ def _standing(
     return {key: check for key, check in made.items() if key in checks.keys}
 
 
-def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]):
+def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
     """Gives an asset the freshness policy of its layer."""
 
     def with_policy(spec: dg.AssetSpec) -> dg.AssetSpec:

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gtm_assets.errors import GtmError
 
@@ -417,7 +418,7 @@ def load_settings(environment: dict[str, str] | None = None) -> Settings:
             hint = f"did you mean {names[near[0]]}?" if near else f"the settings are {', '.join(sorted(known))}."
             raise SettingsError(f"{variable} is not a setting: {hint}")
     # An empty variable is how a shell or a compose file says "not set".
-    values = {known[k]: v.strip() for k, v in given.items() if v.strip()}
+    values: dict[str, Any] = {known[k]: v.strip() for k, v in given.items() if v.strip()}
     try:
         return _FromMapping(**values)
     except ValidationError as error:
@@ -463,11 +464,13 @@ class _FromMapping(Settings):
     """Settings made from the given values alone: the environment was read, and checked, by the caller."""
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls, init_settings, **_):
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
 
-def _explain(error: dict) -> str:
+def _explain(error: ErrorDetails) -> str:
     if not error["loc"]:
         return error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0])

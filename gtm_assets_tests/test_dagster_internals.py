@@ -24,6 +24,7 @@ FENCE = PACKAGE / "runtime" / "dagster_internals.py"
 PRIVATE = ("dagster._", "dagster_shared", "dagster_dbt._", "dagster_duckdb._", "dagster_webserver._")
 TESTS_USE = {
     "dagster._core.definitions.asset_checks.asset_check_evaluation",
+    "dagster._core.definitions.run_request",
     "dagster._core.execution.plan.objects",
     "dagster._core.remote_origin",
     "dagster._core.scheduler.instigation",

@@ -130,25 +130,31 @@ def transformation(
         return dg.SkipReason(f"All that has landed up to {day} is published.")
     content = f"{day} {digest}"
     tried = instance.get_run_records(RunsFilter(tags={CONTENT_TAG: content}))
-    if tried:
-        newest, ended = tried[0].dagster_run, tried[0].end_time
-        if ended is None:
-            return dg.SkipReason(f"Run {newest.run_id[:8]} builds what has landed up to {day}.")
-        if newest.status != DagsterRunStatus.FAILURE or not _was_locked_out(instance, newest):
-            return dg.SkipReason(
-                f"Run {newest.run_id[:8]} was asked to build what has landed up to {day}: see there. "
-                "Once what it says is mended, run: gtm run"
-            )
-        attempts = _Attempts(len(tried), datetime.fromtimestamp(ended, UTC))
-        if now < attempts.next():
-            return dg.SkipReason(
-                f"The warehouse was open elsewhere in run {newest.run_id[:8]}; "
-                f"the next attempt is at {attempts.next():%Y-%m-%d %H:%M} UTC."
-            )
+    if tried and (reason := _not_again(instance, tried, day, now)):
+        return dg.SkipReason(reason)
     return dg.RunRequest(
         run_key=f"{content} {len(tried)}" if tried else content,
         tags={**REPEATED_WHEN_KILLED, CONTENT_TAG: content},
     )
+
+
+def _not_again(instance: dg.DagsterInstance, tried: Sequence[dg.RunRecord], day: str, now: datetime) -> str | None:
+    """Why what was asked for in these runs, newest first, is not asked for again now; None where it is."""
+    newest, ended = tried[0].dagster_run, tried[0].end_time
+    if ended is None:
+        return f"Run {newest.run_id[:8]} builds what has landed up to {day}."
+    if newest.status != DagsterRunStatus.FAILURE or not _was_locked_out(instance, newest):
+        return (
+            f"Run {newest.run_id[:8]} was asked to build what has landed up to {day}: see there. "
+            "Once what it says is mended, run: gtm run"
+        )
+    attempts = _Attempts(len(tried), datetime.fromtimestamp(ended, UTC))
+    if now < attempts.next():
+        return (
+            f"The warehouse was open elsewhere in run {newest.run_id[:8]}; "
+            f"the next attempt is at {attempts.next():%Y-%m-%d %H:%M} UTC."
+        )
+    return None
 
 
 def _was_locked_out(instance: dg.DagsterInstance, run: DagsterRun) -> bool:

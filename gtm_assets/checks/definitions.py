@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -25,7 +26,8 @@ EXTERNAL_IS_SOUND = "external_tables_are_sound"
 HISTORIES = {"dim_account_scd2": "account_id", "dim_contact_scd2": "contact_id", "dim_user_scd2": "user_id"}
 """Table to the record's id."""
 
-Check = Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any] | None], Finding]
+Figures = Mapping[str, Any]
+Check = Callable[[duckdb.DuckDBPyConnection, Figures | None], Finding]
 """Makes a finding from the warehouse and the figures of the finding before it."""
 
 
@@ -122,19 +124,35 @@ def _key(layer: str, table: str, name: str) -> dg.AssetCheckKey:
     return dg.AssetCheckKey(dg.AssetKey([f"gtm_{layer}", table]), name)
 
 
-def _scd(table, record_id, warehouse, before) -> Finding:
+def _scd(table: str, record_id: str, warehouse: duckdb.DuckDBPyConnection, before: Figures | None) -> Finding:
     return scd.scd_integrity(warehouse, table, record_id, before)
 
 
-def _with_source(rule, table, newest, timezone, allowance, warehouse, _before) -> Finding:
+def _with_source(
+    rule: reconciliation.SourceReconciliation,
+    table: RawTable,
+    newest: reconciliation.Newest,
+    timezone: str,
+    allowance: float,
+    warehouse: duckdb.DuckDBPyConnection,
+    _before: Figures | None,
+) -> Finding:
     return reconciliation.reconcile_with_source(warehouse, rule, table, newest, timezone, allowance)
 
 
-def _with_active_rows(rule, table, database, warehouse, _before) -> Finding:
+def _with_active_rows(
+    rule: active_rows.RecordReconciliation,
+    table: RawTable,
+    database: Path,
+    warehouse: duckdb.DuckDBPyConnection,
+    _before: Figures | None,
+) -> Finding:
     return active_rows.reconcile_with_active_rows(warehouse, rule, table, database)
 
 
-def _external_tables_are_sound(table, warehouse, _before) -> Finding:
+def _external_tables_are_sound(
+    table: RawTable, warehouse: duckdb.DuckDBPyConnection, _before: Figures | None
+) -> Finding:
     (external,) = (t for t in external_tables(warehouse) if (t.source, t.name) == (table.source, table.name))
     if not external.flaws:
         return Finding(
@@ -155,7 +173,12 @@ def _external_tables_are_sound(table, warehouse, _before) -> Finding:
     )
 
 
-def _with_core(rule, allowance, warehouse, _before) -> Finding:
+def _with_core(
+    rule: reconciliation.ReportReconciliation,
+    allowance: float,
+    warehouse: duckdb.DuckDBPyConnection,
+    _before: Figures | None,
+) -> Finding:
     return reconciliation.reconcile_with_core(warehouse, rule, allowance)
 
 

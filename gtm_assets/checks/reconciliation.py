@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -395,7 +396,7 @@ full join found on expected.{by} is not distinct from found.{by}
     groups, differing, *sums = warehouse.execute(
         f"select count(*), count(*) filter ({differ}), {totals} from ({both})"
     ).fetchone()
-    figures: dict = {"groups_compared": groups, "groups_that_differ": differing}
+    figures: dict[str, Any] = {"groups_compared": groups, "groups_that_differ": differing}
     worst = 0.0
     for measure, total_expected, total_found, off in zip(
         measures, sums[0::3], sums[1::3], sums[2::3], strict=True

@@ -8,10 +8,11 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -19,15 +20,21 @@ from rich.console import Console
 from gtm_assets.errors import GtmError
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
+if TYPE_CHECKING:
+    import dagster as dg
+    from rich.table import Table
+
+    from gtm_assets.catalog.raw_table import RawTable
+
 console = Console(highlight=False, soft_wrap=True)
 problems = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
-def explained(command: Callable) -> Callable:
+def explained(command: Callable[..., None]) -> Callable[..., None]:
     """Turn the platform's own errors into a sentence and exit code 1; a traceback would bury it."""
 
     @wraps(command)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             return command(*args, **kwargs)
         except GtmError as error:
@@ -415,7 +422,7 @@ def doctor() -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
-def _whole_texts(*headers: str):
+def _whole_texts(*headers: str) -> Table:
     """A table of texts that goes on in the next line where there is no room, and cuts nothing off."""
     from rich.table import Table
 
@@ -425,19 +432,19 @@ def _whole_texts(*headers: str):
     return table
 
 
-def _code_location():
+def _code_location() -> dg.Definitions:
     from gtm_assets.definitions import defs
 
     return defs
 
 
-def _tables():
+def _tables() -> tuple[RawTable, ...]:
     from gtm_assets.sources.registry import raw_tables
 
     return raw_tables(load_settings())
 
 
-def _table(name: str, among=None):
+def _table(name: str, among: Sequence[RawTable] | None = None) -> RawTable:
     tables = among or _tables()
     found = [table for table in tables if name in (table.qualified_name, table.name)]
     if not found:

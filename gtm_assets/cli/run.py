@@ -64,6 +64,24 @@ class Outcome:
 
     def print_summary(self, console: Console, settings: Settings, seconds: float) -> None:
         """The end of ``gtm run``: rows per layer, checks, time, where the file is, what to type next."""
+        self._print_rows(console, settings)
+        self.print_checks(console)
+        if settings.is_external:
+            self._print_external(console, settings)
+        said = [s.summary(settings, self.reach.get(s.name, "")) for s in registry.extracted(settings)]
+        for sentence in filter(None, said):
+            console.print(f"source     {sentence}")
+        self.print_end(console, seconds)
+        if self.published:
+            console.print(f"published  {settings.published_path}")
+            console.print("next       make dev          opens the UI")
+            console.print(f'           .venv/bin/python -c "{_one_liner(settings)}"')
+        elif settings.published_path.exists():
+            console.print(f"published  nothing new: {settings.published_path} is as it was")
+        else:
+            console.print("published  nothing")
+
+    def _print_rows(self, console: Console, settings: Settings) -> None:
         table = Table(title="gtm run", title_justify="left")
         for header in ("layer", "tables", "rows"):
             table.add_column(header, overflow="fold")
@@ -83,28 +101,16 @@ class Outcome:
             if tables[layer]:
                 table.add_row(layer, f"{tables[layer]:,}", f"{rows[layer]:,} rows")
         console.print(table)
-        self.print_checks(console)
-        if settings.is_external:
-            console.print(f"source     external: schema gtm_raw of {settings.external_database}")
-            if self.missing:
-                console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
-            for name, columns in self.lacking.items():
-                console.print(f"           not there and counted as null: {escape(f'{name}: {columns}')}")
-            if self.unread:
-                names = ", ".join(self.unread)
-                console.print(f"           there and not read, not being in the catalogue: {escape(names)}")
-        said = [s.summary(settings, self.reach.get(s.name, "")) for s in registry.extracted(settings)]
-        for sentence in filter(None, said):
-            console.print(f"source     {sentence}")
-        self.print_end(console, seconds)
-        if self.published:
-            console.print(f"published  {settings.published_path}")
-            console.print("next       make dev          opens the UI")
-            console.print(f'           .venv/bin/python -c "{_one_liner(settings)}"')
-        elif settings.published_path.exists():
-            console.print(f"published  nothing new: {settings.published_path} is as it was")
-        else:
-            console.print("published  nothing")
+
+    def _print_external(self, console: Console, settings: Settings) -> None:
+        console.print(f"source     external: schema gtm_raw of {settings.external_database}")
+        if self.missing:
+            console.print(f"           not there and counted as empty: {', '.join(self.missing)}")
+        for name, columns in self.lacking.items():
+            console.print(f"           not there and counted as null: {escape(f'{name}: {columns}')}")
+        if self.unread:
+            names = ", ".join(self.unread)
+            console.print(f"           there and not read, not being in the catalogue: {escape(names)}")
 
     def print_checks(self, console: Console) -> None:
         """How many checks passed, and a sentence of each that did not."""
@@ -164,15 +170,7 @@ def refresh(
     lake, tables = Lake(settings.lake_dir), raw_tables(settings)
     now = clock.now()
     if settings.is_external:
-        if up_to_now:
-            raise PartitionError(
-                f"--now lands the partition that is still open: with {EXTERNAL} another loader "
-                "lands the records, and each run reads all that it has loaded. Leave --now out"
-            )
-        if (first or last or full_extraction) and not tables:
-            raise PartitionError(
-                f"--from, --to and --full-extraction land records: with {EXTERNAL} another loader does that"
-            )
+        _refuse_to_land(up_to_now, bool(first or last or full_extraction) and not tables)
         check_readable(settings.external_database)
     if tables:
         # What can't be landed is refused before a state folder is made.
@@ -209,16 +207,23 @@ def refresh(
             return outcome
         outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
         released = {} if first or outcome.errors else _released(lake, wanted, missing(lake, tables, keys))
-        if released:
-            names = ", ".join(table.qualified_name for table in released)
-            console.print(f"Can be read again: {names}. What was owed is landed.")
-            # Drop these check results: the build below reports its own.
-            outcome.checks.clear()
-            outcome.troubles.clear()
-            refresh.run(extractions(released), jobs.REFRESH, {})
+        refresh.run_released(released)
         outcome.reach = _reaches(lake, tables, still_open)
         outcome.unread = _unread(settings, outcome)
         return outcome
+
+
+def _refuse_to_land(up_to_now: bool, wants_records: bool) -> None:
+    """Refuse options that land records where another loader does: ``--now``, or those of what has no table."""
+    if up_to_now:
+        raise PartitionError(
+            f"--now lands the partition that is still open: with {EXTERNAL} another loader "
+            "lands the records, and each run reads all that it has loaded. Leave --now out"
+        )
+    if wants_records:
+        raise PartitionError(
+            f"--from, --to and --full-extraction land records: with {EXTERNAL} another loader does that"
+        )
 
 
 def build(settings: Settings, console: Console, selections: Sequence[str], full_refresh: bool = False) -> Outcome:
@@ -356,6 +361,17 @@ class _Refresh:
         self.layers = {key: layer for key, layer in layers.items() if layer in ("raw", *LAYERS)}
         self.built = list(defs.resolve_job_def(jobs.TRANSFORM).asset_layer.executable_asset_keys)
         self.outcome = Outcome(layers=self.layers)
+
+    def run_released(self, released: Mapping[RawTable, Sequence[str]]) -> None:
+        """Land what tables owe that can be read again, and build once more."""
+        if not released:
+            return
+        names = ", ".join(table.qualified_name for table in released)
+        self.console.print(f"Can be read again: {names}. What was owed is landed.")
+        # Drop these check results: the build below reports its own.
+        self.outcome.checks.clear()
+        self.outcome.troubles.clear()
+        self.run(extractions(released), jobs.REFRESH, {})
 
     def run(self, plan: list[Extraction], last_job: str, ops: Mapping) -> Outcome:
         """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""

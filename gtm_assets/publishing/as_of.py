@@ -35,7 +35,7 @@ class AsOfBuild:
     instant: datetime
     rows: Mapping[str, int]
     """Rows by ``schema.table``."""
-    checks: Counter
+    checks: Counter[str]
 
 
 def instant_of(day: str, calendar: Calendar, landed: list[str]) -> datetime:
@@ -87,7 +87,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     manifest = json.loads(manifest_path().read_text())
     # The manifest's relations carry this name. The lock lies outside the folder that is removed.
     warehouse = Warehouse(workshop / "warehouse.duckdb", workshop.with_suffix(".lock"))
-    checks: Counter = Counter()
+    checks: Counter[str] = Counter()
     with warehouse.locked(f"as of {day}", say):
         shutil.rmtree(workshop, ignore_errors=True)
         workshop.mkdir()
@@ -114,7 +114,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
 
 
 def _tell(
-    message: Mapping[str, Any], manifest: Mapping[str, Any], checks: Counter, say: Callable[[str], None]
+    message: Mapping[str, Any], manifest: Mapping[str, Any], checks: Counter[str], say: Callable[[str], None]
 ) -> None:
     node, status = message["data"]["node_info"], message["data"]["node_info"]["node_status"]
     if node["resource_type"] == "test":

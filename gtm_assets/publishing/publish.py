@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -27,6 +28,7 @@ from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
+from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecord
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import RETRY_SECONDS
@@ -79,7 +81,7 @@ def _assets(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetKey]:
     return sorted({check.asset_key for check in checks})
 
 
-def _outcome(record, materialization) -> str:
+def _outcome(record: AssetCheckExecutionRecord | None, materialization: Any) -> str:
     # Planned in a run that was killed before the check's turn, or has not come to it.
     if record is None or record.event is None or record.status == CheckStatus.PLANNED:
         return "missing"
@@ -334,7 +336,7 @@ def unreadable_tables(
         record.evaluation for record in latest.values() if isinstance(record.evaluation, dg.AssetCheckEvaluation)
     ]
     return sorted(
-        (*evaluation.asset_key.path, str(evaluation.metadata["reason"].value))
+        (evaluation.asset_key.path[0], evaluation.asset_key.path[1], str(evaluation.metadata["reason"].value))
         for evaluation in evaluations
         if not evaluation.passed
     )

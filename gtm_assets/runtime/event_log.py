@@ -9,10 +9,11 @@ one transaction.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
+from typing import Any
 
 import dagster as dg
 from dagster import EventLogEntry
@@ -55,7 +56,9 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
         super().__init__(base_dir, inst_data)
 
     @classmethod
-    def from_config_value(cls, inst_data, config_value) -> KeptOpenEventLogStorage:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> KeptOpenEventLogStorage:
         """Made by Dagster from ``dagster.yaml``."""
         return cls(inst_data=inst_data, **config_value)
 
@@ -146,7 +149,7 @@ def _kept_open(url: str) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _flush_at_checkpoints(connection, _):
+    def _flush_at_checkpoints(connection: Any, _: Any) -> None:
         # In write-ahead mode this survives any crash of the process; a power cut may cost the last events.
         connection.execute("pragma synchronous = normal")
 

@@ -246,7 +246,8 @@ def keep_renamed_schedules(instance: dg.DagsterInstance) -> None:
 
 
 def _server(dagster_home: Path) -> str | None:
-    return (_record(dagster_home) or [None])[0]
+    record = _record(dagster_home)
+    return record[0] if record else None
 
 
 def _record(dagster_home: Path) -> list[str]:

@@ -25,7 +25,7 @@ REPEATED_WHEN_KILLED = {MAX_RETRIES_TAG: "2"}
 
 
 @contextmanager
-def retried(context: dg.OpExecutionContext, first_wait: float) -> Iterator[None]:
+def retried(context: dg.OpExecutionContext | dg.AssetExecutionContext, first_wait: float) -> Iterator[None]:
     """Try the step again, at most three times in all, where the block fails by what may pass.
 
     ``first_wait`` is in seconds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import dagster as dg
 
@@ -48,7 +49,7 @@ def execute(
     *,
     partitions: Sequence[str] = (),
     assets: Sequence[dg.AssetKey] | None = None,
-    run_config: Mapping | None = None,
+    run_config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[dg.DagsterEvent]:
     """Run a job of the code location in this process and yield its events as they happen.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -19,7 +19,7 @@ class Extraction:
     partitions: tuple[str, ...]
 
 
-def extractions(wanted: dict[RawTable, Sequence[str]]) -> list[Extraction]:
+def extractions(wanted: Mapping[RawTable, Sequence[str]]) -> list[Extraction]:
     """The runs that land the wanted partitions of each table.
 
     Tables that want the same partitions share runs. A run holds at most 31 partitions, without a gap (Dagster

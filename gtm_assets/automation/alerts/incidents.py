@@ -167,8 +167,9 @@ class Incidents:
                 *(_text(incident.opened_at), _text(incident.opened_at)),
             ],
         )
-        self.join(cursor.lastrowid, incident.members)
-        return cursor.lastrowid
+        number = int(cursor.lastrowid or 0)
+        self.join(number, incident.members)
+        return number
 
     def join(self, incident_id: int, keys: Iterable[str]) -> None:
         """Make conditions part of an incident."""
@@ -266,7 +267,7 @@ class Incidents:
         (count,) = self._connection.execute(
             "select count(*) from message where sent_at is null and given_up_at is null"
         ).fetchone()
-        return count
+        return int(count)
 
     def sent(self, message_id: int, now: datetime) -> None:
         """Write that a message has reached its channel."""

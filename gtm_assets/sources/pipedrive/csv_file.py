@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import polars as pl
 
@@ -189,7 +190,7 @@ def _delimiter(text: str, is_header: Callable[[Collection[str]], bool]) -> str:
     return max(headers, key=lambda delimiter: len(headers[delimiter]), default=",")
 
 
-def _reader(text: str, delimiter: str):
+def _reader(text: str, delimiter: str) -> Any:
     csv.field_size_limit(sys.maxsize)
     # Values are stripped in the end; quotes after a space are quotes.
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
