@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # What imports little and builds nothing: about 15 seconds together.
-QUICK = test_catalog test_coerce test_dbt_sources test_errors test_layout test_partitions test_settings test_testing
+QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout test_partitions test_settings
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help

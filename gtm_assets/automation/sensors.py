@@ -243,7 +243,7 @@ def _attempts(cursor: str | None) -> dict[str, _Attempts]:
     }
 
 
-def _name(extraction: Extraction, kept: Collection[RawTable]) -> str:
+def _name(extraction: Extraction, kept: set[RawTable]) -> str:
     """Of an extraction, the same while it fails: further days may join it at its end.
 
     Of tables that are kept from us each day asks for its own partition, and it is the same attempt.

@@ -43,7 +43,7 @@ class Outcome:
     rows: dict[dg.AssetKey, int] = field(default_factory=dict)
     """Rows per model now, and versions added per raw table."""
     layers: Mapping[dg.AssetKey, str] = field(default_factory=dict)
-    checks: Counter = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """Checks that warned or failed, a sentence each."""
     missing: list[str] = field(default_factory=list)
@@ -86,7 +86,8 @@ class Outcome:
         for header in ("layer", "tables", "rows"):
             table.add_column(header, overflow="fold")
         table.columns[1].justify = table.columns[2].justify = "right"
-        tables, rows = Counter(), Counter()
+        tables: Counter[str] = Counter()
+        rows: Counter[str] = Counter()
         sources: dict[str, list[int]] = defaultdict(list)
         external = {table.source for table in registry.external_tables(settings)}
         for key, count in self.rows.items():
@@ -406,7 +407,7 @@ class _Refresh:
         return self.outcome
 
     def _follow(self, job_name: str, **kwargs) -> None:
-        landed: Counter = Counter()
+        landed: Counter[tuple[dg.AssetKey, str]] = Counter()
         for event in execute(self.instance, job_name, tags=self.tags, **kwargs):
             match event.event_type:
                 case Event.ASSET_MATERIALIZATION:
@@ -423,7 +424,7 @@ class _Refresh:
                 case Event.RUN_FAILURE if not self.outcome.errors:
                     self.outcome.errors.append(event.message or "the run failed")
 
-    def _materialized(self, event: dg.DagsterEvent, landed: Counter) -> None:
+    def _materialized(self, event: dg.DagsterEvent, landed: Counter[tuple[dg.AssetKey, str]]) -> None:
         materialization = event.step_materialization_data.materialization
         key, metadata = materialization.asset_key, materialization.metadata
         if key == PUBLISHED:
@@ -439,7 +440,7 @@ class _Refresh:
             self.console.print(f"built   {'.'.join(key.path)}: {rows:,} rows")
         self.progress.advance(self.building)
 
-    def _landed(self, landed: Counter) -> None:
+    def _landed(self, landed: Counter[tuple[dg.AssetKey, str]]) -> None:
         for key in {key for key, _ in landed}:
             rows = landed[key, "rows"]
             self.outcome.rows[key] = self.outcome.rows.get(key, 0) + rows

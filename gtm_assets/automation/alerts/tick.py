@@ -13,7 +13,15 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from gtm_assets.automation.alerts import messages
-from gtm_assets.automation.alerts.channels import LOG, Deliver, DeliveryError, channels_set, deliver_by, logger
+from gtm_assets.automation.alerts.channels import (
+    LOG,
+    Deliver,
+    DeliveryError,
+    Message,
+    channels_set,
+    deliver_by,
+    logger,
+)
 from gtm_assets.automation.alerts.conditions import Condition, Observation, observe
 from gtm_assets.automation.alerts.incidents import Incident, Incidents
 from gtm_assets.automation.alerts.matrix import Event, Matrix, Severity, load_matrix
@@ -162,7 +170,7 @@ class _IncidentUpdater:
         message = messages.resolved(incident, self._now, self._settings)
         self._incidents.enqueue(self._incidents.channels_notified(incident.id), message, self._now, incident.id)
 
-    def _tell(self, incident: Incident, message: messages.Message) -> None:
+    def _tell(self, incident: Incident, message: Message) -> None:
         """Tell the next step, if there is one."""
         steps = self._steps(incident)
         if incident.tellings < len(steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
 from gtm_assets.sources.salesforce.synthetic.clock import morning
@@ -131,16 +132,16 @@ class Products(Recipe):
         }
 
 
-def product_name(world: World, code: np.ndarray) -> series.pl.Series:
+def product_name(world: World, code: np.ndarray) -> pl.Series:
     """Name of each product."""
     words = world.names.catchwords
     word = series.text(words, world.dice("product_2").below("name", len(words), code))
     return word + " " + series.text(FAMILIES, code % 4)
 
 
-def product_code(code: np.ndarray) -> series.pl.Series:
+def product_code(code: np.ndarray) -> pl.Series:
     """Code of each product, as the price list prints it."""
-    return series.text(["SW", "SV", "SP", "TR"], code % 4) + "-" + series.pl.Series(100 + code).cast(series.STRING)
+    return series.text(["SW", "SV", "SP", "TR"], code % 4) + "-" + pl.Series(100 + code).cast(series.STRING)
 
 
 class PricebookEntries(Recipe):
