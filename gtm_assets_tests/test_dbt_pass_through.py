@@ -268,3 +268,18 @@ def test_the_doctor_tells_and_a_build_is_refused_in_the_same_words(lake, tmp_pat
     said = f"{HEAD}\npass_through_columns {LACKING.format('the lake')}"
     assert said in wrong
     assert str(refused.value) == said
+
+
+def test_what_is_passed_through_is_in_the_contract_by_the_pre_hook_alone(tmp_path):
+    """dbt holds a model to `model.columns` as its pre-hooks leave them: `extend_contract` leans on that."""
+    home = Home(tmp_path / "gtm").seed()
+    given = {"pass_through_columns": {"period": ["tier_c"]}}
+    home.land("period", partition(2), {"id": "026a", "system_modstamp": at(2), "tier_c": "Gold"})
+    home.build("+dim_forecasting_period", variables=given)
+    assert ("tier_c",) in home.rows("select column_name from information_schema.columns")
+
+    without = parsed().deepcopy()
+    without.nodes["model.gtm_dbt.dim_forecasting_period"].config.pre_hook = []
+    home.manifest = without
+    with pytest.raises(BuildError, match=r"(?s)contract.*tier_c"):
+        home.build("dim_forecasting_period", variables=given)

@@ -238,3 +238,17 @@ def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):
     with pytest.raises(TransformError):
         list(run_dbt(["run-operation", "no_such_macro"], settings, tmp_path / "warehouse.duckdb"))
     assert dict(os.environ) == before
+
+
+def test_an_engine_that_a_macro_was_not_written_for_is_refused_by_name(empty):
+    """dbt refuses a dispatched macro that there is not for the engine: it never takes another engine's."""
+    macros = {macro.name for macro in parsed().macros.values() if macro.package_name == "gtm_dbt"}
+    written = "".join(path.read_text() for path in (DBT_DIR / "macros").rglob("*.sql"))
+    dispatched = set(re.findall(r"adapter\.dispatch\('(\w+)', 'gtm_dbt'\)", written))
+    assert len(dispatched) > 20
+    assert {name for name in dispatched if f"duckdb__{name}" not in macros} == set()
+
+    without = parsed().deepcopy()
+    del without.macros["macro.gtm_dbt.duckdb__local_date"]
+    refused = Home(empty.path, without).dbt("compile", "--select", "fct_task")
+    assert "No macro named 'local_date' found" in describe(refused)

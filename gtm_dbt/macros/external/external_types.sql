@@ -63,10 +63,6 @@
     {%- do return(adapter.dispatch('external_misfits', 'gtm_dbt')(value, external_type, data_type)) -%}
 {% endmacro %}
 
-{% macro default__external_misfits(value, external_type, data_type) %}
-    {{ not_supported('external_misfits') }}
-{% endmacro %}
-
 {% macro duckdb__external_misfits(value, external_type, data_type) %}
     {%- set holds_all = external_type == data_type and data_type not in ['double', 'date'] -%}
     {%- if holds_all or is_text(data_type) or holds_decimals(data_type, external_type) -%}

@@ -112,10 +112,6 @@
     {%- do adapter.dispatch('refuse_stale_inspection', 'gtm_dbt')() -%}
 {% endmacro %}
 
-{% macro default__refuse_stale_inspection() %}
-    {{ not_supported('refuse_stale_inspection') }}
-{% endmacro %}
-
 {% macro duckdb__refuse_stale_inspection() %}
     {%- set found = run_query("select 1 from glob('" ~ inspected_file('file') | replace("'", "''") ~ "')") -%}
     {%- if found.rows -%}

@@ -15,10 +15,6 @@
     {{ adapter.dispatch('surrogate_key', 'gtm_dbt')(expressions) }}
 {%- endmacro %}
 
-{% macro default__surrogate_key(expressions) %}
-    {{ not_supported('surrogate_key') }}
-{% endmacro %}
-
 {% macro duckdb__surrogate_key(expressions) -%}
     md5(
     {%- for expression in expressions -%}

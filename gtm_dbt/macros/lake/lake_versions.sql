@@ -75,10 +75,6 @@
     {%- do return(adapter.dispatch('read_batches', 'gtm_dbt')(files, columns)) -%}
 {% endmacro %}
 
-{% macro default__read_batches(files, columns) %}
-    {{ not_supported('read_batches') }}
-{% endmacro %}
-
 {% macro duckdb__read_batches(files, columns) %}
     {%- set rows -%}
         (
@@ -98,10 +94,6 @@
 {#- Relation of the files' rows with the columns that any of them has. -#}
 {% macro read_files(files) %}
     {%- do return(adapter.dispatch('read_files', 'gtm_dbt')(files)) -%}
-{% endmacro %}
-
-{% macro default__read_files(files) %}
-    {{ not_supported('read_files') }}
 {% endmacro %}
 
 {% macro duckdb__read_files(files) %}

@@ -19,10 +19,6 @@
     {%- endif -%}
 {% endmacro %}
 
-{% macro default__list_lake() %}
-    {{ not_supported('list_lake') }}
-{% endmacro %}
-
 {% macro duckdb__list_lake() %}
     {%- set lake = env_var('GTM_HOME', '../.gtm') ~ '/lake' -%}
     create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
@@ -111,10 +107,6 @@
     {%- if execute and adapter.get_relation(target.database, 'gtm_meta', 'lake_batches') is not none -%}
         {%- do adapter.dispatch('follow_compaction', 'gtm_dbt')() -%}
     {%- endif -%}
-{% endmacro %}
-
-{% macro default__follow_compaction() %}
-    {{ not_supported('follow_compaction') }}
 {% endmacro %}
 
 {% macro duckdb__follow_compaction() %}

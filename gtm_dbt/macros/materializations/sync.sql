@@ -77,10 +77,6 @@
     {{- adapter.dispatch('row_hash', 'gtm_dbt')(columns | list) -}}
 {% endmacro %}
 
-{% macro default__row_hash(columns) %}
-    {{ not_supported('row_hash') }}
-{% endmacro %}
-
 {% macro duckdb__row_hash(columns) -%}
     hash({{ columns | join(', ') }})
 {%- endmacro %}

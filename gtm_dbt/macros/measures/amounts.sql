@@ -33,10 +33,6 @@
     {{ adapter.dispatch('average_amount', 'gtm_dbt')(amount, count) }}
 {%- endmacro %}
 
-{% macro default__average_amount(amount, count) %}
-    {{ not_supported('average_amount') }}
-{% endmacro %}
-
 {#- Divides whole numbers of millionths: DuckDB divides decimals as floating point numbers, which miss half cents. -#}
 {% macro duckdb__average_amount(amount, count) -%}
     {%- set millionths = 'cast(' ~ amount ~ ' * 1000000 as hugeint)' -%}

@@ -3,10 +3,6 @@
     {{ adapter.dispatch('median', 'gtm_dbt')(number) }}
 {%- endmacro %}
 
-{% macro default__median(number) %}
-    {{ not_supported('median') }}
-{% endmacro %}
-
 {% macro duckdb__median(number) -%}
     cast(median({{ number }}) as double)
 {%- endmacro %}

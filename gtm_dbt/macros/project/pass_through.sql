@@ -191,10 +191,6 @@
 {% endmacro %}
 
 
-{% macro default__reserved_words() %}
-    {{ not_supported('reserved_words') }}
-{% endmacro %}
-
 {% macro duckdb__reserved_words() %}
     {%- set query = "select keyword_name from duckdb_keywords() where keyword_category = 'reserved'" -%}
     {%- do return(run_query(query).columns[0].values() | list) -%}
@@ -402,7 +398,7 @@
 
     This leans on a detail of dbt that no documentation promises: a materialization asserts the contract, and makes a
     table's columns, by `model.columns` as it is after the pre-hooks. A dbt that read the contract before would refuse
-    each column that is passed through; test_the_contract_holds_beside_what_is_passed_through would then fail.
+    each column that is passed through; test_what_is_passed_through_is_in_the_contract_by_the_pre_hook_alone would then fail.
 -#}
 {% macro extend_contract() %}
     {%- if execute -%}

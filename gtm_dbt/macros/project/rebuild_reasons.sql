@@ -137,10 +137,6 @@
     {%- do return(adapter.dispatch('built_columns', 'gtm_dbt')(models)) -%}
 {% endmacro %}
 
-{% macro default__built_columns(models) %}
-    {{ not_supported('built_columns') }}
-{% endmacro %}
-
 {% macro duckdb__built_columns(models) %}
     {%- set query -%}
         select

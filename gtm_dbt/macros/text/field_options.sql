@@ -6,10 +6,6 @@
     {{ adapter.dispatch('field_options', 'gtm_dbt')(fields) }}
 {%- endmacro %}
 
-{% macro default__field_options(fields) %}
-    {{ not_supported('field_options') }}
-{% endmacro %}
-
 {% macro duckdb__field_options(fields) -%}
     select
         listed.field_key,

@@ -3,10 +3,6 @@
     {{ adapter.dispatch('listed_values', 'gtm_dbt')(text, order_by) }}
 {%- endmacro %}
 
-{% macro default__listed_values(text, order_by) %}
-    {{ not_supported('listed_values') }}
-{% endmacro %}
-
 {% macro duckdb__listed_values(text, order_by) -%}
     string_agg({{ text }}, ', ' order by {{ order_by }})
 {%- endmacro %}

@@ -6,10 +6,6 @@
     {{ adapter.dispatch('normalised_text', 'gtm_dbt')(text) }}
 {%- endmacro %}
 
-{% macro default__normalised_text(text) %}
-    {{ not_supported('normalised_text') }}
-{% endmacro %}
-
 {% macro duckdb__normalised_text(text) -%}
     nullif(
         trim(regexp_replace(
@@ -26,10 +22,6 @@
     {{ adapter.dispatch('normalised_company', 'gtm_dbt')(text) }}
 {%- endmacro %}
 
-{% macro default__normalised_company(text) %}
-    {{ not_supported('normalised_company') }}
-{% endmacro %}
-
 {% macro duckdb__normalised_company(text) -%}
     regexp_replace(
         {{ normalised_text(text) }},
@@ -43,10 +35,6 @@
 {% macro company_domain(address) -%}
     {{ adapter.dispatch('company_domain', 'gtm_dbt')(address) }}
 {%- endmacro %}
-
-{% macro default__company_domain(address) %}
-    {{ not_supported('company_domain') }}
-{% endmacro %}
 
 {% macro duckdb__company_domain(address) -%}
     nullif(

@@ -3,10 +3,6 @@
     {{ adapter.dispatch('whole_number', 'gtm_dbt')(text) }}
 {%- endmacro %}
 
-{% macro default__whole_number(text) %}
-    {{ not_supported('whole_number') }}
-{% endmacro %}
-
 {% macro duckdb__whole_number(text) -%}
     try_cast(nullif(regexp_extract({{ text }}, '^\s*([0-9]+)([.]0*)?\s*$', 1), '') as bigint)
 {%- endmacro %}

@@ -22,10 +22,6 @@
     {{ adapter.dispatch('partition_boundary', 'gtm_dbt')(day) }}
 {%- endmacro %}
 
-{% macro default__partition_boundary(day) %}
-    {{ not_supported('partition_boundary') }}
-{% endmacro %}
-
 {% macro duckdb__partition_boundary(day) -%}
     timezone('America/Los_Angeles', cast({{ day }} as timestamp) + interval '21 hours 49 minutes')
 {%- endmacro %}
@@ -35,10 +31,6 @@
 {% macro partition_of(instant) -%}
     {{ adapter.dispatch('partition_of', 'gtm_dbt')(instant) }}
 {%- endmacro %}
-
-{% macro default__partition_of(instant) %}
-    {{ not_supported('partition_of') }}
-{% endmacro %}
 
 {% macro duckdb__partition_of(instant) -%}
     cast(timezone('America/Los_Angeles', {{ instant }}) - interval '21 hours 49 minutes' as date)

@@ -21,10 +21,6 @@
     {{ adapter.dispatch('local_date', 'gtm_dbt')(instant, zone) }}
 {%- endmacro %}
 
-{% macro default__local_date(instant, zone) %}
-    {{ not_supported('local_date') }}
-{% endmacro %}
-
 {% macro duckdb__local_date(instant, zone) -%}
     cast(timezone({{ zone }}, {{ instant }}) as date)
 {%- endmacro %}
@@ -55,10 +51,6 @@
     {{ adapter.dispatch('known_zone', 'gtm_dbt')(zone) }}
 {%- endmacro %}
 
-{% macro default__known_zone(zone) %}
-    {{ not_supported('known_zone') }}
-{% endmacro %}
-
 {% macro duckdb__known_zone(zone) -%}
     case
         when {{ zone }} in (select zones.name from pg_timezone_names() as zones) then {{ zone }}
@@ -82,10 +74,6 @@
     {{ adapter.dispatch('end_of_day', 'gtm_dbt')(day, zone) }}
 {%- endmacro %}
 
-{% macro default__end_of_day(day, zone) %}
-    {{ not_supported('end_of_day') }}
-{% endmacro %}
-
 {#-
     Where midnight comes twice, DuckDB takes the second. To find the first, go forward from six hours before, by the time
     that clocks then need to reach midnight. No zone puts its clocks back by more than three hours.
@@ -104,10 +92,6 @@
 {% macro epoch_microseconds(instant) -%}
     {{ adapter.dispatch('epoch_microseconds', 'gtm_dbt')(instant) }}
 {%- endmacro %}
-
-{% macro default__epoch_microseconds(instant) %}
-    {{ not_supported('epoch_microseconds') }}
-{% endmacro %}
 
 {% macro duckdb__epoch_microseconds(instant) -%}
     epoch_us({{ instant }})
@@ -128,10 +112,6 @@
     {{ adapter.dispatch('iso_day_of_week', 'gtm_dbt')(day) }}
 {%- endmacro %}
 
-{% macro default__iso_day_of_week(day) %}
-    {{ not_supported('iso_day_of_week') }}
-{% endmacro %}
-
 {% macro duckdb__iso_day_of_week(day) -%}
     cast(isodow({{ day }}) as integer)
 {%- endmacro %}
@@ -147,10 +127,6 @@
 {% macro date_spine(first_day, last_day) -%}
     {{ adapter.dispatch('date_spine_between', 'gtm_dbt')(first_day, last_day) }}
 {%- endmacro %}
-
-{% macro default__date_spine_between(first_day, last_day) %}
-    {{ not_supported('date_spine') }}
-{% endmacro %}
 
 {% macro duckdb__date_spine_between(first_day, last_day) -%}
     select cast(days.date_day as date) as date_day
