@@ -33,6 +33,8 @@ OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
 EXTERNAL = "GTM_SALESFORCE_SOURCE=external"
 """How a person has tables read that another loader fills."""
+EXTERNAL_SOURCES = frozenset({"salesforce"})
+"""The sources whose tables another loader may fill."""
 RENAMED = {"GTM_LANDING_DATABASE": "GTM_EXTERNAL_DATABASE"}
 """Variables by the name that they had up to release 0.1, read for one release more."""
 RENAMED_VALUES = {("GTM_SALESFORCE_SOURCE", "landed"): "external"}

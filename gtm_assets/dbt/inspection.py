@@ -28,7 +28,7 @@ _LOADERS = {
     "_fivetran_start": "_fivetran_start",
     "_fivetran_end": "_fivetran_end",
 }
-"""Columns that a loader may give any table, and what Salesforce calls them, in lower case."""
+"""Columns that a loader may give any table, and what the source's API calls them, in lower case."""
 _LOADERS_TYPES = {"_fivetran_active": "boolean", "_fivetran_start": _INSTANT, "_fivetran_end": _INSTANT}
 _BOOKKEEPING = frozenset({"_fivetran_synced", "_batch_id", "_known_at", "_version_hash"})
 """The catalogue's columns that the lake's writer fills; of these an external table has the first."""
@@ -349,7 +349,7 @@ class _Inspector:
 def names_by_what_they_stand_for(names: Iterable[str]) -> dict[str, str]:
     """Names of external tables or columns, by each name that they may stand for.
 
-    That is the name in lower case, by which names in Salesforce's style are looked up, and the name that Fivetran
+    That is the name in lower case, by which names in an API's style are looked up, and the name that Fivetran
     would give. A name that is there as it is goes before one that is made.
 
     >>> names_by_what_they_stand_for(["StageName", "stage_name"])["stage_name"]

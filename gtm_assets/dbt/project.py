@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
 from gtm_assets.errors import GtmError
-from gtm_assets.settings import PROJECT_DIR, Settings, environment_with
+from gtm_assets.settings import EXTERNAL_SOURCES, PROJECT_DIR, Settings, environment_with
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
 TARGET_DIR = DBT_DIR / "target"
@@ -176,7 +176,7 @@ def wanted_tables(manifest: Any) -> list[WantedTable]:
             },
         )
         for source in manifest.sources.values()
-        if source.source_name == "salesforce"
+        if source.source_name in EXTERNAL_SOURCES
     ]
 
 
