@@ -79,7 +79,7 @@ late = st.tuples(st.integers(FIRST_DAY, LAST_DAY), st.integers(1, 6))
 
 
 def is_read(table: str, models: list[str]) -> bool:
-    """Whether one of the models reads a raw table, its base or its staging view, Pipedrive's by what feeds core."""
+    """Whether a model reads a raw table, its base or its staging view; Pipedrive's by what feeds core."""
     raw, nodes = ALL_TABLES[table], parsed().nodes
     sought = {f"source.gtm_dbt.{raw.qualified_name}"}
     sought |= {f"model.gtm_dbt.{layer}_{raw.source}__{raw.name}" for layer in ("base", "stg")}
