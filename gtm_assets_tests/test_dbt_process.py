@@ -118,8 +118,8 @@ def test_the_process_ends_when_its_parent_is_killed(settings, what):
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
 
-    # At once, and not when the build, which takes three times as long, has ended.
-    psutil.wait_procs([child], timeout=5)
+    # At once, and not when the build, which takes three times as long, has ended; the warm one may still import.
+    psutil.wait_procs([child], timeout=5 if what == "build" else 30)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
