@@ -106,6 +106,7 @@ def test_the_graph_leads_from_the_raw_table_to_the_published_file(nodes):
         "salesforce/account",
         "gtm_staging/base_salesforce__account",
         "gtm_staging/stg_salesforce__account",
+        "gtm_intermediate/int_account__salesforce",
         "gtm_core/dim_account",
         "published/gtm",
     )
