@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, day_of, workday, working_instant
 from gtm_assets.sources.salesforce.synthetic.companies import account_owner, company, company_size
 from gtm_assets.sources.salesforce.synthetic.deals import first_wins
@@ -29,11 +30,11 @@ class Accounts(Recipe):
     name = "account"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Accounts of both sources."""
         return self.world.codes_between("account", first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """About 1 % of the accounts change in a day."""
         created = self.world.created_at("account", codes)
         kinds = {_GREW: 42, _OWNER: 14, _INDUSTRY: 5, _RATED: 14, TOUCHED: 25}
@@ -98,11 +99,11 @@ class Accounts(Recipe):
             "last_modified_by_id": user_ids(owner),
         }
 
-    def owner(self, versions: Versions) -> np.ndarray:
+    def owner(self, versions: Versions) -> Ints:
         """The user who owns the account in the version."""
         return account_owner(self.world, versions.codes, versions.count(_OWNER))
 
-    def _employees(self, versions: Versions) -> np.ndarray:
+    def _employees(self, versions: Versions) -> Ints:
         """Each step of growth is −6 % to +25 %, the same for one company."""
         step = self.dice.between("growth", -0.06, 0.22, versions.codes)
         size = company_size(self.world, versions.codes) * np.exp(step * versions.count(_GREW))
@@ -113,10 +114,10 @@ class Accounts(Recipe):
         now = (first + 5 * versions.count(_INDUSTRY)) % len(INDUSTRIES)
         return series.text(INDUSTRIES, now, self.dice.happens("no industry", 0.06, versions.codes))
 
-    def _is_partner(self, codes: np.ndarray) -> np.ndarray:
+    def _is_partner(self, codes: Ints) -> Flags:
         return self.dice.happens("is partner", 0.06, codes)
 
-    def _type(self, versions: Versions) -> np.ndarray:
+    def _type(self, versions: Versions) -> Ints:
         """Position in ``ACCOUNT_TYPES``."""
         kind = np.where(versions.has(_WON), 1, 0)
         kind = np.where(versions.has(_LAPSED), 2, kind)

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import (
     NEVER,
     day_of,
@@ -53,12 +54,12 @@ SUBJECTS = [
 class Links:
     """Whom n activities are with and what they are about. Codes are -1 where there is none."""
 
-    about: np.ndarray
-    what: np.ndarray
-    who: np.ndarray
-    who_is_lead: np.ndarray
-    account: np.ndarray
-    owner: np.ndarray
+    about: Ints
+    what: Ints
+    who: Ints
+    who_is_lead: Flags
+    account: Ints
+    owner: Ints
 
     def what_ids(self) -> pl.Series:
         """Ids of accounts, opportunities or campaigns."""
@@ -69,7 +70,7 @@ class Links:
         return ids(np.where(self.who_is_lead, b"00Q", b"003"), self.who)
 
 
-def links(world: World, table: str, codes: np.ndarray, day: np.ndarray) -> Links:
+def links(world: World, table: str, codes: Ints, day: Ints) -> Links:
     """Whom and what the activities of a table are about, given the day on which each is made."""
     dice = world.dice(table)
     deal = _deal_near_close(world, table, codes, day)
@@ -97,12 +98,12 @@ def links(world: World, table: str, codes: np.ndarray, day: np.ndarray) -> Links
 def _parties(
     world: World,
     table: str,
-    codes: np.ndarray,
-    day: np.ndarray,
-    deal: np.ndarray,
-    is_deal: np.ndarray,
-    is_account: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    codes: Ints,
+    day: Ints,
+    deal: Ints,
+    is_deal: Flags,
+    is_account: Flags,
+) -> tuple[Ints, Ints]:
     """Account and owner: the deal's, the account's, or anybody."""
     dice = world.dice(table)
     deals = all_deals(world, _known_until(day))
@@ -118,11 +119,11 @@ def _parties(
     return account, hide(world, table, "hidden owner", stranger, codes, _HIDDEN_SHARE / 2)
 
 
-def _known_until(day: np.ndarray) -> int:
+def _known_until(day: Ints) -> int:
     return int(day.max(initial=0)) + 120
 
 
-def _deal_near_close(world: World, table: str, codes: np.ndarray, day: np.ndarray) -> np.ndarray:
+def _deal_near_close(world: World, table: str, codes: Ints, day: Ints) -> Ints:
     """A deal that exists on ``day`` and closes about then, mostly in the next weeks; -1 where none is found."""
     dice = world.dice(table)
     weeks, order, created_day, deal_codes = _deals_by_close(world, _known_until(day))
@@ -139,11 +140,11 @@ def _deal_near_close(world: World, table: str, codes: np.ndarray, day: np.ndarra
     return found
 
 
-def _deals_by_close(world: World, until: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _deals_by_close(world: World, until: int) -> tuple[Ints, Ints, Ints, Ints]:
     """Weeks of closing, rising, with the deals in that order; and each deal's day of creation and code."""
     until = world.horizon(until)
 
-    def make() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def make() -> tuple[Ints, Ints, Ints, Ints]:
         deals = all_deals(world, until)
         week = deals.closed_day // _WEEK
         # A week is complete only where its last day is known.
@@ -154,7 +155,7 @@ def _deals_by_close(world: World, until: int) -> tuple[np.ndarray, np.ndarray, n
     return world.kept(("by close", until), make)
 
 
-def _recent_lead(world: World, table: str, codes: np.ndarray, day: np.ndarray) -> np.ndarray:
+def _recent_lead(world: World, table: str, codes: Ints, day: Ints) -> Ints:
     """A lead that exists on ``day``, most often one of the newest fifth."""
     known = world.arrivals["lead"].known(day)
     age = world.dice(table).unit("lead", codes) ** 3
@@ -168,11 +169,11 @@ class EmailMessages(Recipe):
     ages = ((0, 40),)
     _OPENED, _CLICKED, _READ, _REPLIED = 8, 9, 10, 11
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Emails in the order of their dates."""
         return self.world.arrivals["email_message"].between(first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Opens, each perhaps with a click, or reading and a reply."""
         created = email_created(self.world, codes)
         incoming = is_incoming(self.world, codes)
@@ -191,7 +192,7 @@ class EmailMessages(Recipe):
         events = [(self._OPENED, opened), (self._CLICKED, clicked), (self._READ, read), (self._REPLIED, replied)]
         return with_deletion(events, created, self.deletion(codes, created, 0.01, 30))
 
-    def _tracked(self, codes: np.ndarray) -> np.ndarray:
+    def _tracked(self, codes: Ints) -> Flags:
         return ~is_incoming(self.world, codes) & self.dice.happens("tracked", 0.85, codes)
 
     def columns(self, versions: Versions) -> Columns:
@@ -237,29 +238,31 @@ class EmailMessages(Recipe):
         return info.zip_with(pl.Series(link.who < 0), address)
 
 
-def is_incoming(world: World, email: np.ndarray) -> np.ndarray:
+def is_incoming(world: World, email: Ints) -> Flags:
     """True for emails that were received."""
     return world.dice("email_message").happens("incoming", 0.35, email)
 
 
-def has_task(email: np.ndarray) -> np.ndarray:
+def has_task(email: Ints) -> Flags:
     """True for the emails that a task stands for: every other one."""
-    return email % 2 == 0
+    even: Flags = email % 2 == 0
+    return even
 
 
-def email_created(world: World, email: np.ndarray) -> np.ndarray:
+def email_created(world: World, email: Ints) -> Ints:
     """Instant of each email."""
     return world.arrivals["email_message"].created(email, world.dice("email_message").bits("created", email))
 
 
-def _first(versions: Versions, kind: int) -> np.ndarray:
+def _first(versions: Versions, kind: int) -> Ints:
     """Instant of the first event of a kind so far, NEVER where there is none."""
     number = np.arange(versions.timeline.at.shape[1])[None, :]
     so_far = (number <= versions.number[:, None]) & (versions.timeline.kind == kind)
-    return np.where(so_far, versions.timeline.at, NEVER).min(axis=1)
+    first: Ints = np.where(so_far, versions.timeline.at, NEVER).min(axis=1)
+    return first
 
 
-def _subject(recipe: Recipe, codes: np.ndarray) -> pl.Series:
+def _subject(recipe: Recipe, codes: Ints) -> pl.Series:
     return series.text(
         SUBJECTS,
         recipe.dice.below("subject", len(SUBJECTS), codes),
@@ -270,7 +273,7 @@ def _subject(recipe: Recipe, codes: np.ndarray) -> pl.Series:
 _ARCHIVED_AFTER, _ARCHIVED_BY = 380, 400
 
 
-def _archived(recipe: Recipe, codes: np.ndarray, created: np.ndarray) -> np.ndarray:
+def _archived(recipe: Recipe, codes: Ints, created: Ints) -> Ints:
     """Salesforce archives activities after about a year."""
     day = day_of(created) + _ARCHIVED_AFTER + recipe.dice.below("archived", _ARCHIVED_BY - _ARCHIVED_AFTER, codes)
     return morning(day, 2) + recipe.dice.below("archived at", 3600, codes)
@@ -284,28 +287,28 @@ class Tasks(Recipe):
     ages = ((0, 80), (_ARCHIVED_AFTER, _ARCHIVED_BY))
     _STARTED, _COMPLETED, _PUT_OFF, _STALLED = 8, 9, 10, 11
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Tasks of both sources."""
         own = self.world.arrivals["task"].between(first, last) * 2
         emails = self.world.arrivals["email_message"].between(first, last)
         return np.sort(np.concatenate([own, emails[has_task(emails)] + 1]))
 
     @staticmethod
-    def _email(codes: np.ndarray) -> np.ndarray:
+    def _email(codes: Ints) -> Ints:
         """The email of each task that stands for one, -1 for the others."""
         return np.where(codes % 2 == 1, codes - 1, NOBODY)
 
-    def _created(self, codes: np.ndarray) -> np.ndarray:
+    def _created(self, codes: Ints) -> Ints:
         own = self.world.arrivals["task"].created(codes >> 1, self.dice.bits("created", codes))
         email = self._email(codes)
         return np.where(email >= 0, email_created(self.world, np.maximum(email, 0)), own)
 
-    def _day(self, codes: np.ndarray) -> np.ndarray:
+    def _day(self, codes: Ints) -> Ints:
         email = self._email(codes)
         of_email = self.world.arrivals["email_message"].day(np.maximum(email, 0))
         return np.where(email >= 0, of_email, self.world.arrivals["task"].day(codes >> 1))
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Begun, put off, done within some weeks; archived after a year."""
         created, day = self._created(codes), self._day(codes)
         planned = self._email(codes) < 0
@@ -331,7 +334,7 @@ class Tasks(Recipe):
         ]
         return with_deletion(events, created, self.deletion(codes, created, 0.01, 60))
 
-    def _days_to_due(self, codes: np.ndarray) -> np.ndarray:
+    def _days_to_due(self, codes: Ints) -> Ints:
         return (self.dice.unit("due", codes) ** 2 * 24).astype(np.int64)
 
     def columns(self, versions: Versions) -> Columns:
@@ -383,7 +386,7 @@ class Tasks(Recipe):
             "last_modified_by_id": user_ids(link.owner),
         }
 
-    def _links(self, codes: np.ndarray) -> Links:
+    def _links(self, codes: Ints) -> Links:
         """A task that stands for an email is about what the email is about."""
         day = self._day(codes)
         email = self._email(codes)
@@ -396,14 +399,14 @@ class Tasks(Recipe):
             getattr(own, field)[rows] = getattr(of_email, field)
         return own
 
-    def _subject(self, codes: np.ndarray, email: np.ndarray) -> pl.Series:
+    def _subject(self, codes: Ints, email: Flags) -> pl.Series:
         own = _subject(self, codes)
         of_email = "Email: " + series.text(
             SUBJECTS, self.world.dice("email_message").below("subject", len(SUBJECTS), np.maximum(codes - 1, 0))
         )
         return of_email.zip_with(pl.Series(email), own)
 
-    def _status(self, versions: Versions, done: np.ndarray) -> pl.Series:
+    def _status(self, versions: Versions, done: Flags) -> pl.Series:
         status = np.where(versions.has(self._STARTED), 1, 0)
         stalled = np.where(self.dice.happens("waits", 0.5, versions.codes), 3, 4)
         status = np.where(versions.has(self._STALLED), stalled, status)
@@ -418,17 +421,17 @@ class Events(Recipe):
     ages = ((0, 80), (_ARCHIVED_AFTER, _ARCHIVED_BY))
     _PUT_OFF, _NOTED = 8, 9
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Events in the order in which they were entered."""
         return self.world.arrivals["event"].between(first, last)
 
-    def _planned_day(self, codes: np.ndarray) -> np.ndarray:
+    def _planned_day(self, codes: Ints) -> Ints:
         """The first day planned: mostly within two weeks of the entry."""
         day = self.world.arrivals["event"].day(codes)
         ahead = 1 + (self.dice.unit("ahead", codes) ** 2 * 20).astype(np.int64)
         return np.maximum(workday(day + ahead), day)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Perhaps put off by a week, perhaps noted afterwards; archived after a year."""
         created = self.world.arrivals["event"].created(codes, self.dice.bits("created", codes))
         planned = self._planned_day(codes)

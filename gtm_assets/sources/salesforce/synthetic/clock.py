@@ -7,8 +7,14 @@ done on weekdays, in the office hours of a company eight hours behind UTC.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
+
+from gtm_assets.sources.salesforce.synthetic.arrays import Bits, Ints
+
+Whole = TypeVar("Whole", int, Ints)
+"""One day or instant, or an array of them."""
 
 EPOCH = datetime(2024, 9, 1, tzinfo=UTC)
 """When the org begins. A Sunday."""
@@ -44,17 +50,17 @@ def instant_of(at: datetime) -> int:
     return int(at.timestamp())
 
 
-def day_of(instant: np.ndarray | int) -> np.ndarray | int:
+def day_of(instant: Whole) -> Whole:
     """The org's working day on which an instant falls."""
     return (instant - _EPOCH_SECONDS - _BEHIND_UTC) // DAY
 
 
-def morning(day: np.ndarray | int, hour: float = 0.0) -> np.ndarray | int:
+def morning(day: Whole, hour: float = 0.0) -> Whole:
     """The instant of an hour of the org's own day."""
     return day * DAY + (_EPOCH_SECONDS + _BEHIND_UTC + int(hour * 3600))
 
 
-def working_instant(day: np.ndarray, bits: np.ndarray) -> np.ndarray:
+def working_instant(day: Ints, bits: Bits) -> Ints:
     """An instant in the office hours of a day, most often about 13:00."""
     first = (bits >> np.uint64(38)).astype(np.int64)
     second = ((bits >> np.uint64(12)) & np.uint64((1 << 26) - 1)).astype(np.int64)
@@ -62,31 +68,31 @@ def working_instant(day: np.ndarray, bits: np.ndarray) -> np.ndarray:
     return np.asarray(day, np.int64) * DAY + (_EPOCH_SECONDS + _BEHIND_UTC) + into_day
 
 
-def workday(day: np.ndarray) -> np.ndarray:
+def workday(day: Ints) -> Ints:
     """The day itself, or the Friday before it."""
     day = np.asarray(day, np.int64)
     weekday = day % 7
     return day - np.where(weekday == _SUNDAY, 2, np.where(weekday == _SATURDAY, 1, 0))
 
 
-def unix_day(day: np.ndarray) -> np.ndarray:
+def unix_day(day: Ints) -> Ints:
     """Days since 1970, as a date column holds them."""
     return np.asarray(day, np.int64) + _EPOCH_UNIX_DAY
 
 
-def quarter_of(day: np.ndarray) -> np.ndarray:
+def quarter_of(day: Ints) -> Ints:
     """Quarters since 1970 (a fiscal year is a calendar year)."""
     months = unix_day(day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
     return months // 3
 
 
-def month_start(month: np.ndarray) -> np.ndarray:
+def month_start(month: Ints) -> Ints:
     """First day of a month, given in months since 1970."""
     days = np.asarray(month, np.int64).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     return days - _EPOCH_UNIX_DAY
 
 
-def quarter_start(quarter: np.ndarray) -> np.ndarray:
+def quarter_start(quarter: Ints) -> Ints:
     """First day of a quarter."""
     return month_start(np.asarray(quarter, np.int64) * 3)
 
@@ -106,24 +112,25 @@ class Arrivals:
         # Records created before each day.
         self._before = stock + max(total - stock, 0.0) * _GROWTH
 
-    def day(self, index: np.ndarray) -> np.ndarray:
+    def day(self, index: Ints) -> Ints:
         """Day on which each record is created."""
         found = np.searchsorted(self._before, np.asarray(index) + 0.5, side="right") - 1
         return np.maximum(found, 0)
 
-    def known(self, day: np.ndarray) -> np.ndarray:
+    def known(self, day: Ints) -> Ints:
         """How many records exist when office hours of a day begin."""
         clipped = np.clip(day, 0, _LAST_DAY)
-        return np.ceil(self._before[clipped] - 0.5).astype(np.int64)
+        count: Ints = np.ceil(self._before[clipped] - 0.5).astype(np.int64)
+        return count
 
-    def created(self, index: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    def created(self, index: Ints, bits: Bits) -> Ints:
         """Instant at which each record is created."""
         office = working_instant(self.day(index), bits)
         # In the order of their indices, within the hour: a record may refer to those before it.
         into_hour = np.asarray(index) * 3000 // max(self.stock, 1)
         return np.where(np.asarray(index) < self.stock, morning(0, self.stock_hour) + into_hour, office)
 
-    def between(self, first: int, last: int) -> np.ndarray:
+    def between(self, first: int, last: int) -> Ints:
         """Indices of the records created on days ``first`` to ``last``, both included."""
         low = 0 if first <= 0 else int(self.known(np.array(first)))
         high = int(self.known(np.array(max(last, -1) + 1))) if last >= 0 else 0

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Bits, Floats, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, day_of, workday, working_instant
 from gtm_assets.sources.salesforce.synthetic.ids import ids
 from gtm_assets.sources.salesforce.synthetic.names import (
@@ -18,7 +19,7 @@ from gtm_assets.sources.salesforce.synthetic.names import (
 )
 from gtm_assets.sources.salesforce.synthetic.people import pick_user, user_ids
 from gtm_assets.sources.salesforce.synthetic.recipe import NOBODY, Columns, Recipe, with_deletion
-from gtm_assets.sources.salesforce.synthetic.timeline import TOUCHED, Timeline, Versions
+from gtm_assets.sources.salesforce.synthetic.timeline import TOUCHED, Happening, Timeline, Versions
 from gtm_assets.sources.salesforce.synthetic.world import CONVERSIONS_PER, Members, World
 
 _MOVED, _TITLE, _DEPARTMENT, _PHONE = 8, 9, 10, 11
@@ -29,7 +30,7 @@ _WORKED, _PARKED, _CONVERTED, _DROPPED, _RATED = 8, 9, 10, 11, 12
 # What follows from a code alone: others need it too.
 
 
-def lead_company(world: World, lead: np.ndarray) -> np.ndarray:
+def lead_company(world: World, lead: Ints) -> Bits:
     """64 bits that name the lead's company. Where the lead converts into an account that exists, it is that."""
     dice = world.dice("lead")
     conversion = world.conversion_of(lead)
@@ -38,20 +39,20 @@ def lead_company(world: World, lead: np.ndarray) -> np.ndarray:
     return np.where(joins, joined, dice.bits("company", lead))
 
 
-def lead_account(world: World, lead: np.ndarray) -> np.ndarray:
+def lead_account(world: World, lead: Ints) -> Ints:
     """The account, older than the lead, that a conversion would use (always of an even code)."""
     known = world.arrivals["account"].known(world.arrivals["lead"].day(lead))
     return world.dice("lead").below("account", known, lead) * 2
 
 
-def company(world: World, account: np.ndarray) -> np.ndarray:
+def company(world: World, account: Ints) -> Bits:
     """64 bits that name the company of an account."""
     lead = world.converting_lead(world.conversion_behind("account", account))
     own = world.dice("account").bits("company", account)
     return np.where(world.is_converted(account), world.dice("lead").bits("company", lead), own)
 
 
-def company_size(world: World, account: np.ndarray) -> np.ndarray:
+def company_size(world: World, account: Ints) -> Floats:
     """Employees of an account when it is created: log-normal, 3 to 200,000."""
     lead = world.converting_lead(world.conversion_behind("account", account))
     own = world.dice("account").normal("size", account)
@@ -59,21 +60,21 @@ def company_size(world: World, account: np.ndarray) -> np.ndarray:
     return np.clip(np.exp(4.6 + 1.7 * normal), 3, 200_000)
 
 
-def person(world: World, contact: np.ndarray) -> np.ndarray:
+def person(world: World, contact: Ints) -> Bits:
     """64 bits that name a contact: the lead's, where it was one."""
     lead = world.converting_lead(world.conversion_behind("contact", contact))
     own = world.dice("contact").bits("person", contact)
     return np.where(world.is_converted(contact), world.dice("lead").bits("person", lead), own)
 
 
-def account_of_conversion(world: World, conversion: np.ndarray) -> np.ndarray:
+def account_of_conversion(world: World, conversion: Ints) -> Ints:
     """The account of each conversion: a new one every tenth time."""
     each = CONVERSIONS_PER["account"]
     existing = lead_account(world, world.converting_lead(conversion))
     return np.where(conversion % each == 0, conversion // each * 2 + 1, existing)
 
 
-def contact_account(world: World, contact: np.ndarray) -> np.ndarray:
+def contact_account(world: World, contact: Ints) -> Ints:
     """The account at which a contact works at first."""
     day = world.arrivals["contact"].day(contact >> 1)
     own = world.pick("account", day, world.dice("contact").unit("account", contact))
@@ -81,13 +82,13 @@ def contact_account(world: World, contact: np.ndarray) -> np.ndarray:
     return np.where(world.is_converted(contact), converted, own)
 
 
-def contact_email(world: World, contact: np.ndarray) -> pl.Series:
+def contact_email(world: World, contact: Ints) -> pl.Series:
     """Email address of each contact."""
     firm = company(world, contact_account(world, contact))
     return world.names.mailbox(person(world, contact)) + "@" + world.names.domain(firm)
 
 
-def account_owner(world: World, account: np.ndarray, turn: np.ndarray | int = 0) -> np.ndarray:
+def account_owner(world: World, account: Ints, turn: Ints | int = 0) -> Ints:
     """The user who owns an account after ``turn`` changes of owner."""
     return pick_user(world, "account", "owner", world.created_day("account", account), account, turn)
 
@@ -109,11 +110,11 @@ class Contacts(Recipe):
     name = "contact"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Contacts of both sources."""
         return self.world.codes_between("contact", first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """About 1 % of the contacts change in a day."""
         created = self.world.created_at("contact", codes)
         kinds = {_TITLE: 22, _DEPARTMENT: 10, _MOVED: 6, _PHONE: 22, TOUCHED: 40}
@@ -168,11 +169,11 @@ class Contacts(Recipe):
             "last_modified_by_id": user_ids(owner),
         }
 
-    def owner(self, versions: Versions) -> np.ndarray:
+    def owner(self, versions: Versions) -> Ints:
         """The user who owns the contact: the first owner of its first account."""
         return account_owner(self.world, contact_account(self.world, versions.codes))
 
-    def _account(self, versions: Versions) -> np.ndarray:
+    def _account(self, versions: Versions) -> Ints:
         code, turn = versions.codes, versions.count(_MOVED)
         first = contact_account(self.world, code)
         day = self.world.created_day("contact", code)
@@ -192,7 +193,7 @@ class Contacts(Recipe):
         return series.text(DEPARTMENTS, (first + 3 * turn) % len(DEPARTMENTS), missing)
 
 
-def lead_source(world: World, lead: np.ndarray) -> np.ndarray:
+def lead_source(world: World, lead: Ints) -> Ints:
     """Position in ``LEAD_SOURCES``."""
     return world.dice("lead").one_of("source", LEAD_SOURCE_WEIGHTS, lead)
 
@@ -203,18 +204,18 @@ class Leads(Recipe):
     name = "lead"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Leads in the order in which they came."""
         return self.world.arrivals["lead"].between(first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Worked within days; then parked, dropped or converted; else changed about once in 100 days."""
         created = self.world.arrivals["lead"].created(codes, self.dice.bits("created", codes))
         day = day_of(created)
         converted = self.world.conversion_at(self.world.conversion_of(codes))
         converts = converted < NEVER
 
-        def soon(field: str, days_from: int, days: int, share: float) -> np.ndarray:
+        def soon(field: str, days_from: int, days: int, share: float) -> Ints:
             at = working_instant(
                 workday(day + days_from + self.dice.below(f"{field} day", days, codes)),
                 self.dice.bits(field, codes),
@@ -226,8 +227,10 @@ class Leads(Recipe):
         dropped = np.where(converts, NEVER, soon("dropped", 20, 60, 0.4))
         slow = self.slow_changes(codes, created, until, 100, {TOUCHED: 60, _RATED: 40})
         span = self.deletion(codes, created, 0.012, 400, may=~converts)
-        events = [(_WORKED, worked), (_PARKED, parked), (_DROPPED, dropped), slow]
-        silenced = [(kind, np.where(at > _as(at, converted) - 120, NEVER, at)) for kind, at in events]
+        events: list[Happening] = [(_WORKED, worked), (_PARKED, parked), (_DROPPED, dropped), slow]
+        silenced: list[Happening] = [
+            (kind, np.where(at > _as(at, converted) - 120, NEVER, at)) for kind, at in events
+        ]
         return with_deletion([*silenced, (_CONVERTED, converted)], created, span)
 
     def columns(self, versions: Versions) -> Columns:
@@ -280,13 +283,13 @@ class Leads(Recipe):
         }
 
     @staticmethod
-    def _opportunity(conversion: np.ndarray) -> np.ndarray:
+    def _opportunity(conversion: Ints) -> Ints:
         each = CONVERSIONS_PER["opportunity"]
         makes_one = (conversion >= 0) & (conversion % each == 0)
         return np.where(makes_one, conversion // each * 2 + 1, NOBODY)
 
     @staticmethod
-    def _status(versions: Versions) -> np.ndarray:
+    def _status(versions: Versions) -> Ints:
         """Position in ``LEAD_STATUSES``."""
         status = np.where(versions.has(_WORKED), 1, 0)
         status = np.where(versions.has(_PARKED), 2, status)
@@ -294,5 +297,5 @@ class Leads(Recipe):
         return np.where(versions.has(_CONVERTED), 3, status)
 
 
-def _as(shape_of: np.ndarray, instants: np.ndarray) -> np.ndarray:
+def _as(shape_of: Ints, instants: Ints) -> Ints:
     return instants if shape_of.ndim == 1 else instants[:, None]

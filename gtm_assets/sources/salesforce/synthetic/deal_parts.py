@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER
 from gtm_assets.sources.salesforce.synthetic.deals import (
     LINES,
@@ -23,7 +24,14 @@ from gtm_assets.sources.salesforce.synthetic.ids import ids
 from gtm_assets.sources.salesforce.synthetic.people import user_ids
 from gtm_assets.sources.salesforce.synthetic.products import entry_code, list_price, product_name
 from gtm_assets.sources.salesforce.synthetic.recipe import Columns, Recipe, with_deletion
-from gtm_assets.sources.salesforce.synthetic.timeline import DELETED, RESTORED, TOUCHED, Timeline, Versions
+from gtm_assets.sources.salesforce.synthetic.timeline import (
+    DELETED,
+    RESTORED,
+    TOUCHED,
+    Happening,
+    Timeline,
+    Versions,
+)
 from gtm_assets.sources.salesforce.synthetic.world import World
 
 _EDITED = 8
@@ -42,14 +50,14 @@ class LineItems(Recipe):
         super().__init__(world)
         self._deals = Opportunities(world)
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The lines of the deals of the days."""
         deals = self._deals.codes(first, last)
         place = np.arange(LINES)[None, :]
         rows, places = np.nonzero(place < line_count(self.world, deals)[:, None])
         return deals[rows] * _PLACES + places
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """The deal's own instants, and now and then an edit of the text."""
         parent = codes // _PLACES
         deals = self._deals.timelines(parent, until)
@@ -57,13 +65,13 @@ class LineItems(Recipe):
         reached = (deals.kind == REPRICED).cumsum(axis=1) >= prices[:, None]
         final = np.where(reached & (deals.at < NEVER), deals.at, NEVER).min(axis=1)
 
-        def after(kind: int) -> np.ndarray:
+        def after(kind: int) -> Ints:
             at = np.where(deals.kind == kind, deals.at, NEVER).min(axis=1)
             return np.where(at > final, at, NEVER)
 
         edits = self.slow_changes(codes, np.minimum(final, deals.at[:, 0] + 10**8), until, 100, {_EDITED: 1})
         span = after(DELETED), after(RESTORED)
-        events = [edits, (DELETED, span[0]), (RESTORED, span[1])]
+        events: list[Happening] = [edits, (DELETED, span[0]), (RESTORED, span[1])]
         return Timeline.of(final, events, silent=span)
 
     def columns(self, versions: Versions) -> Columns:
@@ -105,7 +113,7 @@ class ContactRoles(Recipe):
 
     name = "opportunity_contact_role"
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The roles of the deals of the days, where the account has so many contacts."""
         deals = all_deals(self.world, last)
         deals = deals.take((deals.created_day >= first) & (deals.created_day <= last))
@@ -115,7 +123,7 @@ class ContactRoles(Recipe):
         rows, places = np.nonzero(exists)
         return deals.codes[rows] * _ROLES_OF_DEAL + places
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made soon after the deal; the role changes about once in 150 days."""
         created = deals_of(self.world, codes // _ROLES_OF_DEAL).created
         created = created + 60 + self.dice.below("wait", 6 * 3600, codes)

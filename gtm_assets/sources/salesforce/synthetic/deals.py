@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import (
     NEVER,
     day_of,
@@ -74,36 +75,36 @@ _HIDDEN_SHARE = 0.002
 class Deals:
     """What is settled about n deals from the start. Days are the org's, instants are UTC seconds."""
 
-    codes: np.ndarray
-    created: np.ndarray
-    account: np.ndarray
-    type: np.ndarray
-    won: np.ndarray
+    codes: Ints
+    created: Ints
+    account: Ints
+    type: Ints
+    won: Flags
     """True where the deal will be won."""
-    closed: np.ndarray
+    closed: Ints
     """Instant at which it will be won or lost."""
-    moves: np.ndarray
+    moves: Ints
     """How often it changes stage before it closes."""
-    prices: np.ndarray
+    prices: Ints
     """How often its amount changes; the last change makes it final."""
-    delays: np.ndarray
+    delays: Ints
     """How often its close date is put off."""
-    hands: np.ndarray
+    hands: Ints
     """How often its owner changes (0 or 1)."""
-    deleted: np.ndarray
-    restored: np.ndarray
+    deleted: Ints
+    restored: Ints
 
     @property
-    def created_day(self) -> np.ndarray:
+    def created_day(self) -> Ints:
         """Day of creation."""
         return day_of(self.created)
 
     @property
-    def closed_day(self) -> np.ndarray:
+    def closed_day(self) -> Ints:
         """Day on which it is won or lost."""
         return day_of(self.closed)
 
-    def take(self, rows: np.ndarray) -> Deals:
+    def take(self, rows: Ints | Flags) -> Deals:
         """Some of the deals."""
         return Deals(*(getattr(self, field)[rows] for field in self.__dataclass_fields__))
 
@@ -114,12 +115,12 @@ def all_deals(world: World, until: int) -> Deals:
     return world.kept(("deals", until), lambda: _deals(world, world.codes_between("opportunity", 0, until)))
 
 
-def deals_of(world: World, codes: np.ndarray) -> Deals:
+def deals_of(world: World, codes: Ints) -> Deals:
     """The deals of some codes."""
     return _deals(world, codes)
 
 
-def _deals(world: World, codes: np.ndarray) -> Deals:
+def _deals(world: World, codes: Ints) -> Deals:
     dice = world.dice("opportunity")
     created = world.created_at("opportunity", codes)
     created_day = world.created_day("opportunity", codes)
@@ -144,7 +145,7 @@ def _deals(world: World, codes: np.ndarray) -> Deals:
     )
 
 
-def deal_account(world: World, codes: np.ndarray) -> np.ndarray:
+def deal_account(world: World, codes: Ints) -> Ints:
     """The account of each deal: the larger of two, so that large companies buy more often."""
     dice = world.dice("opportunity")
     day = world.arrivals["opportunity"].day(codes >> 1)
@@ -155,16 +156,14 @@ def deal_account(world: World, codes: np.ndarray) -> np.ndarray:
     return np.where(world.is_converted(codes), converted, own)
 
 
-def _type(world: World, codes: np.ndarray, account: np.ndarray, day: np.ndarray) -> np.ndarray:
+def _type(world: World, codes: Ints, account: Ints, day: Ints) -> Ints:
     """Renewals and upsells are for accounts that have been there for a while."""
     drawn = world.dice("opportunity").one_of("type", (45, 30, 25), codes)
     young = day - world.created_day("account", account) < 120
     return np.where(young | world.is_converted(codes), NEW, drawn)
 
 
-def _close_day(
-    world: World, codes: np.ndarray, account: np.ndarray, type_: np.ndarray, created_day: np.ndarray
-) -> np.ndarray:
+def _close_day(world: World, codes: Ints, account: Ints, type_: Ints, created_day: Ints) -> Ints:
     """The cycle is log-normal, longer for larger companies; a quarter of the deals wait for its end's rush."""
     dice = world.dice("opportunity")
     size = (company_size(world, account) / 100) ** 0.08
@@ -180,7 +179,7 @@ def _close_day(
     return np.maximum(np.where(rushes, rush_day, workday(day)), created_day + 2)
 
 
-def _deletion(dice: Dice, codes: np.ndarray, created: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _deletion(dice: Dice, codes: Ints, created: Ints) -> tuple[Ints, Ints]:
     """Duplicates and mistakes are deleted within two months; a third of them come back."""
     goes = dice.happens("is deleted", 0.012, codes)
     deleted = working_instant(
@@ -196,13 +195,13 @@ def _deletion(dice: Dice, codes: np.ndarray, created: np.ndarray) -> tuple[np.nd
 # Owner, stage, amount and close date after so many events of a kind
 
 
-def deal_owner(world: World, deals: Deals, turn: np.ndarray | int) -> np.ndarray:
+def deal_owner(world: World, deals: Deals, turn: Ints | int) -> Ints:
     """The owner after ``turn`` changes of hands; a few are users that nobody shows to us."""
     owner = pick_user(world, "opportunity", "owner", deals.created_day, deals.codes, turn)
     return hide(world, "opportunity", "hidden owner", owner, deals.codes, _HIDDEN_SHARE)
 
 
-def open_stage(world: World, deals: Deals, moves: np.ndarray) -> np.ndarray:
+def open_stage(world: World, deals: Deals, moves: Ints) -> Ints:
     """The stage after so many moves: mostly one on, sometimes two, now and then one back."""
     dice = world.dice("opportunity")
     stage = dice.one_of("first stage", (62, 25, 13), deals.codes)
@@ -215,7 +214,7 @@ def open_stage(world: World, deals: Deals, moves: np.ndarray) -> np.ndarray:
     return stage
 
 
-def deal_amount(world: World, deals: Deals, prices: np.ndarray) -> np.ndarray:
+def deal_amount(world: World, deals: Deals, prices: Ints) -> Ints:
     """The amount in cents after so many changes; -1 where it is not known yet."""
     dice = world.dice("opportunity")
     final = final_amount(world, deals)
@@ -225,21 +224,22 @@ def deal_amount(world: World, deals: Deals, prices: np.ndarray) -> np.ndarray:
     return np.where(unknown, -1, amount)
 
 
-def final_amount(world: World, deals: Deals) -> np.ndarray:
+def final_amount(world: World, deals: Deals) -> Ints:
     """The amount in cents at the end: the sum of the lines where there are any."""
     lines = deal_lines(world, deals)
     return np.where(lines.count > 0, lines.cents.sum(axis=1), _size(world, deals) * 100)
 
 
-def _size(world: World, deals: Deals) -> np.ndarray:
+def _size(world: World, deals: Deals) -> Ints:
     """About how large the deal is, in whole dollars: log-normal, larger for larger companies."""
     employees = company_size(world, deals.account)
     typical = 9_000 * (employees / 100) ** 0.55 * np.array([1.0, 0.9, 0.45])[deals.type]
     normal = world.dice("opportunity").normal("amount", deals.codes)
-    return np.clip(np.rint(typical * np.exp(0.8 * normal)), 500, 20_000_000).astype(np.int64)
+    dollars: Ints = np.clip(np.rint(typical * np.exp(0.8 * normal)), 500, 20_000_000).astype(np.int64)
+    return dollars
 
 
-def close_date(world: World, deals: Deals, delays: np.ndarray) -> np.ndarray:
+def close_date(world: World, deals: Deals, delays: Ints) -> Ints:
     """The day on which an open deal is expected to close after so many delays: each adds one to six weeks."""
     dice = world.dice("opportunity")
     left = deals.delays - delays
@@ -247,7 +247,8 @@ def close_date(world: World, deals: Deals, delays: np.ndarray) -> np.ndarray:
     miss = dice.below("miss", 18, deals.codes) - 4
     planned = deals.closed_day + miss - left * step
     # Nobody expects a deal to close at once: early plans are put together, a day apart.
-    return np.maximum(planned, deals.created_day + 7 + delays)
+    expected: Ints = np.maximum(planned, deals.created_day + 7 + delays)
+    return expected
 
 
 # Lines
@@ -257,16 +258,16 @@ def close_date(world: World, deals: Deals, delays: np.ndarray) -> np.ndarray:
 class Lines:
     """The lines of n deals, as n × LINES arrays; of a deal the first ``count`` are real."""
 
-    count: np.ndarray
-    product: np.ndarray
-    quantity: np.ndarray
-    unit_dollars: np.ndarray
-    discount: np.ndarray
-    cents: np.ndarray
+    count: Ints
+    product: Ints
+    quantity: Ints
+    unit_dollars: Ints
+    discount: Ints
+    cents: Ints
     """Quantity × unit price less discount; 0 for lines that are not real."""
 
 
-def line_count(world: World, codes: np.ndarray) -> np.ndarray:
+def line_count(world: World, codes: Ints) -> Ints:
     """How many lines each deal has: a third have none."""
     return world.dice("opportunity").one_of("lines", (32, 30, 24, 14), codes)
 
@@ -292,7 +293,7 @@ def deal_lines(world: World, deals: Deals) -> Lines:
 # What others ask
 
 
-def first_wins(world: World, accounts: np.ndarray, until: int) -> np.ndarray:
+def first_wins(world: World, accounts: Ints, until: int) -> Ints:
     """Instant at which each account's first deal is won, NEVER where none is by day ``until``."""
     deals = all_deals(world, until)
     counts = deals.won & (deals.deleted == NEVER)
@@ -304,7 +305,7 @@ def first_wins(world: World, accounts: np.ndarray, until: int) -> np.ndarray:
     return np.where(account[place] == accounts, closed[place], NEVER)
 
 
-def primary_contact(world: World, deals: Deals, skip: int = 0) -> np.ndarray:
+def primary_contact(world: World, deals: Deals, skip: int = 0) -> Ints:
     """The contact of each deal, -1 where the account has none. ``skip`` gives further ones."""
     until = int(deals.created_day.max(initial=0))
     unit = world.dice("opportunity").unit("contact", deals.codes)
@@ -319,10 +320,10 @@ def primary_contact(world: World, deals: Deals, skip: int = 0) -> np.ndarray:
 class DealState:
     """What the tracked fields of n deals hold in a version."""
 
-    stage: np.ndarray
-    cents: np.ndarray
-    close_day: np.ndarray
-    owner: np.ndarray
+    stage: Ints
+    cents: Ints
+    close_day: Ints
+    owner: Ints
 
 
 def state(world: World, deals: Deals, versions: Versions) -> DealState:
@@ -344,11 +345,11 @@ class Opportunities(Recipe):
     name = "opportunity"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Deals of both sources."""
         return self.world.codes_between("opportunity", first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Moves, new amounts and delays up to the close; afterwards little."""
         deals = deals_of(self.world, codes)
         before_close = [
@@ -365,9 +366,7 @@ class Opportunities(Recipe):
         events = [*before_close, (CLOSED, deals.closed), (TOUCHED, later)]
         return with_deletion(events, deals.created, (deals.deleted, deals.restored))
 
-    def _in_life(
-        self, deals: Deals, kind: int, field: str, count: np.ndarray, most: int
-    ) -> tuple[int, np.ndarray]:
+    def _in_life(self, deals: Deals, kind: int, field: str, count: Ints, most: int) -> tuple[int, Ints]:
         """``count`` events spread over the deal's life, all before it closes."""
         turns = np.arange(most)[None, :]
         codes = deals.codes[:, None]
@@ -485,7 +484,7 @@ class Opportunities(Recipe):
             "arr_churn_c": series.money(self._churned(deals, now, cents), unknown | (deals.type == NEW)),
         }
 
-    def _gained(self, deals: Deals, cents: np.ndarray) -> np.ndarray:
+    def _gained(self, deals: Deals, cents: Ints) -> Ints:
         """Recurring revenue that the deal adds: most of a new deal, little of a renewal."""
         share = np.where(
             deals.type == RENEWAL,
@@ -494,7 +493,7 @@ class Opportunities(Recipe):
         ).astype(np.int64)
         return cents * share // 100
 
-    def _churned(self, deals: Deals, now: DealState, cents: np.ndarray) -> np.ndarray:
+    def _churned(self, deals: Deals, now: DealState, cents: Ints) -> Ints:
         """Recurring revenue that the deal loses: all of a lost renewal, some of one that shrinks."""
         shrinks = self.dice.happens("shrinks", np.array([0, 0.2, 0.04])[deals.type], deals.codes)
         part = np.where(shrinks, self.dice.between("shrink", 5, 35, deals.codes), 0).astype(np.int64)
@@ -502,7 +501,7 @@ class Opportunities(Recipe):
         return np.where((now.stage == LOST) & (deals.type == RENEWAL), cents, won)
 
 
-def pricebook(world: World, codes: np.ndarray) -> np.ndarray:
+def pricebook(world: World, codes: Ints) -> Ints:
     """The price book of each deal."""
     return world.dice("opportunity").one_of("pricebook", (70, 20, 10), codes)
 
@@ -513,11 +512,11 @@ class Stages(Recipe):
     name = "opportunity_stage"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The ten stages."""
         return np.arange(len(STAGES)) if first <= 0 <= last else np.empty(0, np.int64)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made on the first day."""
         return Timeline.of(morning(0, -7.0) + codes * 5, [])
 

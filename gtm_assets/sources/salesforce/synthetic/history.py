@@ -13,6 +13,7 @@ import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
 from gtm_assets.sources.salesforce.synthetic.accounts import Accounts
+from gtm_assets.sources.salesforce.synthetic.arrays import Ints
 from gtm_assets.sources.salesforce.synthetic.clock import day_of, morning
 from gtm_assets.sources.salesforce.synthetic.companies import Contacts
 from gtm_assets.sources.salesforce.synthetic.deals import STAGE_NAMES, Opportunities, deals_of, state
@@ -48,14 +49,14 @@ class _History(Recipe):
         """The tracked fields of the parent's versions, as text, in the order of ``fields[1:]``."""
 
     @abstractmethod
-    def authors(self, versions: Versions) -> np.ndarray:
+    def authors(self, versions: Versions) -> Ints:
         """The users who made the parent's versions."""
 
-    def id_code(self, codes: np.ndarray) -> np.ndarray:
+    def id_code(self, codes: Ints) -> Ints:
         """Codes of the three objects kept apart."""
         return codes * _OBJECTS + self.place
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The changes stamped on days ``first`` to ``last``."""
         parents, timeline = self._parent.whole(last)
         stamped = (timeline.at >= morning(first)) & (timeline.at < morning(last + 1))
@@ -66,7 +67,7 @@ class _History(Recipe):
         ]
         return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
 
-    def _changes(self, parents: np.ndarray, numbers: np.ndarray, until: int) -> np.ndarray:
+    def _changes(self, parents: Ints, numbers: Ints, until: int) -> Ints:
         """Codes of the fields that the versions changed."""
         versions = Versions(parents, numbers, self._parent.timelines(parents, until))
         first = numbers == 0
@@ -76,14 +77,14 @@ class _History(Recipe):
         rows, field = np.nonzero(np.stack(changed, axis=1))
         return (parents[rows] * _VERSIONS + numbers[rows]) * _FIELDS + field
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """One version: the change's own instant."""
         parents, numbers, _ = self._parts(codes)
         at = self._parent.timelines(parents, until).at
         return Timeline.of(np.take_along_axis(at, numbers[:, None], axis=1)[:, 0], [])
 
     @staticmethod
-    def _parts(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _parts(codes: Ints) -> tuple[Ints, Ints, Ints]:
         """The parent's code, its version and the field."""
         return codes // _FIELDS // _VERSIONS, codes // _FIELDS % _VERSIONS, codes % _FIELDS
 
@@ -102,7 +103,7 @@ class _History(Recipe):
         }
 
 
-def _of_field(values: list[pl.Series], field: np.ndarray) -> pl.Series:
+def _of_field(values: list[pl.Series], field: Ints) -> pl.Series:
     """Of each row, the value of its field; null for the creation."""
     n = len(field)
     pool = pl.concat([pl.Series([None] * 1, dtype=pl.String), *values])
@@ -135,7 +136,7 @@ class OpportunityHistory(_History):
             user_ids(now.owner),
         ]
 
-    def authors(self, versions: Versions) -> np.ndarray:
+    def authors(self, versions: Versions) -> Ints:
         """The owner."""
         return state(self.world, deals_of(self.world, versions.codes), versions).owner
 
@@ -143,6 +144,8 @@ class OpportunityHistory(_History):
 class _ColumnHistory(_History):
     """The history of some of the parent's columns."""
 
+    parent: type[Accounts | Contacts]
+    _parent: Accounts | Contacts
     tracked: tuple[str, ...]
 
     def values(self, versions: Versions) -> list[pl.Series]:
@@ -150,7 +153,7 @@ class _ColumnHistory(_History):
         made = self._parent.columns(versions)
         return [made[column] for column in self.tracked]
 
-    def authors(self, versions: Versions) -> np.ndarray:
+    def authors(self, versions: Versions) -> Ints:
         """The owner."""
         return self._parent.owner(versions)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
+
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 
 _BASE62 = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8)
 _CHECK = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", np.uint8)
@@ -18,7 +21,7 @@ HIDDEN = 10**10
 """Codes from here on belong to records that the org does not show to us."""
 
 
-def ids(prefix: str | np.ndarray, codes: np.ndarray) -> pl.Series:
+def ids(prefix: str | NDArray[np.bytes_], codes: Ints) -> pl.Series:
     """The 18-character id of each code (null where the code is negative).
 
     ``prefix`` is the object's three characters, or an ``S3`` array where the object differs from row to row.
@@ -39,14 +42,15 @@ def ids(prefix: str | np.ndarray, codes: np.ndarray) -> pl.Series:
     return _text(letters, codes >= 0)
 
 
-def _checksum(letters: np.ndarray) -> np.ndarray:
+def _checksum(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """One letter for each five characters: which of them are capitals."""
     capital = (letters >= ord("A")) & (letters <= ord("Z"))
     weights = np.array([1, 2, 4, 8, 16], np.uint8)
-    return _CHECK[(capital.reshape(-1, 3, 5) * weights).sum(axis=2)]
+    checksum: NDArray[np.uint8] = _CHECK[(capital.reshape(-1, 3, 5) * weights).sum(axis=2)]
+    return checksum
 
 
-def _text(letters: np.ndarray, valid: np.ndarray) -> pl.Series:
+def _text(letters: NDArray[np.uint8], valid: Flags) -> pl.Series:
     n, width = letters.shape
     offsets = np.arange(0, (n + 1) * width, width, dtype=np.int64)
     bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, day_of, workday, working_instant
-from gtm_assets.sources.salesforce.synthetic.deals import all_deals, colleagues, deals_of, final_amount
+from gtm_assets.sources.salesforce.synthetic.companies import colleagues
+from gtm_assets.sources.salesforce.synthetic.deals import all_deals, deals_of, final_amount
 from gtm_assets.sources.salesforce.synthetic.ids import ids
 from gtm_assets.sources.salesforce.synthetic.people import pick_user, user_ids
 from gtm_assets.sources.salesforce.synthetic.recipe import NOBODY, Columns, Recipe, with_deletion
@@ -26,14 +28,14 @@ _CREDIT = np.array([[100, 0, 0], [60, 40, 0], [50, 30, 20]])
 _EVEN_CREDIT = np.array([[100, 0, 0], [50, 50, 0], [34, 33, 33]])
 
 
-def campaign_days(world: World, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def campaign_days(world: World, codes: Ints) -> tuple[Ints, Ints]:
     """First and last day of each campaign."""
     dice = world.dice("campaign")
     start = world.arrivals["campaign"].day(codes) + 7 + dice.below("start", 30, codes)
     return start, start + 3 + dice.below("length", 75, codes)
 
 
-def _campaign_type(world: World, codes: np.ndarray) -> np.ndarray:
+def _campaign_type(world: World, codes: Ints) -> Ints:
     return world.dice("campaign").one_of("type", (25, 12, 28, 14, 6, 12, 3), codes)
 
 
@@ -43,11 +45,11 @@ class Campaigns(Recipe):
     name = "campaign"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Campaigns in the order in which they were planned."""
         return self.world.arrivals["campaign"].between(first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Start, end, and a change in about 100 days."""
         created = self.world.arrivals["campaign"].created(codes, self.dice.bits("created", codes))
         start, end = campaign_days(self.world, codes)
@@ -90,7 +92,7 @@ class Campaigns(Recipe):
             "expected_revenue": series.money(
                 budget * 100 * (3 + self.dice.below("return", 12, code)), self.dice.happens("no plan", 0.2, code)
             ),
-            "expected_response": series.number(5.0 + self.dice.below("response", 30, code)),
+            "expected_response": series.number(5 + self.dice.below("response", 30, code)),
             "number_sent": series.integer(np.where(started, 50 + self.dice.below("sent", 5000, code), 0)),
             "description": series.text(
                 names.sentences,
@@ -108,16 +110,16 @@ class CampaignMembers(Recipe):
     name = "campaign_member"
     ages = ((0, 65),)
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Members in the order in which they joined; who would join a campaign again does not."""
         codes = self.world.arrivals["campaign_member"].between(first, last)
         return codes[self._joins(last)[codes]] if len(codes) else codes
 
-    def _joins(self, until: int) -> np.ndarray:
+    def _joins(self, until: int) -> Flags:
         """Of every member's code up to a day: does nobody before it stand for the same person and campaign?"""
         until = self.world.horizon(until)
 
-        def make() -> np.ndarray:
+        def make() -> Flags:
             codes = self.world.arrivals["campaign_member"].between(0, until)
             campaign, lead, contact = self._who(codes)
             people = campaign * (1 << 42) + np.where(lead >= 0, lead * 2, contact * 2 + 1)
@@ -127,7 +129,7 @@ class CampaignMembers(Recipe):
 
         return self.world.kept(("joins", until), make)
 
-    def _who(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _who(self, codes: Ints) -> tuple[Ints, Ints, Ints]:
         """Campaign, lead and contact of each member (one of the last two is -1). Newer campaigns are fuller."""
         day = self.world.arrivals["campaign_member"].day(codes)
         known = self.world.arrivals["campaign"].known(day)
@@ -138,7 +140,7 @@ class CampaignMembers(Recipe):
         contact = self.world.pick("contact", day, self.dice.unit("contact", codes))
         return campaign, np.where(is_lead, lead, NOBODY), np.where(is_lead, NOBODY, contact)
 
-    def _responds(self, codes: np.ndarray) -> np.ndarray:
+    def _responds(self, codes: Ints) -> Ints:
         """Day of the first response, NEVER for those who do not respond."""
         day = self.world.arrivals["campaign_member"].day(codes)
         day = workday(day + 1 + (self.dice.unit("response", codes) ** 2 * 30).astype(np.int64))
@@ -146,7 +148,7 @@ class CampaignMembers(Recipe):
         share = np.array([0.4, 0.5, 0.18, 0.1, 0.3, 0.25, 0.2])[_campaign_type(self.world, campaign)]
         return np.where(self.dice.happens("responds", share, codes), day, NEVER)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Sent; perhaps a response within a month."""
         created = self.world.arrivals["campaign_member"].created(codes, self.dice.bits("created", codes))
         day = self._responds(codes)
@@ -179,7 +181,7 @@ class CampaignInfluences(Recipe):
     name = "campaign_influence"
     ages = ((0, 600),)
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The shares of the few influenced deals: one to three campaigns each, in one or two models."""
         deals = all_deals(self.world, last)
         touched = (
@@ -197,14 +199,14 @@ class CampaignInfluences(Recipe):
         rows, places = np.nonzero(real)
         return deals.codes[rows] * _PLACES + places
 
-    def _is_influenced(self, codes: np.ndarray) -> np.ndarray:
+    def _is_influenced(self, codes: Ints) -> Flags:
         return self.dice.happens("influenced", _INFLUENCED_SHARE, codes)
 
-    def _touches(self, deal: np.ndarray, day: np.ndarray) -> np.ndarray:
+    def _touches(self, deal: Ints, day: Ints) -> Ints:
         campaigns = self.world.arrivals["campaign"].known(day)
         return np.minimum(1 + self.dice.one_of("touches", (50, 30, 20), deal), campaigns)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made within the hour after the deal was won; nothing changes afterwards but by the system."""
         closed = deals_of(self.world, codes // _PLACES).closed
         created = closed + 300 + self.dice.below("wait", 3000, codes)

@@ -10,6 +10,7 @@ import polars as pl
 from faker import Faker
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Bits, Flags, Ints
 
 # Values that trip up careless code are here on purpose, so that any scale has them.
 _FIRST = ["José", "Zoë", "Łukasz", "Anne-Marie", "Siân", "Nuño"]
@@ -95,7 +96,7 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", ascii_only.decode().lower())
 
 
-def _part(bits: np.ndarray, shift: int, size: int) -> np.ndarray:
+def _part(bits: Bits, shift: int, size: int) -> Ints:
     """A position in a pool, from some of 64 random bits."""
     return ((bits >> np.uint64(shift)) % np.uint64(1 << 20) % np.uint64(size)).astype(np.int64)
 
@@ -126,36 +127,36 @@ class Names:
         )
         self.catchwords = pl.Series(list(dict.fromkeys(fake.bs().title() for _ in range(200))))
 
-    def first_name(self, person: np.ndarray) -> pl.Series:
+    def first_name(self, person: Bits) -> pl.Series:
         """First name of each person."""
         return series.text(self.first, _part(person, 0, len(self.first)))
 
-    def last_name(self, person: np.ndarray) -> pl.Series:
+    def last_name(self, person: Bits) -> pl.Series:
         """Last name of each person."""
         return series.text(self.last, _part(person, 20, len(self.last)))
 
-    def full_name(self, person: np.ndarray) -> pl.Series:
+    def full_name(self, person: Bits) -> pl.Series:
         """First and last name."""
         return self.first_name(person) + " " + self.last_name(person)
 
-    def mailbox(self, person: np.ndarray) -> pl.Series:
+    def mailbox(self, person: Bits) -> pl.Series:
         """What stands before the @ of the person's address."""
         first = series.text(self.first_letters, _part(person, 0, len(self.first)))
         return first + "." + series.text(self.last_letters, _part(person, 20, len(self.last)))
 
-    def company(self, firm: np.ndarray) -> pl.Series:
+    def company(self, firm: Bits) -> pl.Series:
         """Name of each company."""
         name = series.text(self.firms, _part(firm, 0, len(self.firms)))
         word = series.text(self.words, _part(firm, 20, len(self.words)))
         return name + " " + word + " " + series.text(self.suffixes, _part(firm, 40, len(self.suffixes)))
 
-    def domain(self, firm: np.ndarray) -> pl.Series:
+    def domain(self, firm: Bits) -> pl.Series:
         """Domain of each company. All are of the kind reserved for examples."""
         name = series.text(self.firm_letters, _part(firm, 0, len(self.firms)))
         word = series.text(self.word_letters, _part(firm, 20, len(self.words)))
         return name + "-" + word + ".example"
 
-    def phone(self, bits: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+    def phone(self, bits: Bits, null: Flags | None = None) -> pl.Series:
         """A telephone number of the range kept for fiction."""
         area = pl.Series(201 + _part(bits, 0, 780)).cast(pl.String)
         line = pl.Series(100 + _part(bits, 20, 100)).cast(pl.String).str.tail(2)

@@ -17,6 +17,7 @@ from gtm_assets.sources.salesforce.org import Totals
 from gtm_assets.sources.salesforce.synthetic import series
 from gtm_assets.sources.salesforce.synthetic.accounts import Accounts
 from gtm_assets.sources.salesforce.synthetic.activities import EmailMessages, Events, Tasks
+from gtm_assets.sources.salesforce.synthetic.arrays import Ints
 from gtm_assets.sources.salesforce.synthetic.clock import DAY, day_of, seconds
 from gtm_assets.sources.salesforce.synthetic.companies import Contacts, Leads
 from gtm_assets.sources.salesforce.synthetic.deal_parts import ContactRoles, LineItems
@@ -75,8 +76,8 @@ RECIPES: tuple[type[Recipe], ...] = (
 class _Found:
     """Records found, each in one version (arrays of n)."""
 
-    codes: np.ndarray
-    number: np.ndarray
+    codes: Ints
+    number: Ints
 
 
 class SyntheticOrg:
@@ -184,7 +185,7 @@ class SyntheticOrg:
         return pl.DataFrame([made[name].alias(name) for name in names])
 
 
-def _candidates(recipe: Recipe, start: int | None, last: int) -> Iterator[tuple[np.ndarray, Timeline]]:
+def _candidates(recipe: Recipe, start: int | None, last: int) -> Iterator[tuple[Ints, Timeline]]:
     """Blocks of the records, and their timelines, that may have a version of the window."""
     if recipe.ages is None:
         codes, timeline = recipe.whole(last)
@@ -204,7 +205,7 @@ def _candidates(recipe: Recipe, start: int | None, last: int) -> Iterator[tuple[
         yield block, recipe.timeline(block, last)
 
 
-def _newest(recipe: Recipe, codes: np.ndarray, timeline: Timeline, start: int | None, end: int) -> _Found:
+def _newest(recipe: Recipe, codes: Ints, timeline: Timeline, start: int | None, end: int) -> _Found:
     """Of a block of records: those whose newest visible version arrived in the window, or came again."""
     rows = np.flatnonzero(timeline.at[:, 0] < end)
     if start is not None:
@@ -224,7 +225,7 @@ def _newest(recipe: Recipe, codes: np.ndarray, timeline: Timeline, start: int | 
     return _Found(codes[wanted], number[wanted])
 
 
-def _delay(recipe: Recipe, codes: np.ndarray, versions: int) -> np.ndarray:
+def _delay(recipe: Recipe, codes: Ints, versions: int) -> Ints:
     """Seconds from each version's stamp to its appearance (n × versions): mostly 0, else 3 hours to 3 days."""
     numbers = np.arange(versions)[None, :]
     draw = recipe.dice.unit("late", codes[:, None], numbers)

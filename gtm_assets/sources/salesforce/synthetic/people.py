@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import DAY, NEVER, day_of, morning, workday, working_instant
 from gtm_assets.sources.salesforce.synthetic.ids import HIDDEN, ids
 from gtm_assets.sources.salesforce.synthetic.recipe import NOBODY, Columns, Recipe
@@ -42,29 +43,32 @@ _TITLES = ["Chief Revenue Officer", "Vice President", "Manager", "Representative
 _DIVISION, _PHASE, _TITLE, _MANAGER, _LEFT = 8, 9, 10, 11, 12
 
 
-def is_chief(user: np.ndarray) -> np.ndarray:
+def is_chief(user: Ints) -> Flags:
     """True for the chief and the vice presidents."""
-    return user % REGION == 0
+    chief: Flags = user % REGION == 0
+    return chief
 
 
-def is_manager(user: np.ndarray) -> np.ndarray:
+def is_manager(user: Ints) -> Flags:
     """True for those who lead a team."""
-    return user % TEAM == 1
+    manager: Flags = user % TEAM == 1
+    return manager
 
 
-def department_of(user: np.ndarray) -> np.ndarray:
+def department_of(user: Ints) -> Ints:
     """Position in ``DEPARTMENTS``: the first teams sell; later, one team in eight does."""
     team = np.maximum(user - 1, 0) // TEAM
     sells = (team < 4) | (team % 8 == 0) | is_chief(user)
     return np.where(sells, 0, 1 + team % 4)
 
 
-def sells(user: np.ndarray) -> np.ndarray:
+def sells(user: Ints) -> Flags:
     """True for sales representatives: those who own deals and have a quota."""
-    return (department_of(user) == 0) & ~is_chief(user) & ~is_manager(user)
+    representative: Flags = (department_of(user) == 0) & ~is_chief(user) & ~is_manager(user)
+    return representative
 
 
-def left_at(world: World, user: np.ndarray) -> np.ndarray:
+def left_at(world: World, user: Ints) -> Ints:
     """Instant at which a user becomes inactive; NEVER for those who stay. Managers stay."""
     dice = world.dice("user")
     day = workday(world.arrivals["user"].day(user) + 150 + dice.below("leaving day", 700, user))
@@ -72,9 +76,7 @@ def left_at(world: World, user: np.ndarray) -> np.ndarray:
     return np.where(leaves, working_instant(day, dice.bits("leaving", user)), NEVER)
 
 
-def pick_user(
-    world: World, table: str, field: str, day: np.ndarray, key: np.ndarray, turn: np.ndarray | int = 0
-) -> np.ndarray:
+def pick_user(world: World, table: str, field: str, day: Ints, key: Ints, turn: Ints | int = 0) -> Ints:
     """A sales representative who exists when ``day`` begins and is, as a rule, still active."""
     sellers, gone_day = world.kept("sellers", lambda: _sellers(world))
     n = np.maximum(np.searchsorted(sellers, world.arrivals["user"].known(day)), 1)
@@ -88,7 +90,7 @@ def pick_user(
     return sellers[chosen]
 
 
-def _sellers(world: World) -> tuple[np.ndarray, np.ndarray]:
+def _sellers(world: World) -> tuple[Ints, Ints]:
     """All sales representatives there will ever be, and the day on which each leaves."""
     users = np.arange(200_000)
     users = users[sells(users)]
@@ -96,14 +98,14 @@ def _sellers(world: World) -> tuple[np.ndarray, np.ndarray]:
     return users, np.where(left >= NEVER, NEVER, day_of(left))
 
 
-def hide(world: World, table: str, field: str, codes: np.ndarray, keys: np.ndarray, share: float) -> np.ndarray:
+def hide(world: World, table: str, field: str, codes: Ints, keys: Ints, share: float) -> Ints:
     """The codes, a small share of them replaced by records that nobody shows to us."""
     dice = world.dice(table)
     hidden = dice.happens(field, share, keys) & (codes >= 0)
     return np.where(hidden, HIDDEN + dice.below(f"{field} who", 20, keys), codes)
 
 
-def user_ids(codes: np.ndarray) -> pl.Series:
+def user_ids(codes: Ints) -> pl.Series:
     """Ids of users."""
     return ids("005", codes)
 
@@ -114,11 +116,11 @@ class Users(Recipe):
     name = "user"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Users in the order in which they came."""
         return self.world.arrivals["user"].between(first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """A change about every six weeks, until the user leaves."""
         created = self.world.arrivals["user"].created(codes, self.dice.bits("created", codes))
         kinds = {_DIVISION: 30, _PHASE: 35, _TITLE: 8, _MANAGER: 7, TOUCHED: 20}
@@ -171,13 +173,13 @@ class Users(Recipe):
         value = np.where(odd, 4 + turn % 2, (start + turn) % 4)
         return series.text(PHASES, value, self.dice.happens("no phase", 0.05, versions.codes) & (turn == 0))
 
-    def _title(self, versions: Versions) -> np.ndarray:
+    def _title(self, versions: Versions) -> Ints:
         code = versions.codes
         own = np.where(versions.count(_TITLE) > 0, 4, 3)
         own = np.where(is_manager(code), 2, own)
         return np.where(code == 0, 0, np.where(is_chief(code), 1, own))
 
-    def _manager(self, versions: Versions) -> np.ndarray:
+    def _manager(self, versions: Versions) -> Ints:
         code, turn = versions.codes, versions.count(_MANAGER)
         own = (np.maximum(code - 1, 0) // TEAM) * TEAM + 1
         teams = own // TEAM + 1
@@ -188,7 +190,7 @@ class Users(Recipe):
         return np.where(code == 0, NOBODY, np.where(is_chief(code), 0, above))
 
     @staticmethod
-    def _role(code: np.ndarray) -> np.ndarray:
+    def _role(code: Ints) -> Ints:
         department = department_of(code)
         own = np.where(is_manager(code), _MANAGER_ROLE[department], _REP_ROLE[department])
         return np.where(code == 0, 0, np.where(is_chief(code), 1, own))
@@ -200,11 +202,11 @@ class Roles(Recipe):
     name = "user_role"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The roles of ``ROLES``."""
         return np.arange(len(ROLES)) if first <= 0 <= last else np.empty(0, np.int64)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made first of all; changed once."""
         created = np.full(len(codes), morning(0, -7.95))
         return Timeline.of(created, [(8, created + DAY + 3600 * codes)])

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import (
     NEVER,
     day_of,
@@ -50,7 +51,7 @@ _CLOSED = 3
 _QUARTERS = 1 << 10
 
 
-def period_code(kind: int, number: np.ndarray) -> np.ndarray:
+def period_code(kind: int, number: Ints) -> Ints:
     """Code of a period: months, quarters or years since 1970."""
     return np.asarray(number) * _KINDS + kind
 
@@ -61,7 +62,7 @@ class Periods(Recipe):
     name = "period"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """All periods of the years that are published by the last day."""
         years = np.arange(FIRST_YEAR - 1970, self._last_year(last) - 1970 + 1)
         parts = [
@@ -76,12 +77,12 @@ class Periods(Recipe):
         return 1970 + int(quarter_of(np.array(day + _PUBLISHED_BEFORE + 1))) // 4
 
     @staticmethod
-    def _months(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _months(codes: Ints) -> tuple[Ints, Ints]:
         """First month of each period, in months since 1970, and how many it has."""
         length = np.array([1, 3, 12])[codes % _KINDS]
         return codes // _KINDS * length, length
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made before the year begins; the system touches it when it is over."""
         first, length = self._months(codes)
         published = np.maximum(month_start(first // 12 * 12) - _PUBLISHED_BEFORE, 0)
@@ -114,12 +115,12 @@ class Periods(Recipe):
         }
 
 
-def _quarters(last: int) -> np.ndarray:
+def _quarters(last: int) -> Ints:
     """The quarters, since the first fiscal year, whose quotas are made by day ``last``."""
     return np.arange(_FIRST_QUARTER, int(quarter_of(np.array(last + _QUOTA_BEFORE + 1))) + 1) - _FIRST_QUARTER
 
 
-def _made(world: World, user: np.ndarray, quarter: np.ndarray) -> np.ndarray:
+def _made(world: World, user: Ints, quarter: Ints) -> Ints:
     """Day on which quota and forecasts of a user and quarter are made."""
     return np.maximum(
         workday(np.maximum(quarter_start(quarter + _FIRST_QUARTER) - _QUOTA_BEFORE, 1)),
@@ -132,13 +133,13 @@ class Quotas(Recipe):
 
     name = "forecasting_quota"
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """All representatives and quarters."""
         users = self.world.arrivals["user"].between(0, last)
         users = users[sells(users)]
         return (users[:, None] * _QUARTERS + _quarters(last)[None, :]).ravel()
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made before the quarter."""
         user, quarter = codes // _QUARTERS, codes % _QUARTERS
         made = _made(self.world, user, quarter)
@@ -176,7 +177,7 @@ class Quotas(Recipe):
             deals = all_deals(self.world, 640)
             in_year = deals.won & (deals.closed_day >= 240) & (deals.closed_day < 605)
             booked = final_amount(self.world, deals.take(in_year)).sum() / 100
-            users = np.arange(self.world.arrivals["user"].known(np.array(420)))
+            users = np.arange(int(self.world.arrivals["user"].known(np.array(420))))
             return float(booked) / 4 / max(int(sells(users).sum()), 1)
 
         return self.world.kept("typical quota", make)
@@ -185,16 +186,14 @@ class Quotas(Recipe):
 class Bookings:
     """Amounts of the deals by owner and day of closing, for sums over a span of users and a span of days."""
 
-    def __init__(self, owner: np.ndarray, day: np.ndarray, cents: np.ndarray, users: int, days: int) -> None:
+    def __init__(self, owner: Ints, day: Ints, cents: Ints, users: int, days: int) -> None:
         """One entry a deal: its owner, its day and its amount. Those outside ``users`` × ``days`` do not count."""
         table = np.zeros((users + 1, days + 1), np.int64)
         inside = (owner < users) & (day >= 0) & (day < days)
         np.add.at(table, (owner[inside] + 1, day[inside] + 1), cents[inside])
-        self._sums = table.cumsum(axis=0).cumsum(axis=1)
+        self._sums: Ints = table.cumsum(axis=0).cumsum(axis=1)
 
-    def between(
-        self, first_user: np.ndarray, end_user: np.ndarray, first_day: np.ndarray, end_day: np.ndarray
-    ) -> np.ndarray:
+    def between(self, first_user: Ints, end_user: Ints, first_day: Ints, end_day: Ints) -> Ints:
         """Sum over users and days; both ends are half-open."""
         users, days = self._sums.shape[0] - 1, self._sums.shape[1] - 1
         low, high = np.clip(first_user, 0, users), np.clip(end_user, 0, users)
@@ -210,20 +209,20 @@ class ForecastItems(Recipe):
     name = "forecasting_item"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """All who forecast, their quarters and the four categories."""
         users = self.world.arrivals["user"].between(0, last)
         users = users[(department_of(users) == 0)]
-        cells = users[:, None] * _QUARTERS + _quarters(last)[None, :]
+        cells: Ints = users[:, None] * _QUARTERS + _quarters(last)[None, :]
         return (cells.ravel()[:, None] * len(CATEGORIES) + np.arange(len(CATEGORIES))).ravel()
 
     @staticmethod
-    def _parts(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _parts(codes: Ints) -> tuple[Ints, Ints, Ints]:
         """User, quarter and category."""
         cell = codes // len(CATEGORIES)
         return cell // _QUARTERS, cell % _QUARTERS, codes % len(CATEGORIES)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """One version for each Monday from the quarter's first to the one after its end."""
         user, quarter, _ = self._parts(codes)
         made = _made(self.world, user, quarter)
@@ -260,13 +259,13 @@ class ForecastItems(Recipe):
         }
 
     @staticmethod
-    def _span(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _span(user: Ints) -> tuple[Ints, Ints]:
         """First user and end of the part of the tree below each user."""
         length = np.where(is_manager(user), TEAM, np.where(is_chief(user), REGION, 1))
         end = np.where(user == 0, 1 << 40, user + length)
         return user, end
 
-    def _parent(self, codes: np.ndarray, created: np.ndarray) -> np.ndarray:
+    def _parent(self, codes: Ints, created: Ints) -> Ints:
         """The item of the one above, where it was made before this one."""
         user, quarter, category = self._parts(codes)
         manager = np.maximum(user - 1, 0) // TEAM * TEAM + 1
@@ -275,7 +274,7 @@ class ForecastItems(Recipe):
         made = morning(_made(self.world, above, quarter), 8) + self.dice.below("made", 3600, parent)
         return np.where((user == 0) | (made > created), NOBODY, parent)
 
-    def _amount(self, versions: Versions, first_user: np.ndarray, end_user: np.ndarray) -> np.ndarray:
+    def _amount(self, versions: Versions, first_user: Ints, end_user: Ints) -> Ints:
         """Cents of one category, for users ``first_user`` to ``end_user``, at the version's instant."""
         _, quarter, category = self._parts(versions.codes)
         start, end = quarter_start(quarter + _FIRST_QUARTER), quarter_start(quarter + _FIRST_QUARTER + 1)
@@ -303,9 +302,10 @@ class ForecastItems(Recipe):
             owner = deal_owner(self.world, deals, deals.hands)
             cents = final_amount(self.world, deals)
             users = int(self.world.arrivals["user"].known(np.array(until))) + 1
-            return tuple(
-                Bookings(owner[of], deals.closed_day[of], cents[of], users, until)
-                for of in (deals.won, ~deals.won)
-            )
+
+            def booked(of: Flags) -> Bookings:
+                return Bookings(owner[of], deals.closed_day[of], cents[of], users, until)
+
+            return booked(deals.won), booked(~deals.won)
 
         return self.world.kept(("bookings", until), make)

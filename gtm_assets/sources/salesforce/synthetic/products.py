@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtm_assets.sources.salesforce.synthetic import series
+from gtm_assets.sources.salesforce.synthetic.arrays import Ints
 from gtm_assets.sources.salesforce.synthetic.clock import morning
 from gtm_assets.sources.salesforce.synthetic.ids import ids
 from gtm_assets.sources.salesforce.synthetic.people import user_ids
@@ -28,14 +29,14 @@ RECORD_TYPES = [
 _RETIRED, _EDITED = 8, 9
 
 
-def list_price(world: World, product: np.ndarray) -> np.ndarray:
+def list_price(world: World, product: Ints) -> Ints:
     """Price of one unit in whole dollars, the same in every price book."""
     dice = world.dice("product_2")
     family = product % len(FAMILIES)
     return _LOWEST_PRICE[family] + 10 * dice.below("price", _PRICE_STEPS[family], product)
 
 
-def entry_code(product: np.ndarray, pricebook: np.ndarray) -> np.ndarray:
+def entry_code(product: Ints, pricebook: Ints) -> Ints:
     """Code of the price book entry of a product."""
     return product * len(PRICEBOOKS) + pricebook
 
@@ -46,11 +47,11 @@ class _Fixed(Recipe):
     referenced = True
     size: int
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """All records, made on day 0."""
         return np.arange(self.size) if first <= 0 <= last else np.empty(0, np.int64)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Made, and touched once when the org went live."""
         created = morning(0, -7.0) + codes * 7
         return Timeline.of(created, [(TOUCHED, created + 86_400)])
@@ -106,11 +107,11 @@ class Products(Recipe):
     name = "product_2"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Products in the order in which they came."""
         return self.world.arrivals["product_2"].between(first, last)
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """A change about twice a year."""
         created = self.world.arrivals["product_2"].created(codes, self.dice.bits("created", codes))
         return Timeline.of(created, [self.slow_changes(codes, created, until, 200, {_EDITED: 9, _RETIRED: 1})])
@@ -132,14 +133,14 @@ class Products(Recipe):
         }
 
 
-def product_name(world: World, code: np.ndarray) -> pl.Series:
+def product_name(world: World, code: Ints) -> pl.Series:
     """Name of each product."""
     words = world.names.catchwords
     word = series.text(words, world.dice("product_2").below("name", len(words), code))
     return word + " " + series.text(FAMILIES, code % 4)
 
 
-def product_code(code: np.ndarray) -> pl.Series:
+def product_code(code: Ints) -> pl.Series:
     """Code of each product, as the price list prints it."""
     return series.text(["SW", "SV", "SP", "TR"], code % 4) + "-" + pl.Series(100 + code).cast(series.STRING)
 
@@ -150,12 +151,12 @@ class PricebookEntries(Recipe):
     name = "pricebook_entry"
     referenced = True
 
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """The entries of the products of the days."""
         products = self.world.arrivals["product_2"].between(first, last)
         return entry_code(products[:, None], np.arange(len(PRICEBOOKS))[None, :]).ravel()
 
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Looked through about once a year."""
         product = codes // len(PRICEBOOKS)
         bits = self.world.dice("product_2").bits("created", product)

@@ -12,15 +12,17 @@ from statistics import NormalDist
 
 import numpy as np
 
+from gtm_assets.sources.salesforce.synthetic.arrays import Bits, Flags, Floats, Ints
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 # Quantiles of the normal distribution: between two of them a line is near enough.
 _RANKS = (np.arange(4096) + 0.5) / 4096
-_NORMAL = np.array([NormalDist().inv_cdf(rank) for rank in _RANKS])
+_NORMAL: Floats = np.array([NormalDist().inv_cdf(rank) for rank in _RANKS])
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _mix(x: Bits) -> Bits:
     """The finaliser of splitmix64: every bit of the result depends on every bit of ``x``."""
     x ^= x >> np.uint64(30)
     x *= _MIX_1
@@ -44,34 +46,34 @@ class Dice:
         self._seed = seed
         self._table = table
 
-    def bits(self, field: str, *keys: np.ndarray) -> np.ndarray:
+    def bits(self, field: str, *keys: Ints) -> Bits:
         """64 random bits for each combination of keys (uint64)."""
-        x: np.ndarray | np.uint64 = _stream(self._seed, self._table, field)
+        x: Bits | np.uint64 = _stream(self._seed, self._table, field)
         for key in keys:
             x = _mix(np.asarray(key).astype(np.uint64) * _GOLDEN + x)
         return np.asarray(x)
 
-    def unit(self, field: str, *keys: np.ndarray) -> np.ndarray:
+    def unit(self, field: str, *keys: Ints) -> Floats:
         """Uniform in [0, 1)."""
         return (self.bits(field, *keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
-    def below(self, field: str, n: int | np.ndarray, *keys: np.ndarray) -> np.ndarray:
+    def below(self, field: str, n: int | Ints, *keys: Ints) -> Ints:
         """A whole number in [0, n) (int64); 0 where n is 0."""
         return (self.unit(field, *keys) * n).astype(np.int64)
 
-    def between(self, field: str, low: float, high: float, *keys: np.ndarray) -> np.ndarray:
+    def between(self, field: str, low: float, high: float, *keys: Ints) -> Floats:
         """Uniform in [low, high)."""
         return low + (high - low) * self.unit(field, *keys)
 
-    def happens(self, field: str, share: float | np.ndarray, *keys: np.ndarray) -> np.ndarray:
+    def happens(self, field: str, share: float | Floats, *keys: Ints) -> Flags:
         """True for ``share`` of the keys."""
         return self.unit(field, *keys) < share
 
-    def normal(self, field: str, *keys: np.ndarray) -> np.ndarray:
+    def normal(self, field: str, *keys: Ints) -> Floats:
         """Standard normal."""
         return np.interp(self.unit(field, *keys), _RANKS, _NORMAL)
 
-    def one_of(self, field: str, weights: tuple[float, ...], *keys: np.ndarray) -> np.ndarray:
+    def one_of(self, field: str, weights: tuple[float, ...], *keys: Ints) -> Ints:
         """Position of a weighted choice (int64)."""
         edges = np.cumsum(weights) / sum(weights)
         return np.searchsorted(edges[:-1], self.unit(field, *keys), side="right")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, day_of, workday, working_instant
-from gtm_assets.sources.salesforce.synthetic.timeline import DELETED, RESTORED, Timeline, Versions
+from gtm_assets.sources.salesforce.synthetic.timeline import DELETED, RESTORED, Happening, Timeline, Versions
 from gtm_assets.sources.salesforce.synthetic.world import World
 
 Columns = dict[str, pl.Series]
@@ -34,34 +36,34 @@ class Recipe(ABC):
         self.dice = world.dice(self.name)
 
     @abstractmethod
-    def codes(self, first: int, last: int) -> np.ndarray:
+    def codes(self, first: int, last: int) -> Ints:
         """Codes of the records created on days ``first`` to ``last``, rising. It may hold a few more."""
 
     @abstractmethod
-    def timeline(self, codes: np.ndarray, until: int) -> Timeline:
+    def timeline(self, codes: Ints, until: int) -> Timeline:
         """Timelines of the records, complete to the end of day ``until``."""
 
     @abstractmethod
     def columns(self, versions: Versions) -> Columns:
         """The columns that the system does not fill, in any order."""
 
-    def id_code(self, codes: np.ndarray) -> np.ndarray:
+    def id_code(self, codes: Ints) -> Ints:
         """What the ids are made from: the code itself, unless objects share a key prefix."""
         return codes
 
     # Versions of records that change at any age are kept: every window asks for them.
 
-    def whole(self, until: int) -> tuple[np.ndarray, Timeline]:
+    def whole(self, until: int) -> tuple[Ints, Timeline]:
         """Codes and timelines of all records, complete to ``until`` at least."""
         until = self.world.horizon(until)
 
-        def make() -> tuple[np.ndarray, Timeline]:
+        def make() -> tuple[Ints, Timeline]:
             codes = self.codes(0, until)
             return codes, self.timeline(codes, until)
 
         return self.world.kept((self.name, "whole", until), make)
 
-    def timelines(self, codes: np.ndarray, until: int) -> Timeline:
+    def timelines(self, codes: Ints, until: int) -> Timeline:
         """Timelines of some of the records."""
         if self.ages is not None:
             return self.timeline(codes, until)
@@ -71,8 +73,8 @@ class Recipe(ABC):
     # Events that many objects have
 
     def deletion(
-        self, codes: np.ndarray, created: np.ndarray, share: float, within: int, may: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, codes: Ints, created: Ints, share: float, within: int, may: Flags | None = None
+    ) -> tuple[Ints, Ints]:
         """When records are soft-deleted, and when some of those come back (a third, after a day to a week)."""
         goes = self.dice.happens("is deleted", share, codes)
         if may is not None:
@@ -87,8 +89,8 @@ class Recipe(ABC):
         return deleted, np.where(goes & comes_back, restored, NEVER)
 
     def slow_changes(
-        self, codes: np.ndarray, created: np.ndarray, until: int, period: int, kinds: dict[int, float]
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, codes: Ints, created: Ints, until: int, period: int, kinds: Mapping[int, float]
+    ) -> tuple[Ints, Ints]:
         """Kinds and instants (n × m) of changes that come about once in ``period`` days, for ever."""
         created_day = day_of(created)
         oldest = until - int(created_day.min()) if len(codes) else 0
@@ -100,9 +102,7 @@ class Recipe(ABC):
         return np.array(list(kinds))[which], at
 
 
-def with_deletion(
-    events: list[tuple[int | np.ndarray, np.ndarray]], created: np.ndarray, span: tuple[np.ndarray, np.ndarray]
-) -> Timeline:
+def with_deletion(events: Sequence[Happening], created: Ints, span: tuple[Ints, Ints]) -> Timeline:
     """The timeline of events that do not happen while the record is deleted."""
     deleted, restored = span
     return Timeline.of(created, [*events, (DELETED, deleted), (RESTORED, restored)], silent=span)

@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Floats, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, unix_day
 
 STRING = pl.String()
 
 
-def text(values: Sequence[str | None] | pl.Series, which: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+def text(values: Sequence[str | None] | pl.Series, which: Ints, null: Flags | None = None) -> pl.Series:
     """``values[which]``: picklist values and names; null where ``null``."""
     pool = values if isinstance(values, pl.Series) else pl.Series(values, dtype=pl.String)
     return nulled(pool.gather(pl.Series(which.astype(np.uint32))), null)
@@ -24,7 +25,7 @@ def constant(value: str | bool | None, n: int, dtype: pl.DataType | None = None)
     return pl.repeat(value, n, dtype=dtype, eager=True)
 
 
-def nulled(series: pl.Series, null: np.ndarray | None) -> pl.Series:
+def nulled(series: pl.Series, null: Flags | None) -> pl.Series:
     """The series with nulls where ``null``."""
     if null is None or not null.any():
         return series
@@ -32,22 +33,22 @@ def nulled(series: pl.Series, null: np.ndarray | None) -> pl.Series:
     return series.zip_with(pl.Series(~null), pl.repeat(None, len(series), dtype=empty.dtype, eager=True))
 
 
-def flag(values: np.ndarray) -> pl.Series:
+def flag(values: Flags) -> pl.Series:
     """Booleans."""
     return pl.Series(values.astype(bool))
 
 
-def integer(values: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+def integer(values: Ints, null: Flags | None = None) -> pl.Series:
     """Whole numbers."""
     return nulled(pl.Series(values.astype(np.int64)), null)
 
 
-def number(values: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+def number(values: Floats | Ints, null: Flags | None = None) -> pl.Series:
     """Doubles."""
     return nulled(pl.Series(np.asarray(values, np.float64)), null)
 
 
-def money(cents: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+def money(cents: Ints, null: Flags | None = None) -> pl.Series:
     """Currency from whole cents."""
     words = np.empty((len(cents), 2), np.int64)
     words[:, 0] = np.asarray(cents, np.int64) * 10_000
@@ -57,12 +58,12 @@ def money(cents: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
     return nulled(pl.Series(pl.from_arrow(array)), null)
 
 
-def day(days: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+def day(days: Ints, null: Flags | None = None) -> pl.Series:
     """Dates from the org's days."""
     return nulled(pl.Series(unix_day(days).astype(np.int32)).cast(pl.Date), null)
 
 
-def moment(instants: np.ndarray, null: np.ndarray | None = None) -> pl.Series:
+def moment(instants: Ints, null: Flags | None = None) -> pl.Series:
     """Timestamps from instants; null where the instant is NEVER."""
     missing = instants >= NEVER if null is None else null | (instants >= NEVER)
     micros = pl.Series(np.where(missing, 0, instants).astype(np.int64) * 1_000_000)

@@ -6,11 +6,14 @@ worked out from how many events of which kind have been by then, so any version 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER
 
 CREATED, DELETED, RESTORED, TOUCHED, ARCHIVED = 0, 1, 2, 3, 4
@@ -20,20 +23,23 @@ _BY_SYSTEM = (TOUCHED, ARCHIVED)
 _KINDS = 32
 _SHORTEST = 60
 
+Happening = tuple[int | Ints, Ints]
+"""Events: their kind, one for all of them or one for each, and their instants."""
+
 
 @dataclass(frozen=True)
 class Timeline:
     """Versions of n records. ``at`` (n × k instants, rising, NEVER behind the last) and ``kind`` (n × k)."""
 
-    at: np.ndarray
-    kind: np.ndarray
+    at: Ints
+    kind: NDArray[np.int8]
 
     @classmethod
     def of(
         cls,
-        created: np.ndarray,
-        events: list[tuple[int | np.ndarray, np.ndarray]],
-        silent: tuple[np.ndarray, np.ndarray] | None = None,
+        created: Ints,
+        events: Sequence[Happening],
+        silent: tuple[Ints, Ints] | None = None,
     ) -> Timeline:
         """Creation and events in order of time.
 
@@ -50,18 +56,18 @@ class Timeline:
             packed.append(_pack(when, kind if isinstance(kind, int) or kind.ndim == 2 else kind[:, None]))
         merged = np.concatenate(packed, axis=1)
         merged[:, 1:].sort(axis=1)
-        at, kind = merged // _KINDS, (merged % _KINDS).astype(np.int8)
+        at, kinds = merged // _KINDS, (merged % _KINDS).astype(np.int8)
         # Two versions never share an instant: the cursor alone must tell which is newer.
         for k in range(2, at.shape[1]):
             at[:, k] = np.where(at[:, k] == NEVER, NEVER, np.maximum(at[:, k], at[:, k - 1] + 1))
-        return cls(at, kind)
+        return cls(at, kinds)
 
-    def take(self, rows: np.ndarray) -> Timeline:
+    def take(self, rows: Ints | Flags) -> Timeline:
         """The timelines of some of the records."""
         return Timeline(self.at[rows], self.kind[rows])
 
 
-def _pack(at: np.ndarray, kind: int | np.ndarray) -> np.ndarray:
+def _pack(at: Ints, kind: int | Ints) -> Ints:
     return at.astype(np.int64) * _KINDS + kind
 
 
@@ -69,43 +75,48 @@ def _pack(at: np.ndarray, kind: int | np.ndarray) -> np.ndarray:
 class Versions:
     """One version each of n records: ``codes`` (n), ``number`` of the version (n), and their timelines."""
 
-    codes: np.ndarray
-    number: np.ndarray
+    codes: Ints
+    number: Ints
     timeline: Timeline
 
     @cached_property
-    def _past(self) -> np.ndarray:
+    def _past(self) -> Flags:
         return np.arange(self.timeline.at.shape[1])[None, :] <= self.number[:, None]
 
     @property
-    def created(self) -> np.ndarray:
+    def created(self) -> Ints:
         """Instant of creation."""
         return self.timeline.at[:, 0]
 
     @cached_property
-    def stamp(self) -> np.ndarray:
+    def stamp(self) -> Ints:
         """Instant at which the version began."""
         return np.take_along_axis(self.timeline.at, self.number[:, None], axis=1)[:, 0]
 
     @cached_property
-    def modified(self) -> np.ndarray:
+    def modified(self) -> Ints:
         """Instant of the last change that was not the system's."""
-        return np.where(self._past & ~np.isin(self.timeline.kind, _BY_SYSTEM), self.timeline.at, 0).max(axis=1)
+        latest: Ints = np.where(self._past & ~np.isin(self.timeline.kind, _BY_SYSTEM), self.timeline.at, 0).max(
+            axis=1
+        )
+        return latest
 
     @cached_property
-    def deleted(self) -> np.ndarray:
+    def deleted(self) -> Flags:
         """True where the record is in the recycle bin."""
         return self.count(DELETED) > self.count(RESTORED)
 
-    def count(self, kind: int) -> np.ndarray:
+    def count(self, kind: int) -> Ints:
         """How many events of a kind have been."""
-        return (self._past & (self.timeline.kind == kind)).sum(axis=1)
+        events: Ints = (self._past & (self.timeline.kind == kind)).sum(axis=1)
+        return events
 
-    def has(self, kind: int) -> np.ndarray:
+    def has(self, kind: int) -> Flags:
         """True where an event of a kind has been."""
-        return (self._past & (self.timeline.kind == kind)).any(axis=1)
+        found: Flags = (self._past & (self.timeline.kind == kind)).any(axis=1)
+        return found
 
-    def last(self, kind: int) -> np.ndarray:
+    def last(self, kind: int) -> Ints:
         """Instant of the latest event of a kind, NEVER where there was none."""
         latest = np.where(self._past & (self.timeline.kind == kind), self.timeline.at, -1).max(axis=1)
         return np.where(latest < 0, NEVER, latest)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Floats, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, Arrivals, day_of, workday, working_instant
 from gtm_assets.sources.salesforce.synthetic.names import Names
 from gtm_assets.sources.salesforce.synthetic.randomness import Dice
@@ -66,7 +67,8 @@ class World:
         """What ``make`` gives, made once. Only pure values may be kept."""
         if key not in self._kept:
             self._kept[key] = make()
-        return self._kept[key]
+        kept: T = self._kept[key]
+        return kept
 
     @staticmethod
     def horizon(day: int) -> int:
@@ -89,48 +91,49 @@ class World:
 
     # Leads that convert
 
-    def converting_lead(self, conversion: np.ndarray) -> np.ndarray:
+    def converting_lead(self, conversion: Ints) -> Ints:
         """The lead of each conversion."""
         place = self._lead_dice.below("place of conversion", LEADS_PER_CONVERSION, conversion)
         return conversion * LEADS_PER_CONVERSION + place
 
-    def conversion_of(self, lead: np.ndarray) -> np.ndarray:
+    def conversion_of(self, lead: Ints) -> Ints:
         """The conversion of each lead, -1 where it never converts."""
         conversion = lead // LEADS_PER_CONVERSION
         return np.where(self.converting_lead(conversion) == lead, conversion, -1)
 
-    def conversion_day(self, conversion: np.ndarray) -> np.ndarray:
+    def conversion_day(self, conversion: Ints) -> Ints:
         """Day of each conversion: two days to six weeks after the lead came."""
         lead_day = self.arrivals["lead"].day(self.converting_lead(conversion))
         wait = 5 + (self._lead_dice.unit("wait", conversion) ** 2 * 38).astype(np.int64)
         return workday(lead_day + wait)
 
-    def conversion_at(self, conversion: np.ndarray) -> np.ndarray:
+    def conversion_at(self, conversion: Ints) -> Ints:
         """Instant of each conversion, NEVER where there is none (-1)."""
         at = working_instant(self.conversion_day(conversion), self._lead_dice.bits("conversion", conversion))
         return np.where(conversion < 0, NEVER, at)
 
     # Records with two sources
 
-    def is_converted(self, codes: np.ndarray) -> np.ndarray:
+    def is_converted(self, codes: Ints) -> Flags:
         """True where the record was made by a conversion."""
-        return codes % 2 == 1
+        converted: Flags = codes % 2 == 1
+        return converted
 
-    def conversion_behind(self, table: str, codes: np.ndarray) -> np.ndarray:
+    def conversion_behind(self, table: str, codes: Ints) -> Ints:
         """The conversion that made each record (of no meaning for the others)."""
         return (codes >> 1) * CONVERSIONS_PER[table]
 
-    def created_day(self, table: str, codes: np.ndarray) -> np.ndarray:
+    def created_day(self, table: str, codes: Ints) -> Ints:
         """Day on which each account, contact or opportunity is created."""
         own = self.arrivals[table].day(codes >> 1)
         return np.where(self.is_converted(codes), self.conversion_day(self.conversion_behind(table, codes)), own)
 
-    def created_at(self, table: str, codes: np.ndarray) -> np.ndarray:
+    def created_at(self, table: str, codes: Ints) -> Ints:
         """Instant at which each account, contact or opportunity is created."""
         own = self.arrivals[table].created(codes >> 1, self.dice(table).bits("created", codes))
         return np.where(self.is_converted(codes), self.conversion_at(self.conversion_behind(table, codes)), own)
 
-    def codes_between(self, table: str, first: int, last: int) -> np.ndarray:
+    def codes_between(self, table: str, first: int, last: int) -> Ints:
         """Codes of the accounts, contacts or opportunities created on days ``first`` to ``last``, rising."""
         own = self.arrivals[table].between(first, last) * 2
         leads = self.arrivals["lead"].between(first - SLOWEST_CONVERSION, last)
@@ -141,7 +144,7 @@ class World:
         day = self.created_day(table, converted)
         return np.sort(np.concatenate([own, converted[(day >= first) & (day <= last)]]))
 
-    def pick(self, table: str, day: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    def pick(self, table: str, day: Ints, unit: Floats) -> Ints:
         """An account or contact that exists when office hours of ``day`` begin, by a draw in [0, 1)."""
         own = self.arrivals[table].known(day)
         each = LEADS_PER_CONVERSION * CONVERSIONS_PER[table]
@@ -158,13 +161,13 @@ class Members:
 
     _DAYS = 1 << 20
 
-    def __init__(self, accounts: np.ndarray, days: np.ndarray, codes: np.ndarray) -> None:
+    def __init__(self, accounts: Ints, days: Ints, codes: Ints) -> None:
         """One entry a member: its account, its day of creation and its code."""
         order = np.lexsort((codes, days, accounts))
         self._keys = (accounts * self._DAYS + days)[order]
         self._codes = codes[order]
 
-    def pick(self, account: np.ndarray, day: np.ndarray, unit: np.ndarray, skip: int = 0) -> np.ndarray:
+    def pick(self, account: Ints, day: Ints, unit: Floats, skip: int = 0) -> Ints:
         """A member that exists before ``day``, -1 where there is none.
 
         ``skip`` gives, with the same draw, another one; -1 where there are not so many.
@@ -176,6 +179,6 @@ class Members:
         return np.where(n > skip, found, -1)
 
 
-def office_day(instants: np.ndarray) -> np.ndarray:
+def office_day(instants: Ints) -> Ints:
     """The org's day of each instant, 0 for NEVER (masked by the caller)."""
     return np.where(instants >= NEVER, 0, day_of(np.minimum(instants, NEVER - 1)))
