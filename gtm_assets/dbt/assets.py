@@ -194,7 +194,7 @@ class DbtBuild:
                 continue
             node = told.message["data"]["node_info"]
             if node["resource_type"] == "unit_test":
-                context.log.info(f"unit test {node['node_name']}: {told.message['data']['run_result']['status']}")
+                context.log.info(f"unit test {node['node_name']}: {told.message['data']['status']}")
                 continue
             event = DbtCoreCliEventMessage(raw_event=told.message, event_history_metadata={})
             for result in event.to_default_asset_events(manifest, translator, context=context):

@@ -14,7 +14,8 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -144,6 +145,8 @@ class SalesforceServer:
         self._queries = 0
         self._cursors: OrderedDict[str, _Cursor] = OrderedDict()
         self._lock = threading.Lock()
+        self._answering = 0
+        self._answered = threading.Condition()
         self._port = port
         self._http: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -169,6 +172,28 @@ class SalesforceServer:
         self._http = None
         if self._own_faults:
             raise ExceptionGroup("the local Salesforce broke", self._own_faults)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request until it is in the log."""
+        with self._answered:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._answering -= 1
+                self._answered.notify_all()
+
+    def wait_until_idle(self, seconds: float = 60) -> None:
+        """Wait for the requests that are being answered, whose client may have given them up.
+
+        Raises:
+            TimeoutError: one is still being answered.
+        """
+        with self._answered:
+            if not self._answered.wait_for(lambda: self._answering == 0, seconds):
+                raise TimeoutError(f"{self._answering} requests are still being answered")
 
     @property
     def url(self) -> str:
@@ -602,24 +627,25 @@ def _handler(server: SalesforceServer) -> type[BaseHTTPRequestHandler]:
 
         def do(self) -> None:
             request = self._request()
-            if len(self.path) > _LONGEST_URL:
-                reply, fault = Reply(414, b"<h1>URI Too Long</h1>", {"Content-Type": "text/html"}), None
-            else:
-                reply, fault = server.answer(request)
-            kind = fault.kind if fault else None
-            status = None if kind is Fault.RESET else reply.status
-            server.log.append(
-                Logged(
-                    request.method,
-                    request.path,
-                    request.params,
-                    request.endpoint,
-                    request.object,
-                    request.soql,
-                    status,
-                    kind.name if kind else None,
+            with server.answering():
+                if len(self.path) > _LONGEST_URL:
+                    reply, fault = Reply(414, b"<h1>URI Too Long</h1>", {"Content-Type": "text/html"}), None
+                else:
+                    reply, fault = server.answer(request)
+                kind = fault.kind if fault else None
+                status = None if kind is Fault.RESET else reply.status
+                server.log.append(
+                    Logged(
+                        request.method,
+                        request.path,
+                        request.params,
+                        request.endpoint,
+                        request.object,
+                        request.soql,
+                        status,
+                        kind.name if kind else None,
+                    )
                 )
-            )
             self._send(reply, kind)
 
         do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do
