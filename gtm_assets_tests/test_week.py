@@ -215,7 +215,7 @@ def week(tmp_path, monkeypatch) -> Iterator[Week]:
         made.append(TroubledOrg(SyntheticOrg(seed, scale)))
         return made[-1]
 
-    monkeypatch.setattr("gtm_assets.definitions.SyntheticOrg", org)
+    monkeypatch.setattr("gtm_assets.sources.salesforce.synthetic.SyntheticOrg", org)
     with receiving() as receiver:
         settings = load_settings(
             {
