@@ -1,4 +1,4 @@
-"""Tasks, events and emails. They cluster about the days on which deals close."""
+"""Tasks, events and emails. Most of them are near the days on which deals close."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def links(world: World, table: str, codes: Ints, day: Ints) -> Links:
     what = np.where(
         is_deal, deal, np.where(is_account, account, np.where(about == ABOUT_CAMPAIGN, campaign, NOBODY))
     )
-    # An account that nobody shows to us has no contacts that we see.
+    # The org does not show us the contacts of a hidden account.
     who = np.where(account >= HIDDEN, NOBODY, who)
     return Links(about, what, who, who_is_lead, account, owner)
 
@@ -113,7 +113,7 @@ def _parties(
     account = np.where(is_deal, deals.account[place], np.where(is_account, own_account, NOBODY))
     anybody = pick_user(world, table, "owner", day, codes)
     owner = np.where(is_deal, owners[place], anybody)
-    # The owner of a deal may be hidden: so is then the owner of most of its activities.
+    # Where a deal's owner is hidden, anybody owns its activities: else too many would have a hidden owner.
     owner = np.where(dice.happens("by another", 0.15, codes), anybody, owner)
     stranger = np.where(owner >= HIDDEN, anybody, owner)
     return account, hide(world, table, "hidden owner", stranger, codes, _HIDDEN_SHARE / 2)
@@ -174,7 +174,7 @@ class EmailMessages(Recipe):
         return self.world.arrivals["email_message"].between(first, last)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Opens, each perhaps with a click, or reading and a reply."""
+        """A sent email may be opened and clicked, up to three times. A received one is read, maybe answered."""
         created = email_created(self.world, codes)
         incoming = is_incoming(self.world, codes)
         turns = np.arange(3)[None, :]
@@ -309,7 +309,7 @@ class Tasks(Recipe):
         return np.where(email >= 0, of_email, self.world.arrivals["task"].day(codes >> 1))
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Begun, put off, done within some weeks; archived after a year."""
+        """A task is begun, put off or done within some weeks, and archived after a year."""
         created, day = self._created(codes), self._day(codes)
         planned = self._email(codes) < 0
         put_off = self.dice.happens("put off", 0.15, codes) & planned
@@ -432,7 +432,7 @@ class Events(Recipe):
         return np.maximum(workday(day + ahead), day)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Perhaps put off by a week, perhaps noted afterwards; archived after a year."""
+        """An event may be put off by a week and noted afterwards. It is archived after a year."""
         created = self.world.arrivals["event"].created(codes, self.dice.bits("created", codes))
         planned = self._planned_day(codes)
         put_off = self.dice.happens("put off", 0.2, codes)

@@ -17,12 +17,12 @@ Whole = TypeVar("Whole", int, Ints)
 """One day or instant, or an array of them."""
 
 EPOCH = datetime(2024, 9, 1, tzinfo=UTC)
-"""When the org begins. A Sunday."""
+"""The org begins on this day, a Sunday."""
 DAY = 86_400
 NEVER = 1 << 40
-"""The instant of what does not happen."""
+"""It stands for the instant of an event that does not happen."""
 MEASURED_DAYS = 760
-"""The day by which the volumes hold: 2026-10-01."""
+"""By this day, 2026-10-01, each table has as many records as its volume says."""
 
 _EPOCH_SECONDS = int(EPOCH.timestamp())
 _EPOCH_UNIX_DAY = _EPOCH_SECONDS // DAY
@@ -46,7 +46,7 @@ def seconds(at: datetime) -> int:
 
 
 def instant_of(at: datetime) -> int:
-    """A constant of the calendar as an instant."""
+    """The instant of a time that has whole seconds."""
     return int(at.timestamp())
 
 
@@ -69,7 +69,7 @@ def working_instant(day: Ints, bits: Bits) -> Ints:
 
 
 def workday(day: Ints) -> Ints:
-    """The day itself, or the Friday before it."""
+    """The day itself where it is a weekday, else the Friday before it."""
     day = np.asarray(day, np.int64)
     weekday = day % 7
     return day - np.where(weekday == _SUNDAY, 2, np.where(weekday == _SATURDAY, 1, 0))
@@ -98,7 +98,7 @@ def quarter_start(quarter: Ints) -> Ints:
 
 
 class Arrivals:
-    """When the records of a table come into being: ``stock`` on day 0, the rest at a growing rate for ever.
+    """When the records of a table come into being: ``stock`` on day 0, the others at a rate that grows.
 
     Record ``i`` is created on day ``day(i)``, which never falls as ``i`` rises; by the measured day there are
     ``total`` records. Stock is made before office hours, at ``stock_hour``, so that objects that refer to
@@ -126,7 +126,7 @@ class Arrivals:
     def created(self, index: Ints, bits: Bits) -> Ints:
         """Instant at which each record is created."""
         office = working_instant(self.day(index), bits)
-        # In the order of their indices, within the hour: a record may refer to those before it.
+        # Within the hour they come in the order of their indices: a record may refer to those before it.
         into_hour = np.asarray(index) * 3000 // max(self.stock, 1)
         return np.where(np.asarray(index) < self.stock, morning(0, self.stock_hour) + into_hour, office)
 

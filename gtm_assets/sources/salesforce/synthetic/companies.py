@@ -27,11 +27,11 @@ LEAD_STATUSES = ["New", "Working", "Nurturing", "Qualified", "Unqualified"]
 _WORKED, _PARKED, _CONVERTED, _DROPPED, _RATED = 8, 9, 10, 11, 12
 
 
-# What follows from a code alone: others need it too.
+# These follow from a code alone. Other modules need them too.
 
 
 def lead_company(world: World, lead: Ints) -> Bits:
-    """64 bits that name the lead's company. Where the lead converts into an account that exists, it is that."""
+    """64 bits that name the lead's company. If it joins an account that exists, they are the account's."""
     dice = world.dice("lead")
     conversion = world.conversion_of(lead)
     joins = (conversion >= 0) & (conversion % CONVERSIONS_PER["account"] != 0)

@@ -1,4 +1,4 @@
-"""What hangs on a deal: its product lines and the roles of contacts in it."""
+"""The parts of a deal: its product lines and the roles of contacts in it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LineItems(Recipe):
         return deals[rows] * _PLACES + places
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """The deal's own instants, and now and then an edit of the text."""
+        """The instants are the deal's own. Now and then the text is edited."""
         parent = codes // _PLACES
         deals = self._deals.timelines(parent, until)
         prices = deals_of(self.world, parent).prices

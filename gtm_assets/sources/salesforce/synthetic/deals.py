@@ -164,7 +164,7 @@ def _type(world: World, codes: Ints, account: Ints, day: Ints) -> Ints:
 
 
 def _close_day(world: World, codes: Ints, account: Ints, type_: Ints, created_day: Ints) -> Ints:
-    """The cycle is log-normal, longer for larger companies; a quarter of the deals wait for its end's rush."""
+    """The cycle is log-normal, and longer for larger companies. Many deals wait for a quarter's end."""
     dice = world.dice("opportunity")
     size = (company_size(world, account) / 100) ** 0.08
     cycle = _CYCLE[type_] * size * np.exp(0.6 * dice.normal("cycle", codes))
@@ -172,7 +172,7 @@ def _close_day(world: World, codes: Ints, account: Ints, type_: Ints, created_da
     quarter_ends = quarter_start(quarter_of(day) + 1)
     rush_day = quarter_ends - 1 - dice.below("rush day", 7, codes)
     weekday = rush_day % 7
-    # Of the last seven days, the weekend's work is done on the Monday or the Friday that is among them.
+    # A day of the weekend becomes the Monday or the Friday that is among the quarter's last seven days.
     rush_day = np.where(weekday == 6, np.where(quarter_ends - rush_day >= 7, rush_day + 2, rush_day - 1), rush_day)
     rush_day = np.where(weekday == 0, np.where(quarter_ends - rush_day >= 6, rush_day + 1, rush_day - 2), rush_day)
     rushes = dice.happens("rush", _QUARTER_END_RUSH, codes) & (rush_day >= day)
@@ -207,7 +207,7 @@ def open_stage(world: World, deals: Deals, moves: Ints) -> Ints:
     stage = dice.one_of("first stage", (62, 25, 13), deals.codes)
     for turn in range(1, int(moves.max(initial=0)) + 1):
         step = np.array([1, 2, -1])[dice.one_of("step", (68, 18, 14), deals.codes, np.array(turn))]
-        # Each move is one: at either end of the path it turns round.
+        # Each move changes the stage: at either end of the path it goes the other way.
         ahead = stage + step
         ahead = np.where(ahead > 7, np.where(stage == 7, 6, 7), np.where(ahead < 0, stage + 1, ahead))
         stage = np.where(turn <= moves, ahead, stage)
@@ -246,7 +246,8 @@ def close_date(world: World, deals: Deals, delays: Ints) -> Ints:
     step = 7 + dice.below("delay", 35, deals.codes)
     miss = dice.below("miss", 18, deals.codes) - 4
     planned = deals.closed_day + miss - left * step
-    # Nobody expects a deal to close at once: early plans are put together, a day apart.
+    # Nobody expects a deal to close at once: the earliest day is a week after its creation, and one more for
+    # each delay.
     expected: Ints = np.maximum(planned, deals.created_day + 7 + delays)
     return expected
 
@@ -290,7 +291,7 @@ def deal_lines(world: World, deals: Deals) -> Lines:
     return Lines(count, product, quantity, unit, discount, cents)
 
 
-# What others ask
+# What other modules ask for
 
 
 def first_wins(world: World, accounts: Ints, until: int) -> Ints:
@@ -350,7 +351,7 @@ class Opportunities(Recipe):
         return self.world.codes_between("opportunity", first, last)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Moves, new amounts and delays up to the close; afterwards little."""
+        """Moves, new amounts and delays come before the close. Little happens afterwards."""
         deals = deals_of(self.world, codes)
         before_close = [
             self._in_life(deals, MOVED, "move", deals.moves, _MOST_MOVES),
@@ -377,7 +378,7 @@ class Opportunities(Recipe):
         return kind, np.where(turns < count[:, None], at, NEVER)
 
     def columns(self, versions: Versions) -> Columns:
-        """All but the tracked fields are settled, or follow from them."""
+        """All fields but the tracked ones are settled from the start, or follow from the tracked ones."""
         deals = deals_of(self.world, versions.codes)
         now = state(self.world, deals, versions)
         return {

@@ -53,7 +53,7 @@ class _History(Recipe):
         """The users who made the parent's versions."""
 
     def id_code(self, codes: Ints) -> Ints:
-        """Codes of the three objects kept apart."""
+        """The three objects have different ids, though they share a key prefix."""
         return codes * _OBJECTS + self.place
 
     def codes(self, first: int, last: int) -> Ints:
@@ -78,7 +78,7 @@ class _History(Recipe):
         return (parents[rows] * _VERSIONS + numbers[rows]) * _FIELDS + field
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """One version: the change's own instant."""
+        """A change has one version, at its own instant."""
         parents, numbers, _ = self._parts(codes)
         at = self._parent.timelines(parents, until).at
         return Timeline.of(np.take_along_axis(at, numbers[:, None], axis=1)[:, 0], [])

@@ -14,7 +14,8 @@ _CHECK = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", np.uint8)
 _INSTANCE = b"5g00"
 _DIGITS = 8
 _SPACE = 62**_DIGITS
-# Prime to 62, so that the codes of one prefix keep apart, and wide enough for neighbours to look unlike.
+# It has no factor in common with 62, so two codes of one prefix never get the same id. It is so large that the
+# ids of neighbouring codes look different.
 _STEP = np.uint64(61_169)
 _START = np.uint64(14_776_336_001)
 HIDDEN = 10**10
@@ -43,7 +44,7 @@ def ids(prefix: str | NDArray[np.bytes_], codes: Ints) -> pl.Series:
 
 
 def _checksum(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """One letter for each five characters: which of them are capitals."""
+    """One letter for each five characters: it says which of them are capitals."""
     capital = (letters >= ord("A")) & (letters <= ord("Z"))
     weights = np.array([1, 2, 4, 8, 16], np.uint8)
     checksum: NDArray[np.uint8] = _CHECK[(capital.reshape(-1, 3, 5) * weights).sum(axis=2)]

@@ -40,7 +40,7 @@ def _campaign_type(world: World, codes: Ints) -> Ints:
 
 
 class Campaigns(Recipe):
-    """Campaigns: planned, run, over; costs grow while they run."""
+    """Campaigns. They are planned, run and end; their costs grow while they run."""
 
     name = "campaign"
     referenced = True
@@ -50,7 +50,7 @@ class Campaigns(Recipe):
         return self.world.arrivals["campaign"].between(first, last)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Start, end, and a change in about 100 days."""
+        """A campaign starts and ends, and changes about once in 100 days."""
         created = self.world.arrivals["campaign"].created(codes, self.dice.bits("created", codes))
         start, end = campaign_days(self.world, codes)
         started = working_instant(workday(start), self.dice.bits("started", codes))
@@ -116,7 +116,7 @@ class CampaignMembers(Recipe):
         return codes[self._joins(last)[codes]] if len(codes) else codes
 
     def _joins(self, until: int) -> Flags:
-        """Of every member's code up to a day: does nobody before it stand for the same person and campaign?"""
+        """Of every member's code up to a day: True where none before it is the same person in that campaign."""
         until = self.world.horizon(until)
 
         def make() -> Flags:
@@ -149,7 +149,7 @@ class CampaignMembers(Recipe):
         return np.where(self.dice.happens("responds", share, codes), day, NEVER)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Sent; perhaps a response within a month."""
+        """Something is sent to the member, who may respond within a month."""
         created = self.world.arrivals["campaign_member"].created(codes, self.dice.bits("created", codes))
         day = self._responds(codes)
         answered = working_instant(np.minimum(day, 10**6), self.dice.bits("answered", codes))
@@ -207,7 +207,7 @@ class CampaignInfluences(Recipe):
         return np.minimum(1 + self.dice.one_of("touches", (50, 30, 20), deal), campaigns)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Made within the hour after the deal was won; nothing changes afterwards but by the system."""
+        """It is made within the hour after the deal was won. Afterwards only the system touches it."""
         closed = deals_of(self.world, codes // _PLACES).closed
         created = closed + 300 + self.dice.below("wait", 3000, codes)
         again = working_instant(

@@ -209,7 +209,7 @@ def _newest(recipe: Recipe, codes: Ints, timeline: Timeline, start: int | None, 
     """Of a block of records: those whose newest visible version arrived in the window, or came again."""
     rows = np.flatnonzero(timeline.at[:, 0] < end)
     if start is not None:
-        # The last stamp before the end, less the lateness, must reach the window.
+        # A version is late by LATEST_DAYS at most, and may come again a day later: older ones are not found.
         reach = start - (LATEST_DAYS + 1) * DAY - 1
         rows = rows[((timeline.at[rows] < end) & (timeline.at[rows] >= reach)).any(axis=1)]
     codes, at = codes[rows], timeline.at[rows]

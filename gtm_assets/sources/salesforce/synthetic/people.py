@@ -99,7 +99,7 @@ def _sellers(world: World) -> tuple[Ints, Ints]:
 
 
 def hide(world: World, table: str, field: str, codes: Ints, keys: Ints, share: float) -> Ints:
-    """The codes, a small share of them replaced by records that nobody shows to us."""
+    """The codes, of which a small share is replaced by those of records that the org does not show to us."""
     dice = world.dice(table)
     hidden = dice.happens(field, share, keys) & (codes >= 0)
     return np.where(hidden, HIDDEN + dice.below(f"{field} who", 20, keys), codes)
@@ -111,7 +111,7 @@ def user_ids(codes: Ints) -> pl.Series:
 
 
 class Users(Recipe):
-    """Users. The chief and each region's first come first; those who leave become inactive."""
+    """Users. In a region, its chief or vice president comes first. Those who leave become inactive."""
 
     name = "user"
     referenced = True
@@ -160,7 +160,7 @@ class Users(Recipe):
 
     def _division(self, versions: Versions) -> pl.Series:
         turn = versions.count(_DIVISION)
-        # A new one is never the old one: the steps from value to value are 1 or more.
+        # A change never gives the same value again: the step from one to the next is 1 or 2.
         start = self.dice.one_of("division", DIVISION_WEIGHTS, versions.codes)
         odd = self.dice.happens("odd division", 0.12, versions.codes, turn) & (turn > 0)
         value = (start % 5 + turn * (1 + start % 2)) % 5
@@ -197,7 +197,7 @@ class Users(Recipe):
 
 
 class Roles(Recipe):
-    """User roles: a fixed tree. Who stands for a forecast is entered a day later."""
+    """User roles: a fixed tree. The user who stands for a role's forecast is entered a day later."""
 
     name = "user_role"
     referenced = True
@@ -207,7 +207,7 @@ class Roles(Recipe):
         return np.arange(len(ROLES)) if first <= 0 <= last else np.empty(0, np.int64)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Made first of all; changed once."""
+        """The roles are made before anything else, and changed once."""
         created = np.full(len(codes), morning(0, -7.95))
         return Timeline.of(created, [(8, created + DAY + 3600 * codes)])
 

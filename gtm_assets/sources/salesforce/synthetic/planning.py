@@ -34,9 +34,9 @@ from gtm_assets.sources.salesforce.synthetic.world import World
 FIRST_YEAR = 2024
 _FIRST_QUARTER = (FIRST_YEAR - 1970) * 4
 _PUBLISHED_BEFORE = 60
-"""A fiscal year's periods are made so many days before it begins."""
+"""The periods of a fiscal year are made this many days before it begins."""
 _QUOTA_BEFORE = 20
-"""Quotas and forecasts of a quarter are made so many days before it begins."""
+"""Quotas and forecasts of a quarter are made this many days before it begins."""
 _MONTH, _QUARTER, _YEAR = 0, 1, 2
 _KINDS = 4
 _UPDATED = 8
@@ -83,7 +83,7 @@ class Periods(Recipe):
         return codes // _KINDS * length, length
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Made before the year begins; the system touches it when it is over."""
+        """A period is made before its year begins. The system touches it when it is over."""
         first, length = self._months(codes)
         published = np.maximum(month_start(first // 12 * 12) - _PUBLISHED_BEFORE, 0)
         created = np.where(published > 0, morning(published, 6), morning(0, -7.0)) + codes % 60
@@ -140,7 +140,7 @@ class Quotas(Recipe):
         return (users[:, None] * _QUARTERS + _quarters(last)[None, :]).ravel()
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Made before the quarter."""
+        """A quota is made before its quarter, and changes at most once."""
         user, quarter = codes // _QUARTERS, codes % _QUARTERS
         made = _made(self.world, user, quarter)
         created = morning(made, 9) + self.dice.below("made", 6 * 3600, codes)
@@ -187,7 +187,7 @@ class Bookings:
     """Amounts of the deals by owner and day of closing, for sums over a span of users and a span of days."""
 
     def __init__(self, owner: Ints, day: Ints, cents: Ints, users: int, days: int) -> None:
-        """One entry a deal: its owner, its day and its amount. Those outside ``users`` × ``days`` do not count."""
+        """One entry for each deal: its owner, day and amount. Those outside ``users`` × ``days`` do not count."""
         table = np.zeros((users + 1, days + 1), np.int64)
         inside = (owner < users) & (day >= 0) & (day < days)
         np.add.at(table, (owner[inside] + 1, day[inside] + 1), cents[inside])

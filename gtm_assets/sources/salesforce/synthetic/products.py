@@ -52,13 +52,13 @@ class _Fixed(Recipe):
         return np.arange(self.size) if first <= 0 <= last else np.empty(0, np.int64)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Made, and touched once when the org went live."""
+        """They are made on the first day, and touched once, a day later."""
         created = morning(0, -7.0) + codes * 7
         return Timeline.of(created, [(TOUCHED, created + 86_400)])
 
     @staticmethod
     def by_admin(n: int) -> Columns:
-        """Who made and changed it: the chief, whom the org began with, whatever the record's age."""
+        """The chief made and changed it: that user is older than any of these records."""
         return {
             "created_by_id": user_ids(np.zeros(n, np.int64)),
             "last_modified_by_id": user_ids(np.zeros(n, np.int64)),
@@ -102,7 +102,7 @@ class Pricebooks(_Fixed):
 
 
 class Products(Recipe):
-    """Products. Some are retired, edited now and then."""
+    """Products. They are edited now and then, and some are retired."""
 
     name = "product_2"
     referenced = True
@@ -112,7 +112,7 @@ class Products(Recipe):
         return self.world.arrivals["product_2"].between(first, last)
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """A change about twice a year."""
+        """A product changes about twice a year."""
         created = self.world.arrivals["product_2"].created(codes, self.dice.bits("created", codes))
         return Timeline.of(created, [self.slow_changes(codes, created, until, 200, {_EDITED: 9, _RETIRED: 1})])
 
@@ -157,7 +157,7 @@ class PricebookEntries(Recipe):
         return entry_code(products[:, None], np.arange(len(PRICEBOOKS))[None, :]).ravel()
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
-        """Looked through about once a year."""
+        """An entry is edited about once a year."""
         product = codes // len(PRICEBOOKS)
         bits = self.world.dice("product_2").bits("created", product)
         created = self.world.arrivals["product_2"].created(product, bits)

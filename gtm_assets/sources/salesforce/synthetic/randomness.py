@@ -1,4 +1,4 @@
-"""Chance without a state: every draw is a hash of who asks for what.
+"""Random draws without a state: every draw is a hash of its name and its keys.
 
 A draw is named by its field and numbered by keys (a record's code, a version's number), so no draw depends on
 another one and the order of calls decides nothing.
@@ -17,7 +17,7 @@ from gtm_assets.sources.salesforce.synthetic.arrays import Bits, Flags, Floats, 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-# Quantiles of the normal distribution: between two of them a line is near enough.
+# Quantiles of the normal distribution. Linear interpolation between them is precise enough.
 _RANKS = (np.arange(4096) + 0.5) / 4096
 _NORMAL: Floats = np.array([NormalDist().inv_cdf(rank) for rank in _RANKS])
 
@@ -42,7 +42,7 @@ class Dice:
     """The draws of one table of one org. Keys are integer arrays that broadcast against each other."""
 
     def __init__(self, seed: int, table: str) -> None:
-        """Two tables, or two seeds, have nothing in common."""
+        """The draws of two tables, or of two seeds, are independent of each other."""
         self._seed = seed
         self._table = table
 

@@ -1,4 +1,4 @@
-"""Recipes: how the records of one object are made. One class for each object, in the modules of their subjects."""
+"""Recipes: how the records of one object are made. Each object has one class, in the module of its subject."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Recipe(ABC):
 
     name: str
     referenced = False
-    """True where others refer to the object: then its records are never late to appear, only their changes."""
+    """True where other objects refer to this one: its records then never appear late, only their changes do."""
     ages: tuple[tuple[int, int], ...] | None = None
     """Spans of a record's age, in days, in which it can change. None: at any age."""
 
@@ -37,7 +37,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def codes(self, first: int, last: int) -> Ints:
-        """Codes of the records created on days ``first`` to ``last``, rising. It may hold a few more."""
+        """Codes of the records created on days ``first`` to ``last``, rising. There may be a few more."""
 
     @abstractmethod
     def timeline(self, codes: Ints, until: int) -> Timeline:
@@ -103,6 +103,6 @@ class Recipe(ABC):
 
 
 def with_deletion(events: Sequence[Happening], created: Ints, span: tuple[Ints, Ints]) -> Timeline:
-    """The timeline of events that do not happen while the record is deleted."""
+    """The timeline of the events, without those that fall into the time in which the record is deleted."""
     deleted, restored = span
     return Timeline.of(created, [*events, (DELETED, deleted), (RESTORED, restored)], silent=span)

@@ -1,7 +1,7 @@
 """Timelines: the versions of records, each the result of one event.
 
 A record's first version is its creation. Every later event makes one more. What a field holds in a version is
-worked out from how many events of which kind have been by then, so any version can be made without the others.
+worked out from how many events of which kind have happened by then, so any version can be made without the others.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER
 
 CREATED, DELETED, RESTORED, TOUCHED, ARCHIVED = 0, 1, 2, 3, 4
-"""Kinds of event that objects share; their own are from 8 on."""
+"""Kinds of event that objects share. The kinds that only one object has are numbered from 8 on."""
 _BY_SYSTEM = (TOUCHED, ARCHIVED)
-"""Kinds that move the cursor alone, not the date of the last change by a user."""
+"""Kinds of event that change only the cursor, not the date of the last change by a user."""
 _KINDS = 32
 _SHORTEST = 60
 
 Happening = tuple[int | Ints, Ints]
-"""Events: their kind, one for all of them or one for each, and their instants."""
+"""Some events: their kind (one for all of them, or one for each) and their instants."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Versions of n records. ``at`` (n × k instants, rising, NEVER behind the last) and ``kind`` (n × k)."""
+    """Versions of n records: ``at`` (n × k instants, rising, filled up with NEVER) and ``kind`` (n × k)."""
 
     at: Ints
     kind: NDArray[np.int8]
@@ -95,7 +95,7 @@ class Versions:
 
     @cached_property
     def modified(self) -> Ints:
-        """Instant of the last change that was not the system's."""
+        """Instant of the last change that the system did not make."""
         latest: Ints = np.where(self._past & ~np.isin(self.timeline.kind, _BY_SYSTEM), self.timeline.at, 0).max(
             axis=1
         )
@@ -107,12 +107,12 @@ class Versions:
         return self.count(DELETED) > self.count(RESTORED)
 
     def count(self, kind: int) -> Ints:
-        """How many events of a kind have been."""
+        """How many events of a kind have happened."""
         events: Ints = (self._past & (self.timeline.kind == kind)).sum(axis=1)
         return events
 
     def has(self, kind: int) -> Flags:
-        """True where an event of a kind has been."""
+        """True where an event of a kind has happened."""
         found: Flags = (self._past & (self.timeline.kind == kind)).any(axis=1)
         return found
 

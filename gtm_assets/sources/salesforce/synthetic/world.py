@@ -39,7 +39,7 @@ VOLUMES = {
 LEADS_PER_CONVERSION = 5
 CONVERSIONS_PER = {"contact": 1, "opportunity": 3, "account": 10}
 SLOWEST_CONVERSION = 45
-"""Days after which a lead that converts at all has done so."""
+"""A lead that converts does so within this many days."""
 _BLOCK = 128
 
 
@@ -64,7 +64,7 @@ class World:
         return Names(self.seed)
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` gives, made once. Only pure values may be kept."""
+        """The result of ``make``, which is called once for a key. Only pure values may be kept."""
         if key not in self._kept:
             self._kept[key] = make()
         kept: T = self._kept[key]
@@ -83,7 +83,7 @@ class World:
         _, _, share, hour = VOLUMES[table]
         total = float(self._total(table))
         if table in CONVERSIONS_PER:
-            # Some leads of the last weeks convert later.
+            # Not all of them are subtracted, because some leads of the last weeks convert later.
             total -= 0.9 * self._total("lead") / (LEADS_PER_CONVERSION * CONVERSIONS_PER[table])
         elif table == "task":
             total -= self._total("email_message") / 2
@@ -120,7 +120,7 @@ class World:
         return converted
 
     def conversion_behind(self, table: str, codes: Ints) -> Ints:
-        """The conversion that made each record (of no meaning for the others)."""
+        """The conversion that made each record (it has no meaning for the others)."""
         return (codes >> 1) * CONVERSIONS_PER[table]
 
     def created_day(self, table: str, codes: Ints) -> Ints:
@@ -162,7 +162,7 @@ class Members:
     _DAYS = 1 << 20
 
     def __init__(self, accounts: Ints, days: Ints, codes: Ints) -> None:
-        """One entry a member: its account, its day of creation and its code."""
+        """One entry for each member: its account, its day of creation and its code."""
         order = np.lexsort((codes, days, accounts))
         self._keys = (accounts * self._DAYS + days)[order]
         self._codes = codes[order]
