@@ -1,4 +1,4 @@
-"""The code location: what Dagster is offered."""
+"""The code location: all that Dagster loads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     extracted = registry.extracted(settings)
     manifest = json.loads(manifest_path().read_text())
 
-    raw = [
+    raw: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *(registry.source_of(table).external_asset(table) for table in registry.external_tables(settings)),
         *_extracted(settings, manifest),
     ]
@@ -94,7 +94,7 @@ def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.A
 def _standing(
     settings: Settings, lake: Lake, checks: CheckRegistry
 ) -> Mapping[dg.AssetCheckKey, Callable[[], Finding]]:
-    """The blocking checks of raw tables that the lake alone answers, each with how it is made."""
+    """The blocking checks of raw tables that the lake alone answers, each with the function that makes it."""
     made = {
         dg.AssetCheckKey(asset_key(table), name): partial(check, lake, table, *limits)
         for table in registry.raw_tables(settings)

@@ -116,6 +116,9 @@ CONTRACT: Mapping[str, Callable[[Any], bool]] = {
     "SqlEventLogStorage": has("index_connection"),
     "SqliteEventLogStorage": takes_events_one_by_one,
     "StepEventStatus": has_members("SUCCESS", "FAILURE", "IN_PROGRESS"),
+    "UnresolvedAssetJobDefinition": lambda symbol: (
+        isinstance(dg.define_asset_job("job"), symbol) and dg.define_asset_job("job").name == "job"
+    ),
     "execute_run_iterator": takes("job", "dagster_run", "instance"),
 }
 """Of each symbol whether it is still what it is used as."""

@@ -1,6 +1,7 @@
 """The asset that merges the batches of months that are long over into one file a table and month."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -27,7 +28,7 @@ def compacted_lake_asset(settings: Settings, tables: Sequence[RawTable]) -> dg.A
         description="The lake's months that are long over, in one file a table and month. What they hold and when "
         "it was known stays as it was.",
     )
-    def compacted_lake(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def compacted_lake(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with retried(context, settings.retry_seconds):
             done = compact_lake(settings, tables, context.log.info)
         merged = [compaction for compaction in done if compaction.files_after]

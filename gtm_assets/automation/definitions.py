@@ -33,7 +33,7 @@ def automation(
 ) -> dg.Definitions:
     """Jobs and what starts them. ``checks`` are those that publishing looks at.
 
-    External tables have no days of ours: the clock starts their build, and their freshness is their loader's.
+    We land no days of external tables: a schedule starts their build, and their loader sees to their freshness.
     """
     tables = raw_tables(settings)
     if external := external_tables(settings):

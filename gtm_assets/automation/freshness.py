@@ -1,4 +1,4 @@
-"""Freshness: the checks that say whether the day is there, made by a sensor while time passes and on demand."""
+"""The checks that say whether the day is there. A sensor makes them each minute, and people on demand."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ class Freshness:
 
 
 def landing_deadline(settings: Settings) -> Deadline:
-    """By when a partition is to have landed, counted from its end."""
+    """The time by which a partition is to have landed, counted from its end."""
     return Deadline(
         timedelta(0),
         timedelta(minutes=settings.landing_late_minutes),
@@ -83,7 +83,7 @@ def landing_deadline(settings: Settings) -> Deadline:
 
 
 def publishing_deadline(settings: Settings) -> Deadline:
-    """By when a partition is to be published, counted from its end."""
+    """The time by which a partition is to be published, counted from its end."""
     return Deadline(
         timedelta(minutes=settings.publish_deadline_minutes),
         timedelta(minutes=settings.publish_late_minutes),
@@ -102,7 +102,8 @@ def published_as_of(path: Path) -> datetime | None:
         return None
     with duckdb.connect(str(path), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        return connection.execute("select as_of from gtm_meta.publication").fetchone()[0]
+        row: tuple[datetime] | None = connection.execute("select as_of from gtm_meta.publication").fetchone()
+    return row[0] if row else None
 
 
 def freshness_checks(freshness: Freshness) -> dg.AssetChecksDefinition:
@@ -160,10 +161,10 @@ def _state(finding: Finding, calendar: Calendar, now: datetime) -> str:
 
 
 def policies(settings: Settings) -> Mapping[str, dg.FreshnessPolicy]:
-    """Dagster's own policies by layer: that the asset was made after the day's end and before its deadline.
+    """Dagster's own policies by layer: each asset is to be made after the day's end and before its deadline.
 
-    None on a calendar that ends, as no day follows, and none where another loader fills the raw tables, as it has
-    deadlines of its own.
+    There are none on a calendar that ends, as no day follows, and none where another loader fills the raw tables,
+    as it has deadlines of its own.
     """
     if settings.is_external or Calendar.of(settings).last is not None:
         return {}

@@ -17,11 +17,12 @@ from gtm_assets.checks.service_levels import ASSET_KEY as SERVICE_LEVELS
 from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
 from gtm_assets.dbt.assets import BUILD_OP, LAYERS
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runtime.dagster_internals import UnresolvedAssetJobDefinition
 from gtm_assets.sources.raw_asset import asset_key
 
 EXTRACT, TRANSFORM, REFRESH, FULL_EXTRACTION = "extract", "transform", "refresh", "full_extraction"
 OLD_FULL_EXTRACTION = "full_refresh"
-"""The name of that job up to release 0.1: its runs of then are still in Dagster's records."""
+"""The name of that job up to release 0.1. Dagster's records still hold runs of that name."""
 LANDING = frozenset({EXTRACT, REFRESH, FULL_EXTRACTION, OLD_FULL_EXTRACTION})
 """Names of the jobs that land."""
 TRANSFORMING = (TRANSFORM, REFRESH, FULL_EXTRACTION, OLD_FULL_EXTRACTION)
@@ -39,12 +40,12 @@ def extract_all(tables: Sequence[RawTable]) -> dict[str, Any]:
 class Jobs:
     """The jobs of one code location."""
 
-    extract: Any
-    transform: Any
-    refresh: Any
-    full_extraction: Any
-    measure: Any
-    compact: Any
+    extract: UnresolvedAssetJobDefinition
+    transform: UnresolvedAssetJobDefinition
+    refresh: UnresolvedAssetJobDefinition
+    full_extraction: UnresolvedAssetJobDefinition
+    measure: UnresolvedAssetJobDefinition
+    compact: UnresolvedAssetJobDefinition
     full_config: Mapping[str, Any]
     """Config of the full extraction."""
 
@@ -57,8 +58,8 @@ class Jobs:
     ) -> Jobs:
         """The jobs that land these tables and build all models.
 
-        ``external`` are tables that another loader fills: they have no days of ours that could be late, and each
-        build asks how fresh they are. ``compared`` are the checks that follow a full extraction alone.
+        ``external`` are tables that another loader fills: we land no days of them that could be late, and each
+        build asks how fresh they are. ``compared`` are the checks that follow only a full extraction.
         """
         source_freshness = _source_freshness(external or tables)
         # These jobs don't check freshness: while a backfill runs, days are missing.
@@ -67,13 +68,15 @@ class Jobs:
             dg.AssetCheckKey(PUBLISHED, PUBLISHED_ON_TIME),
         )
         totals = dg.AssetSelection.checks(*compared)
+        raw: dg.AssetSelection = _raw(tables)
+        built: dg.AssetSelection = _BUILT
         if external:
             sound = dg.AssetSelection.checks(
                 *(dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND) for table in external)
             )
-            raw, built = _raw(tables), _BUILT | source_freshness | sound
+            built = _BUILT | source_freshness | sound
         else:
-            raw, built = _raw(tables) - freshness - source_freshness - totals, _BUILT - freshness
+            raw, built = raw - freshness - source_freshness - totals, _BUILT - freshness
         full_config = {"ops": {**extract_all(tables), **REBUILD}}
         return cls(
             extract=dg.define_asset_job(
@@ -115,7 +118,7 @@ class Jobs:
         )
 
     @property
-    def all(self) -> list[Any]:
+    def all(self) -> list[UnresolvedAssetJobDefinition]:
         """All of them."""
         return [self.transform, self.refresh, self.full_extraction, self.extract, self.measure, self.compact]
 

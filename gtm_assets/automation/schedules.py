@@ -1,4 +1,4 @@
-"""What runs when: each day, each week and each month. The UI switches it on and off."""
+"""The schedules: what runs each day, each week and each month. The UI switches them on and off."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import dagster as dg
 
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
+from gtm_assets.runtime.dagster_internals import UnresolvedAssetJobDefinition
 from gtm_assets.runtime.instance import FULL_EXTRACTION_SCHEDULE
 from gtm_assets.runtime.retries import REPEATED_WHEN_KILLED
 from gtm_assets.settings import Settings
@@ -15,9 +16,9 @@ from gtm_assets.settings import Settings
 NONE_IS_OVER = "No partition is over yet."
 TRANSFORMED = "59 21 * * *"
 MEASURED = "30 23 * * *"
-"""After the day's last deadline."""
+"""It is after the day's last deadline."""
 WEEKLY = "30 22 * * 0"
-"""Sunday, after the daily run of the partition that ends then."""
+"""It is on Sunday, after the daily run of the partition that ends then."""
 
 MONTHLY = "0 3 4 * *"
 """The month before the last is then older than the days that keep their own files."""
@@ -32,7 +33,7 @@ def on_by_default(settings: Settings) -> bool:
     return settings.is_synthetic and Calendar.of(settings).last is None
 
 
-def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
+def all_schedules(settings: Settings, jobs: Jobs) -> Sequence[dg.ScheduleDefinition]:
     """The schedules."""
     status = dg.DefaultScheduleStatus.RUNNING if on_by_default(settings) else dg.DefaultScheduleStatus.STOPPED
     return [
@@ -43,8 +44,8 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence:
     ]
 
 
-def of_external_tables(settings: Settings, jobs: Jobs, lands: bool) -> Sequence:
-    """The schedules where another loader fills raw tables. Off: only its owner knows when they are full.
+def of_external_tables(settings: Settings, jobs: Jobs, lands: bool) -> Sequence[dg.ScheduleDefinition]:
+    """The schedules where another loader fills raw tables. They are off: only its owner knows when they are full.
 
     ``lands`` says whether another source is extracted beside it.
     """
@@ -73,11 +74,15 @@ def _extraction(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs
     return schedule
 
 
-def _daily(cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+def _daily(
+    cron: str, job: UnresolvedAssetJobDefinition, status: dg.DefaultScheduleStatus
+) -> dg.ScheduleDefinition:
     return _by_clock(f"{job.name}_daily", cron, job, status)
 
 
-def _by_clock(name: str, cron: str, job, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+def _by_clock(
+    name: str, cron: str, job: UnresolvedAssetJobDefinition, status: dg.DefaultScheduleStatus
+) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
         name=name,
         cron_schedule=cron,

@@ -1,7 +1,7 @@
-"""What runs because of what there is: the transformation once a day has landed, and the days that were missed.
+"""The sensors: one starts the transformation once a day has landed, and one lands the days that were missed.
 
-What has landed is read from the lake and not from Dagster's records: the files are what will be built, also those
-that a quarantine retry, another Dagster home or a restored backup brought.
+What has landed is read from the lake and not from Dagster's records: the files are what will be built, including
+those that a quarantine retry, another Dagster home or a restored backup brought.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from gtm_assets.sources.extractions import Extraction, extractions, missing
 from gtm_assets.sources.raw_asset import asset_key
 
 GRACE = timedelta(minutes=10)
-"""The transformation of a day waits so long after its end, as the daily extraction takes its time."""
+"""The transformation of a day waits this long after the day's end, because the daily extraction takes time."""
 OVERDUE = timedelta(minutes=60)
-"""What has not landed so long after its end was missed."""
+"""A partition that has not landed this long after its end was missed."""
 FIRST_PAUSE = timedelta(minutes=15)
 LONGEST_PAUSE = timedelta(hours=24)
 CONTENT_TAG = "gtm/landed"
-"""Of a run that a sensor asked for: the day and the digest of what it builds."""
+"""The tag of a run that a sensor asked for: it holds the day and the digest of what the run builds."""
 AT_ONCE = 4
-"""So many extractions are asked for at a time at most."""
+"""At most this many extractions are asked for at a time."""
 _UNFINISHED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -158,9 +158,9 @@ def _not_again(instance: dg.DagsterInstance, tried: Sequence[dg.RunRecord], day:
 
 
 def _was_locked_out(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
-    """Whether a run failed since a program outside of the platform had the warehouse open."""
+    """Whether a run failed because a program outside of the platform had the warehouse open."""
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
-        error = entry.dagster_event.step_failure_data.error
+        error = entry.get_dagster_event().step_failure_data.error
         while error is not None:
             if error.cls_name == WarehouseBusy.__name__:
                 return True
@@ -192,7 +192,8 @@ class _Attempts:
     last: datetime
 
     def next(self) -> datetime:
-        return self.last + min(FIRST_PAUSE * 2 ** min(self.count - 1, 16), LONGEST_PAUSE)
+        pause: timedelta = min(FIRST_PAUSE * 2 ** min(self.count - 1, 16), LONGEST_PAUSE)
+        return self.last + pause
 
 
 def missed(
@@ -244,9 +245,9 @@ def _attempts(cursor: str | None) -> dict[str, _Attempts]:
 
 
 def _name(extraction: Extraction, kept: set[RawTable]) -> str:
-    """Of an extraction, the same while it fails: further days may join it at its end.
+    """The name of an extraction. It stays the same while the extraction fails, though further days may join it.
 
-    Of tables that are kept from us each day asks for its own partition, and it is the same attempt.
+    Where the source doesn't let us read the tables, each day asks for its own partition, as the same attempt.
     """
     tables = hashlib.md5(" ".join(sorted(t.qualified_name for t in extraction.tables)).encode()).hexdigest()
     first = "owed" if kept.issuperset(extraction.tables) else extraction.partitions[0]

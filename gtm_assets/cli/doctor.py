@@ -182,7 +182,7 @@ def _project(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, str(error))
         return
     yield Finding(True, "The dbt project is parsed.")
-    # An external database has been examined with them.
+    # In external mode they have been examined together with the database.
     if project_variables().get("pass_through_columns") and not settings.is_external:
         try:
             with operated("examine_pass_through", settings):
@@ -221,9 +221,9 @@ def _published(settings: Settings) -> Iterator[Finding]:
     try:
         with duckdb.connect(str(settings.published_path), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
-            published_at, last, as_of = connection.execute(
+            ((published_at, last, as_of),) = connection.execute(
                 "select published_at, last_partition, as_of from gtm_meta.publication"
-            ).fetchone()
+            ).fetchall()
     except duckdb.Error as error:
         yield Finding(
             False, f"{settings.published_path} can't be read ({error}). Close it where it is open for writing."

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
@@ -41,7 +41,7 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
             problems.print(f"[red]error:[/] {_escaped(error)}")
             sys.exit(1)
         except Exception as error:
-            # SQLite, DuckDB and Python each say it in words of their own, at whatever they were writing.
+            # SQLite, DuckDB and Python each say it in their own words, whatever they were writing.
             if not disk_is_full(load_settings().home, str(error)):
                 raise
             problems.print(f"[red]error:[/] {_escaped(FULL_DISK.format(home=load_settings().home, error=error))}")
@@ -58,7 +58,8 @@ FULL_DISK = (
 
 def disk_is_full(folder: Path, *errors: str) -> bool:
     """Whether there is no room for even a small file beside the state folder, or was none for the event log."""
-    # SQLite gives back the room of what it could not write. Its files are in the state folder alone.
+    # SQLite frees the room of what it could not write, so there may be room now. Its files are in the state
+    # folder alone.
     if any("database or disk is full" in error for error in errors):
         return True
     existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -74,11 +75,18 @@ def main() -> None:
     """CRM records in, a proven star schema out."""
     shown = warnings.showwarning
 
-    def show(message, category, *rest, **options) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, RenamedSetting):
             problems.print(f"[yellow]note:[/] {_escaped(message)}")
         else:
-            shown(message, category, *rest, **options)
+            shown(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
 
@@ -250,6 +258,7 @@ def retry(table: str) -> None:
     import dagster as dg
 
     from gtm_assets.checks import raw as raw_checks
+    from gtm_assets.lake.files import LakeError
     from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
     from gtm_assets.runtime.instance import prepare_home
@@ -262,6 +271,10 @@ def retry(table: str) -> None:
         return
     prepare_home(settings)
     known_at, early = lake.read_until(raw), lake.landed_early(raw)
+    if known_at is None:
+        raise LakeError(
+            f"{table}: no partition has landed that its records in quarantine could join. Run: gtm run"
+        )
     landings = lake.retry(raw, lambda key: calendar.window(key, early.get(key)), known_at)
     with dg.DagsterInstance.get() as instance:
         for landing in landings:
@@ -289,7 +302,7 @@ def source_group() -> None:
 @click.argument("table")
 @explained
 def forget(table: str) -> None:
-    """Say that TABLE is gone from its source: it stops publishing no more.
+    """Say that TABLE is gone from its source, so that it no longer stops publishing.
 
     What was last known of it stays. As soon as it can be read again, that is undone.
     """

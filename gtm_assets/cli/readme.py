@@ -42,7 +42,9 @@ def models_table(manifest: Mapping[str, Any]) -> str:
 
 def _subject(test: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a test belongs to: as its yml or its meta says, or the one thing that it reads."""
-    parents = {id_: manifest["nodes"].get(id_) or manifest["sources"][id_] for id_ in test["depends_on"]["nodes"]}
+    parents: dict[str, Mapping[str, Any]] = {
+        id_: manifest["nodes"].get(id_) or manifest["sources"][id_] for id_ in test["depends_on"]["nodes"]
+    }
     if test.get("attached_node"):
         return parents[test["attached_node"]]
     named = test["config"]["meta"].get("dagster", {}).get("ref", {}).get("name")

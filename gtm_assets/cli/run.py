@@ -1,4 +1,4 @@
-"""``gtm run``: from the partitions that are missing to the published file, told as it happens."""
+"""``gtm run``: it lands what is missing, builds, proves and publishes, and prints what happens meanwhile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType as Event
@@ -49,9 +50,9 @@ class Outcome:
     missing: list[str] = field(default_factory=list)
     """Raw tables that the external database lacks."""
     reach: Mapping[str, str] = field(default_factory=dict)
-    """Source to up to when it was read, in a sentence. Empty where nothing of it has landed."""
+    """By source a sentence that says up to when it was read. It is empty where nothing of it has landed."""
     lacking: dict[str, str] = field(default_factory=dict)
-    """Raw table to its columns that the external database lacks."""
+    """By raw table the columns that the external database lacks."""
     unread: list[str] = field(default_factory=list)
     """Tables that lie in the external database and are not in the catalogue."""
     errors: list[str] = field(default_factory=list)
@@ -215,7 +216,7 @@ def refresh(
 
 
 def _refuse_to_land(up_to_now: bool, wants_records: bool) -> None:
-    """Refuse options that land records where another loader does: ``--now``, or those of what has no table."""
+    """Refuse options that land records where another loader does: ``--now``, and others where we land no table."""
     if up_to_now:
         raise PartitionError(
             f"--now lands the partition that is still open: with {EXTERNAL} another loader "
@@ -250,7 +251,7 @@ def _unread(settings: Settings, outcome: Outcome) -> list[str]:
     """Tables of the external database that are not read, by what this run listed, whether it published or not."""
     listed = outcome.missing or any(outcome.layers[key] == "raw" for key in outcome.rows)
     if settings.is_external and listed:
-        # The end of a run is told, whoever has opened the warehouse by then.
+        # The end of a run is printed even where somebody has the warehouse open by then.
         with suppress(WarehouseError), Warehouse.of(settings).open("gtm run") as built:
             return tables_not_read(built)
     return []
@@ -266,7 +267,7 @@ def _nothing_is_open(calendar: Calendar, last: str) -> str:
 
 
 def _reaches(lake: Lake, tables: Sequence[RawTable], still_open: str | None) -> dict[str, str]:
-    """Of each source up to when it was read, as :func:`_reach` says it."""
+    """Up to when each source was read, as :func:`_reach` says it."""
     names = dict.fromkeys(table.source for table in tables)
     return {name: _reach(lake, [t for t in tables if t.source == name], still_open) for name in names}
 
@@ -297,9 +298,9 @@ def _reach(lake: Lake, tables: Sequence[RawTable], still_open: str | None) -> st
 def wanted_by(
     settings: Settings, lake: Lake, tables: Sequence[RawTable], keys: Sequence[str], early: str | None = None
 ) -> dict[RawTable, list[str]]:
-    """The partitions that are missing; of a file of an export that is newer than what has landed the last one.
+    """The partitions that are missing. A table whose export is newer than what has landed gets the last one.
 
-    With ``early``, the partition that is landed early, news of an export come in that one.
+    With ``early``, the partition that is landed early, news of an export comes in that one.
     """
     wanted = missing(lake, tables, keys)
     if early is None:
@@ -312,9 +313,10 @@ def wanted_by(
 def with_open(
     lake: Lake, wanted: Mapping[RawTable, Sequence[str]], still_open: str, up_to_now: bool
 ) -> dict[RawTable, list[str]]:
-    """The wanted partitions and the one that is still open: of all tables, or of those that owe it alone.
+    """The wanted partitions and the one that is still open: of all tables, or only of those that owe it.
 
-    A table that could not be read when it was landed early would else stop publishing until the partition's end.
+    Otherwise a table that could not be read when it was landed early would stop publishing until the partition's
+    end.
     """
     owing = {table for table in wanted if up_to_now or still_open in lake.unreadable_partitions(table)}
     return {table: [*keys, still_open] if table in owing else [*keys] for table, keys in wanted.items()}
@@ -329,7 +331,7 @@ def _released(
 
 
 def _progress(console: Console) -> Progress:
-    """Bars for who looks at a screen. In a log they would be lines."""
+    """Progress bars where somebody looks at a screen. In a log they would be lines."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -354,7 +356,7 @@ class _Refresh:
         until: datetime | None,
     ) -> None:
         self.instance, self.console, self.tables = instance, console, tables
-        # One minute for all tables, however long each takes.
+        # All tables are read up to the same minute, however long each takes.
         self.tags = {UNTIL_TAG: until.isoformat()} if until else {}
         graph = defs.resolve_asset_graph()
         layers = {key: graph.get(key).tags.get("layer") for key in graph.toposorted_asset_keys}
@@ -374,7 +376,7 @@ class _Refresh:
         self.outcome.troubles.clear()
         self.run(extractions(released), jobs.REFRESH, {})
 
-    def run(self, plan: list[Extraction], last_job: str, ops: Mapping) -> Outcome:
+    def run(self, plan: list[Extraction], last_job: str, ops: Mapping[str, Any]) -> Outcome:
         """Land what the plan names; the last of its runs, by ``last_job`` with this config of ops, builds too."""
         partitions = sum(len(e.tables) * len(e.partitions) for e in plan)
         with _progress(self.console) as self.progress:
@@ -406,9 +408,24 @@ class _Refresh:
             self._follow(jobs.TRANSFORM, assets=models, run_config=run_config)
         return self.outcome
 
-    def _follow(self, job_name: str, **kwargs) -> None:
+    def _follow(
+        self,
+        job_name: str,
+        *,
+        partitions: Sequence[str] = (),
+        assets: Sequence[dg.AssetKey] | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> None:
         landed: Counter[tuple[dg.AssetKey, str]] = Counter()
-        for event in execute(self.instance, job_name, tags=self.tags, **kwargs):
+        events = execute(
+            self.instance,
+            job_name,
+            partitions=partitions,
+            assets=assets,
+            run_config=run_config,
+            tags=self.tags,
+        )
+        for event in events:
             match event.event_type:
                 case Event.ASSET_MATERIALIZATION:
                     self._materialized(event, landed)
@@ -420,7 +437,9 @@ class _Refresh:
                 case Event.ASSET_CHECK_EVALUATION:
                     self._checked(event.asset_check_evaluation_data)
                 case Event.STEP_FAILURE:
-                    self.outcome.errors.append(cause_of(event.step_failure_data.error))
+                    error = event.step_failure_data.error
+                    # Dagster does not record an error with every failure.
+                    self.outcome.errors.append(cause_of(error) if error else event.message or "a step failed")
                 case Event.RUN_FAILURE if not self.outcome.errors:
                     self.outcome.errors.append(event.message or "the run failed")
 
@@ -431,11 +450,11 @@ class _Refresh:
             self.outcome.published = True
         elif self.layers.get(key) == "raw":
             landed[key, "partitions"] += 1
-            landed[key, "rows"] += metadata["dagster/partition_row_count"].value
+            landed[key, "rows"] += _count(metadata["dagster/partition_row_count"])
             self.progress.advance(self.landing)
             return
         else:
-            rows = metadata["dagster/row_count"].value
+            rows = _count(metadata["dagster/row_count"])
             self.outcome.rows[key] = rows
             self.console.print(f"built   {'.'.join(key.path)}: {rows:,} rows")
         self.progress.advance(self.building)
@@ -457,14 +476,16 @@ class _Refresh:
             self.outcome.missing.append(name)
             return
         if columns := metadata["columns_not_in_external_database"].value:
-            self.outcome.lacking[name] = columns
-        rows = metadata["dagster/row_count"].value
+            self.outcome.lacking[name] = str(columns)
+        rows = _count(metadata["dagster/row_count"])
         self.outcome.rows[key] = rows
-        synced = metadata.get("dagster/last_updated_timestamp")
-        until = f"{datetime.fromtimestamp(synced.value, UTC):%Y-%m-%d %H:%M} UTC" if synced else "an unknown time"
+        until = "an unknown time"
+        match metadata.get("dagster/last_updated_timestamp"):
+            case dg.TimestampMetadataValue(value=synced):
+                until = f"{datetime.fromtimestamp(synced, UTC):%Y-%m-%d %H:%M} UTC"
         self.console.print(f"external  {name}: {rows:,} rows, loaded until {until}")
         if "problems" in metadata:
-            problems = metadata["problems"].value.splitlines()
+            problems = str(metadata["problems"].value).splitlines()
             self.outcome.troubles += [f"warned: {problem.removeprefix('- ')}." for problem in problems]
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
@@ -482,3 +503,9 @@ class _Refresh:
             outcome += ", blocks publishing" if blocks else ", blocks nothing"
         asset, detail = evaluation.asset_key.to_user_string(), evaluation.description or ""
         self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")
+
+
+def _count(figure: dg.MetadataValue) -> int:
+    """A number of rows, of which every materialization says one."""
+    assert isinstance(figure.value, int)
+    return figure.value

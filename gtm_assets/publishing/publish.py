@@ -38,12 +38,12 @@ from gtm_assets.sources.registry import SOURCES
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
 BATCHES = "batches"
-"""Metadata of the published file: the digest of the batches that it was built from, the open partition's aside."""
+"""The published file's metadata that holds a digest of its batches, without those of the open partition."""
 STORAGE_VERSION = "v1.2.0"
-"""Of the published file: DuckDB 1.2 and later open it, and so do the BI tools that carry one of them. Without it
-DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
+"""The format of the published file. DuckDB 1.2 and later open it, and so do the BI tools that carry one of them.
+Without it DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
 COPIED_AT_A_TIME = 4
-"""Tables at most: each takes memory while it is compressed."""
+"""At most this many tables are copied at a time: each takes memory while it is compressed."""
 
 
 class PublishError(GtmError):
@@ -81,11 +81,11 @@ def _assets(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetKey]:
     return sorted({check.asset_key for check in checks})
 
 
-def _outcome(record: AssetCheckExecutionRecord | None, materialization: Any) -> str:
-    # Planned in a run that was killed before the check's turn, or has not come to it.
+def _outcome(record: AssetCheckExecutionRecord | None, materialization: dg.EventLogRecord | None) -> str:
+    # It was planned in a run that was killed before the check's turn, or that has not come to it.
     if record is None or record.event is None or record.status == CheckStatus.PLANNED:
         return "missing"
-    # The run tells, not the time: within one step the results of tests and models come in any order.
+    # The run decides and not the time: within one step the results of tests and models come in any order.
     same_run = materialization is not None and record.run_id == materialization.run_id
     if materialization is not None and not same_run and record.event.timestamp < materialization.timestamp:
         return "missing"
@@ -116,7 +116,7 @@ def refuse(found: Sequence[Verdict]) -> None:
 
 
 def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake: Lake) -> None:
-    """Raise where the published file was built from an external table that is gone since.
+    """Raise where the published file was built from an external table that is not there any more.
 
     Its owner may say that it is gone: ``gtm source forget``. That is undone once it is back.
 
@@ -141,7 +141,7 @@ def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake:
 
 
 def _published_rows(warehouse: duckdb.DuckDBPyConnection, published: Path) -> dict[tuple[str, str], int]:
-    """Rows that the external tables had when the published file was made; of a file that can't be read, none."""
+    """Rows that the external tables had when the published file was made; none where it can't be read."""
     if not published.exists():
         return {}
     try:
@@ -220,7 +220,7 @@ def _copy(
     source: duckdb.DuckDBPyConnection, path: Path, publication: Publication, comments: Mapping[str, Table]
 ) -> dict[str, int]:
     schemas = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
-    warehouse = source.execute("select current_database()").fetchone()[0]
+    ((warehouse,),) = source.execute("select current_database()").fetchall()
     # The largest first, so that none of them is left for the end.
     tables = source.execute(
         "select listed.table_schema, listed.table_name from information_schema.tables as listed"
@@ -233,6 +233,7 @@ def _copy(
 
     def copied(table: tuple[str, str]) -> int:
         name = ".".join(table)
+        rows: int
         with source.cursor() as connection:
             ((rows,),) = connection.execute(f"create table published.{name} as from {warehouse}.{name}").fetchall()
             with _transaction(connection):
@@ -348,8 +349,8 @@ def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
     Raises:
         PublishError: nothing says it.
     """
-    (read_until,) = warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchone()
-    now = external_now(warehouse) or read_until
+    ((read_until,),) = warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchall()
+    now: datetime | None = external_now(warehouse) or read_until
     if now is None:
         raise PublishError(
             "not published: no row of the external database says when it was loaded (_fivetran_synced), so that "
@@ -358,7 +359,7 @@ def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
     return now
 
 
-def descriptions(manifest: Mapping) -> dict[str, Table]:
+def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
     """The descriptions that the dbt project gives to tables and columns, by ``schema.table``."""
     return {
         f"{node['schema']}.{node['alias']}": Table(
@@ -372,7 +373,7 @@ def descriptions(manifest: Mapping) -> dict[str, Table]:
 def published_asset(
     built: dg.AssetsDefinition,
     checks: CheckRegistry,
-    manifest: Mapping,
+    manifest: Mapping[str, Any],
     retry_seconds: float = RETRY_SECONDS,
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
     lake: Lake | None = None,
@@ -399,7 +400,7 @@ def published_asset(
         context: dg.AssetExecutionContext,
         warehouse: dg.ResourceParam[Warehouse],
         published_path: dg.ResourceParam[Path],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         with (
             retried(context, retry_seconds),
             warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.execution.stats import RunStepKeyStatsSnapshot, StepEventStatus
@@ -59,6 +60,7 @@ __all__ = [
     "SqlEventLogStorage",
     "SqliteEventLogStorage",
     "StepEventStatus",
+    "UnresolvedAssetJobDefinition",
     "execute_run_iterator",
 ]
 

@@ -40,7 +40,7 @@ FULL_EXTRACTION_SCHEDULE = "full_extraction_weekly"
 RENAMED_SCHEDULES = {"full_refresh_weekly": FULL_EXTRACTION_SCHEDULE}
 """Schedules by the name that they had up to release 0.1."""
 CLOCK_SET_SECONDS = 60
-"""By so much the time of day may be set while a worker begins."""
+"""The time of day may be set by this much while a worker begins."""
 
 
 class ServerError(GtmError):
@@ -67,11 +67,11 @@ class StateFolderInstance(dg.DagsterInstance):
         "secrets": "secrets_loader_data",
         "defs_state_storage": "defs_state_storage_data",
     }
-    """What ``dagster.yaml`` can set and this class answers for, and the field of an ``InstanceRef`` with it."""
+    """Each key of ``dagster.yaml`` that this class answers for, and the field of ``InstanceRef`` that holds it."""
 
     @classmethod
     def config_schema(cls) -> dict[str, Any]:
-        """Nothing to configure."""
+        """There is nothing to configure."""
         return {}
 
     @classmethod
@@ -110,7 +110,7 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     os.environ["GTM_HOME"] = str(settings.home)
     os.environ["DO_NOT_TRACK"] = "1"
-    # So that Dagster hands over a run's plan, or a step's partitions, to the event log at once.
+    # With it Dagster hands over a run's plan, or a step's partitions, to the event log at once.
     os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1000"
 
 
@@ -135,9 +135,10 @@ def process_tag(process: psutil.Process | None = None) -> str:
 
 
 def _start(process: psutil.Process) -> str:
-    """When a process began, by which one of the same id is told from it; where the kernel says it, since the boot.
+    """When a process began, which tells it from another of the same id. The kernel counts it from the boot.
 
-    The time of day would not do: it is set while processes run, after a laptop has slept, say.
+    The time of day serves only where the kernel does not say it: it may be set while processes run, for example
+    after a laptop has slept.
     """
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -148,7 +149,7 @@ def _start(process: psutil.Process) -> str:
 
 
 def is_alive(tag: str) -> bool:
-    """Whether the process of a tag still runs. One of another host is taken to."""
+    """Whether the process of a tag still runs. A process of another host is taken to run."""
     host, pid, started = tag.split("/")
     if host != socket.gethostname():
         return True
@@ -185,10 +186,10 @@ def _is_dead(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
     if server is None or not _is_of_this_host(server):
         return False
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
-        worker = entry.dagster_event.engine_event_data.metadata.get("pid")
+        worker = entry.get_dagster_event().engine_event_data.metadata.get("pid")
         if worker is not None:
             try:
-                process = psutil.Process(int(worker.value))
+                process = psutil.Process(int(str(worker.value)))
                 # A younger process was only given the same id.
                 is_younger = process.create_time() > entry.timestamp + CLOCK_SET_SECONDS
                 return is_younger or process.status() == psutil.STATUS_ZOMBIE
@@ -261,7 +262,7 @@ def _is_of_this_host(tag: str) -> bool:
 
 
 def _end_orphans(dagster_home: Path) -> None:
-    """`dagster dev` that is killed leaves its web server and its daemon behind: on the port, and in our way."""
+    """End the web server and the daemon that a killed `dagster dev` left behind: they hold the port."""
     orphans = [process for process in psutil.process_iter() if _serves(process, dagster_home)]
     for process in orphans:
         process.terminate()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def _send(channel: str, url: str, message: Message) -> None:
 
 def _type(message: Message) -> str:
     by_kind = {"resolved": "success", "summary": "info", "test": "info"}
-    by_severity = {Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
+    by_severity: Mapping[Severity | None, str] = {Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
     return by_kind.get(message.kind) or by_severity.get(message.severity, "info")
 
 

@@ -1,9 +1,9 @@
 """Conditions: what is wrong now, read from Dagster's records. Nothing is remembered here and nothing is told.
 
-**Runs.** Each asset belongs to a work: raw tables to ``extract``, models and the published file to ``transform``,
-anything else to its job; a run of checks alone to its job too. A run that fails marks what it failed at; a later
-run, of whatever job, that succeeds at it clears it. So a ``refresh`` that landed its tables clears a failed
-``extract``, also where it then fails to build. A cancelled run says nothing.
+**Runs.** Each asset counts for one kind of work: raw tables for ``extract``, models and the published file for
+``transform``, anything else for its job. A run of checks alone counts for its job too. A run that fails marks what
+it failed at; a later run, of whatever job, that succeeds at it clears it. So a ``refresh`` that landed its tables
+clears a failed ``extract``, also where it then fails to build. A cancelled run says nothing.
 
 **Checks.** The latest result counts, once its run is over: by then the run's own fate and all its checks are
 known, so they can be told together. Until then, and where a check was planned and did not run, it is unknown:
@@ -13,6 +13,7 @@ nothing is opened and nothing is resolved.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -23,7 +24,12 @@ from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 from gtm_assets.automation.alerts.matrix import Event, Matrix, Severity
 from gtm_assets.dbt.assets import LAYERS
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.runtime.dagster_internals import FINISHED_STATUSES, RunStepKeyStatsSnapshot, StepEventStatus
+from gtm_assets.runtime.dagster_internals import (
+    FINISHED_STATUSES,
+    AssetCheckExecutionRecord,
+    RunStepKeyStatsSnapshot,
+    StepEventStatus,
+)
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.runs import cause_of
 from gtm_assets.settings import Settings
@@ -32,8 +38,9 @@ EXTRACT = "extract"
 TRANSFORM = "transform"
 CHECKS = "checks"
 LOOKBACK = 100
-"""So many finished runs are read at least; more where an open incident is older."""
+"""At least this many finished runs are read, and more where an open incident is older."""
 LONGEST_RUN = timedelta(days=2)
+NO_REASON = "It gave no reason."
 AD_HOC_JOB = "__ASSET_JOB"
 """What Dagster calls the job of a run that somebody made of single assets in the UI."""
 
@@ -56,10 +63,10 @@ class Condition:
     assets: frozenset[dg.AssetKey] = frozenset()
     """What waits because of it, downstream included."""
     run_ids: frozenset[str] = frozenset()
-    """Runs: those that failed. Check: the one of its result."""
+    """Of a run's condition the runs that failed; of a check the run that gave its result."""
     is_check: bool = False
     failed: bool = True
-    """Check: False where it only warned."""
+    """False for a check that only warned."""
     blocking: bool = False
 
 
@@ -112,12 +119,16 @@ def _ended(instance: dg.DagsterInstance, since: datetime | None) -> Sequence[dg.
 
 
 class _Graph:
-    """The code location's assets: their steps, their works, and what stands below them."""
+    """The code location's assets: their steps, the work that each counts for, and what stands below them."""
 
     def __init__(self, repository: dg.RepositoryDefinition) -> None:
         self.repository, self.assets = repository, repository.asset_graph
         self._by_step: dict[str, set[Unit]] = {}
-        for key in [*self.assets.executable_asset_keys, *self.assets.asset_check_keys]:
+        keys: list[dg.AssetKey | dg.AssetCheckKey] = [
+            *self.assets.executable_asset_keys,
+            *self.assets.asset_check_keys,
+        ]
+        for key in keys:
             step = self.assets.assets_def_for_key(key).node_def.name
             self._by_step.setdefault(step, set()).add(key)
 
@@ -185,7 +196,7 @@ class _Attempt:
 def _attempt(instance: dg.DagsterInstance, graph: _Graph, record: dg.RunRecord) -> _Attempt:
     run = record.dagster_run
     planned = graph.planned(run)
-    failed: set[Unit] = set()
+    failed: AbstractSet[Unit] = set()
     succeeded = set(planned)
     if run.status == DagsterRunStatus.FAILURE:
         steps = instance.get_run_step_stats(run.run_id)
@@ -247,19 +258,21 @@ def _failure(
 
 
 def _cause(instance: dg.DagsterInstance, graph: _Graph, run_id: str, failed: frozenset[Unit]) -> str:
-    """What each failed step said, the same sentence once."""
+    """What each failed step said. A sentence that several said comes once."""
     steps_by_cause: dict[str, list[str]] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
-        event = entry.dagster_event
-        units = graph.of_step(event.step_key)
+        event = entry.get_dagster_event()
+        step, error = event.step_key or "", event.step_failure_data.error
+        units = graph.of_step(step)
         if not units or units & failed:
-            cause = cause_of(event.step_failure_data.error, traceback=False)
-            steps_by_cause.setdefault(cause, []).append(event.step_key)
+            # Dagster does not record an error with every failure.
+            cause = cause_of(error, traceback=False) if error else event.message or NO_REASON
+            steps_by_cause.setdefault(cause, []).append(step)
     if steps_by_cause:
         return "\n".join(f"{_some(steps)}: {text}" for text, steps in steps_by_cause.items())
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE):
-        return entry.dagster_event.message or "It gave no reason."
-    return "It gave no reason."
+        return entry.get_dagster_event().message or NO_REASON
+    return NO_REASON
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
@@ -306,7 +319,7 @@ def _extraction(
     raw = [step for step in steps if step.start_time and graph.extracts(run, graph.of_step(step.step_key))]
     if not raw:
         return now, timedelta(0)
-    began = datetime.fromtimestamp(min(step.start_time for step in raw), UTC)
+    began = datetime.fromtimestamp(min(step.start_time for step in raw if step.start_time), UTC)
     running = run.status not in FINISHED_STATUSES and any(step.end_time is None for step in raw)
     last = max((step.end_time for step in raw if step.end_time), default=began.timestamp())
     return began, (now if running else datetime.fromtimestamp(last, UTC)) - began
@@ -337,8 +350,12 @@ def check_key(check: dg.AssetCheckKey) -> str:
     return f"check:{check.asset_key.to_user_string()}:{check.name}"
 
 
-def _of_check(graph: _Graph, matrix: Matrix, key: dg.AssetCheckKey, record) -> Condition:
+def _of_check(
+    graph: _Graph, matrix: Matrix, key: dg.AssetCheckKey, record: AssetCheckExecutionRecord
+) -> Condition:
     evaluation = record.evaluation
+    # A check that has run has both: only one that was planned may lack them.
+    assert evaluation is not None and record.event is not None
     failed = evaluation.severity == dg.AssetCheckSeverity.ERROR
     blocking = graph.assets.get_check_spec(key).blocking
     event, severity = matrix.of_check(key.name, failed, blocking)

@@ -25,7 +25,7 @@ FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 GIVEN_UP_AFTER = timedelta(days=3)
 KEPT = timedelta(days=90)
-"""So long resolved incidents and what was sent stay in the file."""
+"""Resolved incidents and sent messages stay in the file this long."""
 
 _TABLES = """
 create table if not exists incident (
@@ -93,7 +93,8 @@ class Incident:
     """How often it was told; the next step of the matrix."""
     told_at: datetime | None = None
     resolved_at: datetime | None = None
-    id: int | None = None
+    id: int = 0
+    """0 until it is written."""
 
 
 @dataclass(frozen=True)

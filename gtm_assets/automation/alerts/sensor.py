@@ -38,8 +38,11 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
         "starts no run, so Dagster lists each of its looks as skipped; operations/alerts shows what it did.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        # The daemon and the UI always give it.
+        repository = context.repository_def
+        assert repository is not None
         try:
-            done = tick(context.instance, context.repository_def, settings, clock.now(), log=context.log)
+            done = tick(context.instance, repository, settings, clock.now(), log=context.log)
         except Busy as busy:
             return dg.SensorResult(skip_reason=f"{busy}: it does the work.")
         return dg.SensorResult(

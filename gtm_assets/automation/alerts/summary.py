@@ -71,8 +71,10 @@ def _rows_landed(instance: dg.DagsterInstance, key: dg.AssetKey, after: datetime
             AssetRecordsFilter(key, after_timestamp=after.timestamp()), limit=_READ_AT_A_TIME, cursor=cursor
         )
         for record in found.records:
-            count = record.asset_materialization.metadata.get("dagster/partition_row_count")
-            rows += count.value if count is not None else 0
+            made = record.asset_materialization
+            count = made.metadata.get("dagster/partition_row_count") if made else None
+            if count is not None and isinstance(count.value, int):
+                rows += count.value
         if not found.has_more:
             return rows
         cursor = found.cursor

@@ -30,7 +30,7 @@ from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import Settings
 
 SENDING_SECONDS = 20.0
-"""So long one tick sends at most; the rest waits for the next. Dagster ends a sensor's tick after a minute."""
+"""One tick sends for at most this long; the next sends the rest. Dagster ends a sensor's tick after a minute."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ class _IncidentUpdater:
             self._tell(worse, messages.worsened(worse, self._settings))
             return
         pause = timedelta(minutes=self._settings.alert_escalation_minutes)
-        if incident.severity == Severity.CRITICAL and self._now - incident.told_at >= pause:
+        told_at = incident.told_at or incident.opened_at
+        if incident.severity == Severity.CRITICAL and self._now - told_at >= pause:
             self._tell(incident, messages.repeated(incident, self._now, self._settings))
 
     def _resolve(self, incident: Incident) -> None:
@@ -180,7 +181,7 @@ class _IncidentUpdater:
     def _steps(self, incident: Incident) -> list[list[str]]:
         """Whom to tell, one after the other: what the matrix says, as far as it is set; else the log."""
         there = channels_set(self._settings)
-        steps = [
+        steps: list[list[str]] = [
             [channel for channel in step if channel in there]
             for step in self._matrix.steps[incident.event, incident.severity]
         ]
