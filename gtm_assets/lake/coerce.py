@@ -132,7 +132,7 @@ def coerce(table: RawTable, page: pl.DataFrame) -> CoercedPage:
 def _repaired(page: pl.DataFrame) -> dict[str, int]:
     odd = [pl.col(pl.String).str.contains(character, literal=True) for character in ("\0", "\ufffd")]
     nul, replaced = (page.select(is_odd) for is_odd in odd)
-    counts = {column.name: (column | replaced[column.name]).sum() for column in nul}
+    counts = {column.name: int((column | replaced[column.name]).sum()) for column in nul}
     return {name: count for name, count in counts.items() if count}
 
 
@@ -233,6 +233,7 @@ def _to_integer(values: pl.Series) -> pl.Series:
 
 def _to_currency(values: pl.Series) -> pl.Series:
     target = ColumnType.CURRENCY.polars
+    assert isinstance(target, pl.Decimal)
     if values.dtype == pl.String:
         amount = _plain(values).str.replace(r"(\.[0-9]{1,6})0*$", "${1}").str.replace(r"\.$", "")
         return amount.str.extract(r"^\+?(-?0*[0-9]{1,18}(?:\.[0-9]{1,6})?)$", 1).cast(target, strict=False)
@@ -321,7 +322,7 @@ def _to_timestamp(values: pl.Series) -> pl.Series:
     if isinstance(values.dtype, pl.Datetime):
         instants = _in_utc(values)
         exact = instants.dt.cast_time_unit("us")
-        return exact.set((exact.dt.cast_time_unit(instants.dtype.time_unit) != instants).fill_null(False), None)
+        return exact.set((exact.dt.cast_time_unit(values.dtype.time_unit) != instants).fill_null(False), None)
     if values.dtype == pl.Date:
         return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     return _nothing(values, ColumnType.TIMESTAMP)

@@ -105,7 +105,7 @@ def _mergeable(reader: LakeReader, table: RawTable, batches: list[Batch]) -> lis
 
     A file is never split: so a merged file of a greater number holds all that one of a smaller number held.
     """
-    alike: dict[frozenset, dict[Path, list[Batch]]] = defaultdict(dict)
+    alike: dict[frozenset[tuple[str, str]], dict[Path, list[Batch]]] = defaultdict(dict)
     for path, held in by_file(batches).items():
         reader.verify(held[0])
         odd = {(f.name, str(f.type)) for f in pq.read_schema(path) if f.type != type_of(table, f.name)}

@@ -20,16 +20,16 @@ from gtm_assets.lake.reader import LakeReader, duckdb_cursor
 _CHUNK_ROWS = 50_000
 _INSTANT = pl.Datetime("us", "UTC")
 _NEWEST = "max({'c': cursor, 'p': partition, 'd': deleted, 'h': hash})"
-"""SQL: the newest of versions. Ties fall as in base: first partition, then delete mark, then hash."""
+"""SQL: the newest of versions. Base breaks ties in the same order: by partition, then delete mark, then hash."""
 COMPARED = ("newest_hash", "newest_cursor")
-"""What a record carries while it is compared with its newest version."""
+"""Columns that a record has while it is compared with its newest version."""
 
 
 class NewestVersions:
-    """The newest version of each record, which the models take too, as the lake was when it was first asked for.
+    """The newest version of each record, which the models take too. The lake counts as it was at the first use.
 
-    It is read at the first use. DuckDB holds ids, cursors and hashes, and compares; of the records themselves
-    memory holds a page. The caller holds the table's lock, and closes it.
+    The index is read at the first use. DuckDB holds ids, cursors and hashes, and compares them; of the records
+    themselves memory holds one page. The caller holds the table's lock, and closes the index.
     """
 
     def __init__(self, reader: LakeReader, table: RawTable) -> None:
@@ -106,7 +106,7 @@ class NewestVersions:
         """The records with the cursor and hash of the lake's newest version: newest_cursor, newest_hash."""
         keys = frame.select(pl.col(self._table.id_column).alias("id")).with_row_index("row")
         self._db.register("keys", keys.to_arrow())
-        newest = self._db.sql(
+        newest: pl.DataFrame = self._db.sql(
             "select row, newest.cursor as newest_cursor, newest.hash as newest_hash"
             " from keys left join newest using (id) order by row"
         ).pl()
@@ -127,7 +127,7 @@ class NewestVersions:
         ).with_row_index("row")
         self._db.register("keys", keys.to_arrow())
         which = f"raw.{_quoted(self._table.id_column)} in (select id from keys)"
-        in_force = self._db.sql(
+        in_force: pl.DataFrame = self._db.sql(
             f"""
             with {self._versions_of(which)}
             select
@@ -170,7 +170,7 @@ class NewestVersions:
     def _contents(self, hashes: pl.Series) -> pl.DataFrame:
         """The landed versions with these hashes, each once, in the catalogue's types."""
         self._db.register("wanted", hashes.to_frame(HASH).to_arrow())
-        landed = self._db.sql(
+        landed: pl.DataFrame = self._db.sql(
             "select * from read_parquet($paths, union_by_name = true, hive_partitioning = false)"
             " where _version_hash in (select _version_hash from wanted)",
             params={"paths": self._paths},
@@ -193,25 +193,26 @@ class NewestVersions:
     def are_present(self, ids: pl.Series) -> pl.Series:
         """Of each id whether :meth:`note_present` had it; false where it is null."""
         self._db.register("asked", ids.to_frame("id").with_row_index("row").to_arrow())
-        found = self._db.sql(
+        found: pl.DataFrame = self._db.sql(
             "select id in (select id from present where id is not null) as is_present from asked order by row"
-        ).pl()["is_present"]
+        ).pl()
         self._db.unregister("asked")
-        return found.fill_null(False)
+        return found["is_present"].fill_null(False)
 
     def alive_before(self, instant: datetime) -> int:
         """How many records are not deleted and older than ``instant``."""
         sql = "select count(*) from newest where not deleted and cursor < $instant"
         ((count,),) = self._db.execute(sql, {"instant": instant}).fetchall()
-        return count
+        return int(count)
 
     def absent_at(self, instant: datetime) -> pl.DataFrame:
         """The records of :meth:`alive_before` that are not present: hash of the newest version, gone_at."""
-        return self._db.sql(
+        gone: pl.DataFrame = self._db.sql(
             "select hash, $instant as gone_at from newest anti join present using (id)"
             " where not deleted and cursor < $instant order by id",
             params={"instant": instant},
         ).pl()
+        return gone
 
     def deleted(self, deletions: Mapping[str, datetime]) -> pl.DataFrame:
         """The records among ``deletions`` (id to when) that are alive before then, as in :meth:`absent_at`."""
@@ -220,10 +221,11 @@ class NewestVersions:
             {"id": list(deletions), "gone_at": list(deletions.values())}, schema={"id": kind, "gone_at": _INSTANT}
         )
         self._db.register("reported", reported.to_arrow())
-        return self._db.sql(
+        gone: pl.DataFrame = self._db.sql(
             "select hash, gone_at from newest join reported using (id)"
             " where not deleted and cursor < gone_at order by id"
         ).pl()
+        return gone
 
     def tombstones(self, gone: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Versions that say that records are gone: the content of the version ``hash``, as of ``gone_at``."""

@@ -103,7 +103,7 @@ class LakeReader:
     # -- partitions ----------------------------------------------------------------------------------------------
 
     def partitions(self, table: RawTable) -> list[str]:
-        """Keys of the partitions of a table that have landed, be it early, oldest first."""
+        """Keys of the partitions of a table that have landed, early or to their end, oldest first."""
         return sorted({batch.partition for batch in self.batches(table)})
 
     def landed_early(self, table: RawTable) -> dict[str, datetime]:
@@ -164,7 +164,7 @@ class LakeReader:
         for batch in self.batches():
             tables[batch.table].append(batch)
         seen = [self.versions(batches, ["_known_at"])["_known_at"].min() for batches in tables.values()]
-        return min((at for at in seen if at is not None), default=None)
+        return min((at for at in seen if isinstance(at, datetime)), default=None)
 
     def quarantined(self, table: RawTable) -> pl.DataFrame:
         """The records of a table in quarantine: partition, record_id, reason, record (JSON), _known_at."""
@@ -218,7 +218,8 @@ class LakeReader:
             files = by_file(batches)
             with self.reading(files):
                 given = {"columns": list(columns), "paths": [str(path) for path in files]}
-                return db.sql(query, params=given).pl()
+                found: pl.DataFrame = db.sql(query, params=given).pl()
+                return found
 
     @contextmanager
     def reading(self, files: Mapping[Path, Sequence[Batch]]) -> Iterator[None]:

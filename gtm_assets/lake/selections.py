@@ -27,7 +27,7 @@ from gtm_assets.partitions import Window, partition_of
 from gtm_assets.settings import HARD_DELETE_LIMIT
 
 MISSING_ALWAYS_ALLOWED = 10
-"""So many records may be missing from a snapshot whatever their share: a small table has few of them."""
+"""This many records may always be missing from a snapshot, as in a small table a few are a large share."""
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _INSTANT = pl.Datetime("us", "UTC")
 
@@ -59,8 +59,10 @@ class Whole:
 class Selection(Protocol):
     """Which versions one landing writes."""
 
-    hard_deleted: int
-    """Records that the source does not have any more: of the tombstones, those that say so."""
+    @property
+    def hard_deleted(self) -> int:
+        """Records that the source does not have any more: of the tombstones, those that say so."""
+        ...
 
     def prepare(self) -> None:
         """Read what of the lake is needed for the pages.
@@ -105,11 +107,12 @@ class WindowSelection:
         """Hashes landed by the earlier partitions that may hold a record of this page.
 
         Those are the partitions to which late records belong, and those that hold records of after their window's
-        end. Only these are opened, so the cost follows the lateness and not the history.
+        end. Only these are opened, so the cost depends on how late records are and not on how long the history is.
         """
         oldest, start = versions[self._table.cursor].min(), self._window.start
         if oldest is None or start is None:
             return []
+        assert isinstance(oldest, datetime)
         key = self._window.key
         earlier = {ahead for ahead, newest in self._ahead.newest.items() if ahead < key and newest >= oldest}
         # A boundary counts as the end, too: what a full extraction detects is stamped with its window's end.

@@ -206,7 +206,7 @@ class Lake(LakeReader):
                     target = _target(table, window, known_at)
                     landings.append(self._write_window(target, newest, [records.filter(fits)]))
                 # After the batch: a crash in between lands nothing twice, since versions are told apart.
-                self.quarantine(table).remove(path, lambda _, leaving=fits: leaving)
+                self.quarantine(table).remove(path, partial(_these, leaving=fits))
         return landings
 
     def _write_window(
@@ -252,7 +252,7 @@ class Lake(LakeReader):
         with FileLock(folder / ".lock"):
             yield
 
-    # -- the owner's word ---------------------------------------------------------------------------------------
+    # -- tables that are gone ------------------------------------------------------------------------------------
 
     def forget(self, table: RawTable, at: datetime) -> None:
         """Keep that the table's owner says that it is gone. What has landed stays.
@@ -302,6 +302,11 @@ class Lake(LakeReader):
     def replaced(self, table: RawTable) -> list[Path]:
         """The table's files that do not count any more: a merged file lists all that they hold."""
         return compaction.replaced(self, table)
+
+
+def _these(_: pl.DataFrame, leaving: pl.Series) -> pl.Series:
+    """For :meth:`Quarantine.remove`: the records that are known to leave."""
+    return leaving
 
 
 def _target(table: RawTable, window: Window, known_at: datetime) -> Target:

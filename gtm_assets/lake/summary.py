@@ -156,7 +156,9 @@ def _hole_of_the_whole(table: RawTable, records: pl.DataFrame, landed: pl.DataFr
     last = landed.group_by(table.id_column).agg(pl.col(PARTITION).max().alias("_last"))
     seen = records.join(last, left_on="record_id", right_on=table.id_column, how="left")
     missing = seen.filter((pl.col("_last") < pl.col("partition")).fill_null(True))
-    return [Hole(records["partition"].max(), missing.height, last.height)]
+    newest = records["partition"].max()
+    assert isinstance(newest, str)
+    return [Hole(newest, missing.height, last.height)]
 
 
 def access(reader: LakeReader, table: RawTable, refusal: str | None) -> Access:

@@ -150,6 +150,7 @@ class BatchWriter:
         self._counts.added += frame.height
         newest = frame[self._table.cursor].max()
         if newest is not None:
+            assert isinstance(newest, datetime)
             before = self._counts.newest
             self._counts.newest = newest if before is None else max(before, newest)
         return frame

@@ -49,11 +49,11 @@ _KEYS: dict[str, tuple[str, ...]] = NEEDED | {
 }
 """Columns that must have a value: a row without one has no id, and waits in quarantine."""
 _LOOK_SECONDS = 1
-"""A file that has a newline at its end is at rest when it has not moved for so long."""
+"""A file that ends with a newline counts as whole when it has not changed for so many seconds."""
 _REST_SECONDS = 5
-"""One that has none."""
+"""The same for a file that does not end with one."""
 _PATIENCE_SECONDS = 60
-"""So long a file that is being written is waited for."""
+"""How long we wait for a file that is being written."""
 _DAY_FIRST_OR_LAST = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b.*|\d{4}[./]\d{1,2}[./]\d{1,2}\b.*")
 _NAMED_MONTH = re.compile(r"(?=.*\d)(?=.*[^\W\d_]{3}).*")
 _DAY_NUMBER = re.compile(r"\d{5}([.,]\d+)?")
@@ -136,9 +136,9 @@ class ExportFolder:
         return extract(table, content, exported_at, before, str(path))
 
     def _wait(self, table: RawTable, path: Path) -> None:
-        """Wait until the file is at rest: its size and time of change don't move, and it ends with a newline.
+        """Wait until the file is whole: its size and its time of change stay, and it ends with a newline.
 
-        One that has no newline at its end is at rest when it has not moved for a while.
+        One that has no newline at its end counts as whole when it has not changed for longer.
         """
         before, since, begun = None, time.monotonic(), time.monotonic()
 
@@ -353,12 +353,14 @@ def _in_another_notation(table: RawTable, rows: pl.DataFrame) -> Iterator[tuple[
     advice = "Give numbers without separators, as 1234"
     for name in (n for n, kind in table.types.items() if kind is ColumnType.INTEGER and n in rows.columns):
         grouped = rows[name].str.contains(_GROUPED).fill_null(False)
-        if grouped.any():
-            yield name, grouped.arg_max(), f"a number with a separator, of decimals or of thousands. {advice}"
+        if grouped.any() and (first := grouped.arg_max()) is not None:
+            yield name, first, f"a number with a separator, of decimals or of thousands. {advice}"
     for reject in coerce(table, rows).rejects:
         if reject.column not in rows.columns or reject.rows.sum() < rows[reject.column].count():
             continue
         first = reject.rows.arg_max()
+        if first is None:
+            continue
         what = _notation(table.types[reject.column], rows[reject.column][first])
         if what:
             yield reject.column, first, what
@@ -428,7 +430,7 @@ def _activities(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tupl
         _hash(texts).alias("_content"),
     )
     # Extra columns are content too, and decide last.
-    rows = rows.sort([texts[name] for name in own] + sorted(set(rows.columns) - {"_shared"}))
+    rows = rows.sort([*(texts[name] for name in own), *sorted(set(rows.columns) - {"_shared"})])
     rows = rows.unique("_content", keep="first", maintain_order=True)
     number = pl.int_range(1, pl.len() + 1).over("_shared").cast(pl.String)
     made = pl.concat_str(pl.col("_shared"), number, separator="-")
@@ -443,13 +445,13 @@ def _stages(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[st
 
 
 def _by_own_id(table: RawTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    typed = coerce(table, rows.with_columns(pl.lit(_EPOCH).alias(table.cursor)))
+    page = coerce(table, rows.with_columns(pl.lit(_EPOCH).alias(table.cursor)))
     # Rows that don't fit wait in quarantine, so they don't compete with the others.
-    rejects, rows, typed = rows.filter(~typed.fits), rows.filter(typed.fits), typed.frame.filter(typed.fits)
+    rejects, rows, typed = rows.filter(~page.fits), rows.filter(page.fits), page.frame.filter(page.fits)
     repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique().sort()
     latest = [typed["modified"]] if "modified" in rows.columns else []
     rows = rows.sort([*latest, *sorted(rows.columns)], nulls_last=False).unique("id", keep="last")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(repeated):
         first = ", ".join(repeated.head(5).to_list())
         notes = (

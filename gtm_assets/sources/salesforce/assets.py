@@ -42,7 +42,8 @@ class SalesforceExtraction(TableExtraction):
 
     def __init__(self, task: Task, org: SalesforceOrg) -> None:
         """The extraction of the task's table from ``org``."""
-        self._task, self._org = task, org
+        assert isinstance(task.table, SalesforceObject)
+        self._task, self._table, self._org = task, task.table, org
         self._refused: NotReadable | None = None
 
     @classmethod
@@ -63,11 +64,6 @@ class SalesforceExtraction(TableExtraction):
             ),
         ]
 
-    @property
-    def refusal(self) -> str | None:
-        """Why Salesforce did not let us read the table."""
-        return self._refused.reason if self._refused else None
-
     def land(self, window: Window) -> Landing:
         """Land what changed in the window or, of a full extraction, all records; nothing where we may not read."""
         known_at = self._org.known_at(window)
@@ -76,11 +72,11 @@ class SalesforceExtraction(TableExtraction):
                 return self._land_extracted(window, known_at)
             except NotReadable as error:
                 # Salesforce refuses the table as a whole, so later partitions are not asked for.
-                self._refused = error
-        return self._task.lake.land_unreadable(self._task.table, window, self._refused.reason, known_at)
+                self._refused, self.refusal = error, error.reason
+        return self._task.lake.land_unreadable(self._table, window, self._refused.reason, known_at)
 
     def _land_extracted(self, window: Window, known_at: datetime) -> Landing:
-        task, table, org = self._task, self._task.table, self._org
+        task, table, org = self._task, self._table, self._org
         if task.is_full:
             pages = org.snapshot(table, window)
             return task.lake.land_snapshot(table, window, pages, known_at, task.rules.hard_delete_limit)
@@ -89,17 +85,17 @@ class SalesforceExtraction(TableExtraction):
 
     def describe(self) -> Described | None:
         """What Salesforce says of the object's fields; None where we may not read it."""
-        return None if self._refused else self._org.described(self._task.table)
+        return None if self._refused else self._org.described(self._table)
 
     def findings(self, summary: LandingSummary) -> dict[str, Finding]:
         """Whether the table can be read, and whether it has not vanished."""
         return {
-            READABLE_CHECK: readable(self._task.table, self._refused),
+            READABLE_CHECK: readable(self._table, self._refused),
             VANISHED: has_not_vanished(summary.access),
         }
 
 
-def raw_asset(table: SalesforceObject, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:
+def raw_asset(table: RawTable, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:
     """The raw table of one Salesforce object. ``read`` are the columns that models read."""
     return made_raw_asset(table, SalesforceExtraction, read, rules)
 
@@ -180,7 +176,7 @@ def _equals(org: SalesforceOrg, lake: Lake, table: SalesforceObject, calendar: C
         return totals_check.not_compared(table, str(error))
 
 
-def external_asset(table: SalesforceObject) -> dg.AssetSpec:
+def external_asset(table: RawTable) -> dg.AssetSpec:
     """The raw table of one Salesforce object that another loader fills: nothing here makes it, it is observed."""
     return dg.AssetSpec(
         asset_key(table),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import requests
+
 from gtm_assets import clock
 from gtm_assets.sources.salesforce.live.query import Description, instant
 from gtm_assets.sources.salesforce.live.session import Refused, Session, Unsettled, read_json
@@ -17,9 +19,9 @@ HORIZON = timedelta(days=15)
 SHORTEST = timedelta(minutes=1)
 """Spans are in whole minutes, of more than one."""
 REQUESTS = 32
-"""So often is asked for one table and day: an object that loses more is left to the next full extraction."""
+"""The most requests that we make for one table and day. The next full extraction finds what they leave out."""
 _MARGIN = timedelta(minutes=5)
-"""The horizon moves while we ask."""
+"""Time passes while we ask, and what Salesforce lists of 15 days begins later."""
 _TOO_MANY = "EXCEEDED_ID_LIMIT"
 _NOT_KEPT = "INVALID_REPLICATION_DATE"
 
@@ -75,7 +77,7 @@ def _listed(
     return {id_: at for id_, at in deleted if start <= at < end}
 
 
-def _read(answer) -> tuple[list[tuple[str, datetime]], datetime | None, datetime | None]:
+def _read(answer: requests.Response) -> tuple[list[tuple[str, datetime]], datetime | None, datetime | None]:
     found = read_json(answer)
     try:
         deleted = [

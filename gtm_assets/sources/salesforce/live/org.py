@@ -461,6 +461,7 @@ def session_of(settings: Settings, tries: int = TRIES) -> Session:
         CredentialsRefused: a secret's file can't be read.
     """
     secret = settings.salesforce_client_secret
+    client_secret: str | None
     if secret is not None:
         client_secret = secret.get_secret_value()
     else:

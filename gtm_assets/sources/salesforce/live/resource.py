@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -26,8 +26,8 @@ def live_org(settings: Settings, calendar: Calendar) -> dg.ConfigurableResource[
         @contextmanager
         def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[LiveOrg]:
             # A step in a process of its own asks for its table alone.
-            in_process = settings.executor == "in_process" and context.run is not None
-            plan = wanted_by(context.run, calendar) if in_process else []
+            run = context.run if settings.executor == "in_process" else None
+            plan = wanted_by(run, calendar) if run is not None else []
             log = context.log
             source = LiveOrg.of(settings, plan, log.info, log.warning) if log else LiveOrg.of(settings, plan)
             try:
@@ -43,7 +43,6 @@ def wanted_by(run: dg.DagsterRun, calendar: Calendar) -> list[Wanted]:
     ends = range_of(run.tags)
     if ends is None:
         return []
-    ops = run.run_config.get("ops", {})
     selected = [
         table for table in OBJECTS if run.asset_selection is None or asset_key(table) in run.asset_selection
     ]
@@ -53,11 +52,16 @@ def wanted_by(run: dg.DagsterRun, calendar: Calendar) -> list[Wanted]:
         # Each step says for itself up to when it lands the partition that is still open.
         keys = [key for key in keys if end_of(key) <= clock.now()]
     return [
-        Wanted(table, calendar.window(key, now), bool(_config(ops, table.name).get("full")))
+        Wanted(table, calendar.window(key, now), bool(_config(run, table.name).get("full")))
         for table in selected
         for key in keys
     ]
 
 
-def _config(ops: dict, table: str) -> dict:
-    return ops.get(f"salesforce__{table}", {}).get("config", {})
+def _config(run: dg.DagsterRun, table: str) -> Mapping[str, object]:
+    """The config of the op that lands a table; empty where the run gives none."""
+    found: Mapping[str, object] = run.run_config
+    for name in ("ops", f"salesforce__{table}", "config"):
+        part = found.get(name)
+        found = part if isinstance(part, Mapping) else {}
+    return found

@@ -1,9 +1,10 @@
 """A session with an organisation: who we say we are, what it answers, and what is asked again.
 
-A request is tried again where the answer may be another one a little later, with growing pauses; the body is read
-within the try, so that a connection that breaks in mid-body counts too. A session that has expired is renewed and
-the same request goes on. Everything else that the organisation refuses is a :class:`Refused`, told by Salesforce's
-own error code: an answer without one is of a proxy or a firewall in between, and says nothing of the organisation.
+A request is tried again where the answer may be another one a little later, with growing pauses. The body is read
+within each try, so that a connection that breaks in mid-body counts too. A session that has expired is renewed,
+and the same request is made again. Everything else that the organisation refuses is a :class:`Refused`. It has an
+error code of Salesforce's own: an answer without one comes from a proxy or a firewall in between, and says nothing
+of the organisation.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ T = TypeVar("T")
 
 TRIES = 7
 RENEWALS = 5
-"""So often may one request find its session expired: renewed again and again, it is refused and not expired."""
+"""How often one request may find its session expired. A session that expires more often is really refused."""
 LONGEST_WAIT = 60.0
 CONNECT_SECONDS, READ_SECONDS = 10.0, 150.0
 """Salesforce lets a query run for two minutes."""
 JWT_SECONDS = 180
 SHORTEST_KEY = 2048
-"""Bits: Salesforce takes no certificate of fewer."""
+"""In bits. Salesforce takes no certificate with fewer."""
 _EXPECT_DAILY_ROWS = {408, 420, 429}
 _EXPIRED = "INVALID_SESSION_ID"
 _LATER = (
@@ -181,14 +182,14 @@ class Session:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    def get(self, path: str, *members: str) -> Any:
+    def get(self, path: str, *members: str) -> dict[str, Any]:
         """The JSON object that a GET of ``path`` answers; numbers are texts. It has these ``members``.
 
         ``path`` is below the data path, or begins with /services.
         """
         return self.call("GET", path, object_with(*members))
 
-    def post(self, path: str, body: Mapping[str, Any], *members: str) -> Any:
+    def post(self, path: str, body: Mapping[str, Any], *members: str) -> dict[str, Any]:
         """The JSON object that a POST answers. It has these ``members``."""
         return self.call("POST", path, object_with(*members), body=body)
 
@@ -217,7 +218,7 @@ class Session:
             reraise=True,
         )
         try:
-            return retrying(self._with_session, method, path, read, params, body, counted)
+            return retrying(lambda: self._with_session(method, path, read, params, body, counted))
         except Unsettled as error:
             raise SourceUnavailable(
                 f"Salesforce gave no answer of use to {method} {_named(path)}: {error}"
@@ -228,7 +229,15 @@ class Session:
         error = state.outcome.exception() if state.outcome else None
         return max(jittered, min(getattr(error, "after", 0.0), LONGEST_WAIT))
 
-    def _with_session(self, method, path, read, params, body, counted):
+    def _with_session(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[requests.Response], T],
+        params: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        counted: bool,
+    ) -> T:
         for _ in range(RENEWALS):
             token = self._token or self._renew(None)
             try:
@@ -240,10 +249,19 @@ class Session:
                 self._renew(token)
         raise CredentialsRefused(f"Salesforce logs us in and refuses each new session at once ({_EXPIRED})")
 
-    def _once(self, method, path, read, params, body, token, counted):
+    def _once(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[requests.Response], T],
+        params: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        token: str | None,
+        counted: bool,
+    ) -> T:
         if counted:
             self.budget.take()
-        answer = None
+        answer: requests.Response | None = None
         try:
             with _settling():
                 answer = self._http.request(
@@ -288,12 +306,12 @@ class Session:
     @property
     def _http(self) -> requests.Session:
         # requests' sessions are not made for threads.
-        if not hasattr(self._of_thread, "http"):
-            http = requests.Session()
+        http: requests.Session | None = getattr(self._of_thread, "http", None)
+        if http is None:
+            http = self._of_thread.http = requests.Session()
             # A proxy can't reach an address of this machine.
             http.trust_env = not is_loopback(self.login.url)
-            self._of_thread.http = http
-        return self._of_thread.http
+        return http
 
     def _read_clock(self, answer: requests.Response) -> None:
         with suppress(KeyError, ValueError, TypeError):
@@ -419,10 +437,10 @@ def read_json(answer: requests.Response) -> Any:
         raise Unsettled(_not_salesforces(answer, "is not JSON")) from None
 
 
-def object_with(*members: str) -> Callable[[requests.Response], Any]:
+def object_with(*members: str) -> Callable[[requests.Response], dict[str, Any]]:
     """Reads an answer that is a JSON object, and has these members: else it is :class:`Unsettled`."""
 
-    def read(answer: requests.Response) -> Any:
+    def read(answer: requests.Response) -> dict[str, Any]:
         found = read_json(answer)
         if not isinstance(found, dict) or not all(found.get(name) for name in members):
             raise Unsettled(_not_salesforces(answer, "lacks what was asked for"))
