@@ -32,7 +32,7 @@ _WHAT = {
 }
 _EXACT_IN_DOUBLE = 2**53
 _CENTS_IN_DOUBLE = 2**46
-"""Below it neighbouring doubles are less than a cent apart, so that a double stands for one amount."""
+"""Below this neighbouring doubles are less than a cent apart, so that a double stands for one amount."""
 _CURRENCY_LIMIT = 10**18
 _MICRO = Decimal("0.000001")
 _MANY_DIGITS = Context(prec=400)
@@ -301,8 +301,8 @@ def _to_timestamp(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
         if (instants := _salesforce_instants(values)) is not None:
             return instants
-        # One shape for JSON (…T…+0000), Bulk CSV (…Z) and Fivetran's exports (a space, no offset: UTC). A day
-        # alone is its midnight, as it is where the source hands over dates, and a minute alone is its beginning.
+        # This brings JSON (…T…+0000), Bulk CSV (…Z) and Fivetran's exports (a space, no offset: UTC) to one form.
+        # A day alone is its midnight, as it is where the source hands over dates, a minute alone its beginning.
         text = (
             values.str.strip_chars()
             .str.replace(_DAY, "${0}T00:00:00")

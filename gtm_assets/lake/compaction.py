@@ -59,7 +59,7 @@ def compact(reader: LakeReader, table: RawTable, keep_days: int) -> Compaction:
 
 def replaced(reader: LakeReader, table: RawTable) -> list[Path]:
     """The table's files that do not count any more: a merged file lists all that they hold."""
-    # Files before batches, so that a file that lands meanwhile is not taken for one that no list names.
+    # List files before batches, so that a file that lands in between is not taken for one that does not count.
     folder = reader.table_dir(table)
     there = sorted([*folder.glob("partition=*/*.parquet"), *folder.glob("month=*/*.parquet")])
     counting = {batch.path for batch in reader.batches(table)}
@@ -77,7 +77,7 @@ def remove(paths: Sequence[Path]) -> None:
 
 
 def _clear_up(table_dir: Path) -> None:
-    """Remove what a killed compaction left. The list of a file that was put aside keeps its ids taken."""
+    """Remove what a killed compaction left. Lists of files that were put aside keep their ids taken."""
     for folder in table_dir.glob(MONTH_DIR.format("*")):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()

@@ -81,7 +81,7 @@ class LakeReader:
         return [batch for batch in found if batch.partition == partition]
 
     def _listed(self, folder: str, partitions: str, months: str) -> list[Batch]:
-        # Files of their own first: a compaction removes them only once the merged one is there.
+        # List files of one batch first: a compaction removes them only once the merged file is there.
         paths = sorted(self.root.glob(f"{folder}/{partitions}/*.parquet"))
         found = [Batch(table_of(path), partition_in(path), path.stem, path) for path in paths]
         for path in sorted(self.root.glob(f"{folder}/{months}/*.parquet")):

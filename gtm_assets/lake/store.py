@@ -163,7 +163,7 @@ class Lake(LakeReader):
             landing = self._writer(target, with_deletions, rejects=rejects).write(pages, waiting_in="*")
             if not info.is_snapshot:
                 return landing
-            # After the batch: what a crash leaves in quarantine the next whole export releases.
+            # This comes after the batch: what a crash leaves in quarantine the next whole export releases.
             quarantine, is_gone = self.quarantine(table), partial(selection.no_longer_there, rejects=rejects)
             with explaining(table, window.key):
                 released = sum(quarantine.remove(path, is_gone) for path in quarantine.files())
@@ -205,7 +205,7 @@ class Lake(LakeReader):
                 with NewestVersions(self, table) as newest:
                     target = _target(table, window, known_at)
                     landings.append(self._write_window(target, newest, [records.filter(fits)]))
-                # After the batch: a crash in between lands nothing twice, since versions are told apart.
+                # This comes after the batch. A crash in between lands nothing twice, as versions are told apart.
                 self.quarantine(table).remove(path, partial(_these, leaving=fits))
         return landings
 
@@ -275,7 +275,7 @@ class Lake(LakeReader):
         Versions, batch ids and the times at which they were known stay. A month is merged once all of its
         partitions are more than ``keep_days`` older than the newest that has landed; a batch that comes later into
         such a month joins its file the next time. Only files whose columns have equal types are merged. The files
-        merged stay, without counting, until :meth:`remove_replaced`.
+        merged stay until :meth:`remove_replaced`, but do not count.
 
         Raises:
             LakeError: a file can't be read, the disk is full, or the folder can't be written. Nothing is lost.
@@ -287,7 +287,7 @@ class Lake(LakeReader):
             return compaction.compact(self, table, keep_days)
 
     def remove_replaced(self, table: RawTable) -> int:
-        """Remove the files that do not count any more; give their number.
+        """Remove the files that do not count any more, and return their number.
 
         Whoever has listed the table before they were replaced must have done with them.
 
@@ -305,7 +305,7 @@ class Lake(LakeReader):
 
 
 def _these(_: pl.DataFrame, leaving: pl.Series) -> pl.Series:
-    """For :meth:`Quarantine.remove`: the records that are known to leave."""
+    """The records that leave quarantine, where this is known before its file is read."""
     return leaving
 
 

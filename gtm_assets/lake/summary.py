@@ -15,7 +15,7 @@ from gtm_assets.lake.profile import PARTITION, Profile, profile
 from gtm_assets.lake.reader import LakeReader
 
 RECENT_DAYS = 28
-"""The newest partition is compared with so many days before it."""
+"""The newest partition is compared with this number of days before it."""
 _SAMPLE = 10
 
 
@@ -119,7 +119,7 @@ def _columns_with_values(
 ) -> frozenset[str]:
     before = recent if recent.is_empty() else recent.filter(pl.col(PARTITION) != newest.partition)
     if before.is_empty():
-        # A table that came whole in its first partition, or that rarely changes.
+        # The table came whole in its first partition, or it rarely changes.
         earlier = [batch for batch in batches if batch.partition < newest.partition]
         before = reader.versions(earlier, list(newest.table.types))
     return frozenset(name for name in before.columns if before[name].null_count() < before.height)

@@ -26,7 +26,7 @@ from gtm_assets.lake.spool import Spool
 
 @dataclass
 class _Counts:
-    """What the pages held, while they come."""
+    """What the pages held that have come so far."""
 
     received: int = 0
     added: int = 0
@@ -83,7 +83,7 @@ class BatchWriter:
                 for versions in self._selection.tombstones():
                     spool.write(self._stamped(versions, batch_id))
                 batch = spool.close(empty_too=is_first)
-                # Quarantine first: once the batch stands, the partition counts as landed.
+                # Write the quarantine first: once the batch is in its place, the partition counts as landed.
                 quarantined = Quarantine(self._reader.root, self._table).add(
                     self._rejects.records, self._window.key, batch_id, waiting_in or self._window.key
                 )
@@ -107,7 +107,7 @@ class BatchWriter:
         return explaining(self._table, self._window.key)
 
     def _clear_up(self) -> bool:
-        """Remove what a killed landing left, put unreadable files aside; say whether no batch is left."""
+        """Remove what a killed landing left and put unreadable files aside. Return whether no batch is left."""
         for leftover in self._folder.glob(".*.tmp"):
             leftover.unlink()
         whole = 0

@@ -8,7 +8,7 @@ file that it came in or on how often it came:
   export that share these three; exact repeats are one. A later export that has it as done, or for another day, has
   a new version of it.
 - a stage: its ``stage_id``. The other tables have an ``id``; of rows with one id that of the latest ``modified``
-  counts, then the greatest content, and the others are told.
+  counts, then the one with the greatest content. A note names the ids that came several times.
 """
 
 from __future__ import annotations

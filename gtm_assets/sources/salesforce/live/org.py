@@ -43,10 +43,10 @@ from gtm_assets.sources.salesforce.org import Totals
 DELETIONS_LOOKBACK = timedelta(days=1)
 """Salesforce's log of deletions may lag."""
 AHEAD = 4
-"""For each query at a time, so many extractions may wait on disk for their step."""
+"""How many finished extractions may wait on disk for their step, for each query that may run at a time."""
 TELL_SECONDS = 10.0
 TOLD_ROWS = 10_000
-"""How an extraction of fewer records went is not worth a line."""
+"""An extraction of fewer records gets no line in the log."""
 LONGEST_SKEW = timedelta(minutes=5)
 
 _log = logging.getLogger(__name__)
@@ -341,7 +341,7 @@ class LiveOrg:
             self.say(f"{name}: {rows:,} records in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second")
 
     def _note_once(self, sentence: str) -> None:
-        """Warn, in the thread of the step; what holds for many partitions is told once a run."""
+        """Warn in the thread of the step. A sentence that holds for many partitions is logged once a run."""
         if sentence not in self._noted:
             self._noted.add(sentence)
             self.warn(sentence)

@@ -51,7 +51,7 @@ class Span:
     def halves(self, now: datetime) -> tuple[Span, Span] | None:
         """The span as two, the earlier first; None where it is too short. ``now`` closes an open end.
 
-        In this order a record that changes in between moves to where it is still seen.
+        They are asked in this order: a record that changes in between moves to the later one, and is still seen.
         """
         low, high = self.start or BEGINNING, self.end or now
         if high - low < SHORTEST:
