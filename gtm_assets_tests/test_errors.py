@@ -4,15 +4,20 @@ import importlib
 import inspect
 import pkgutil
 import traceback
+from datetime import date
 
 import click
+import polars as pl
 from click.testing import CliRunner
 from dagster_shared.error import SerializableErrorInfo
 
 import gtm_assets
-from gtm_assets.cli.main import explained
+from gtm_assets.cli.main import explained, main
 from gtm_assets.errors import GtmError
+from gtm_assets.lake.store import Lake
+from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.runs import cause_of
+from gtm_assets.sources.salesforce.catalog import OBJECTS
 
 SENTENCE = "salesforce.lead can't be read: the disk [x] is gone. Mend it"
 
@@ -84,3 +89,21 @@ def test_of_other_errors_all_is_told():
     step.__cause__ = Foreign("no such device")
     assert "Error occurred while executing op" in cause_of(serialized(step))
     assert cause_of(serialized(step), traceback=False).endswith("Foreign: no such device")
+
+
+def test_a_retry_of_quarantine_before_any_partition_has_landed_is_a_sentence(tmp_path, monkeypatch):
+    # A landing that was killed between its quarantine and its batch leaves only the former.
+    monkeypatch.setenv("GTM_HOME", str(tmp_path))
+    campaign = next(table for table in OBJECTS if table.name == "campaign")
+    lake, window = Lake(tmp_path / "lake"), Calendar(date(2026, 9, 9), date(2026, 9, 11)).window("2026-09-11")
+    lake.land(campaign, window, [pl.DataFrame({"id": ["701A"], "system_modstamp": ["some day"]})], window.end)
+    for batch in lake.batches(campaign):
+        batch.path.unlink()
+
+    retried = CliRunner().invoke(main, ["quarantine", "retry", "salesforce.campaign"])
+
+    assert retried.exit_code == 1
+    assert retried.output == (
+        "error: salesforce.campaign: no partition has landed that its records in quarantine could join. "
+        "Run: gtm run\n"
+    )
