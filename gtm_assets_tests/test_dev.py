@@ -149,7 +149,7 @@ def test_what_every_dagster_user_types_serves_the_state_folder(built_home, tmp_p
 
     try:
         # The runs of before are there: it is the state folder's instance.
-        assert runs(server, "extract", "SUCCESS")
+        assert runs(server, "refresh", "SUCCESS")
         daemons = until(
             lambda: [
                 d for d in server.ask(HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"] if d["healthy"]
