@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -129,10 +129,14 @@ def _refuse_errors(results: Iterable[object]) -> None:
 
 
 @contextmanager
-def daemon(settings: Settings) -> Iterator[Daemon]:
-    """A daemon that serves the state folder of the settings, with runs executed in this process."""
+def daemon(settings: Settings, began: datetime | None = None) -> Iterator[Daemon]:
+    """A daemon that serves the state folder of the settings, with runs executed in this process.
+
+    ``began`` is when the folder began, before which nothing in it is late; by default that is now.
+    """
     with mock.patch.dict(os.environ):
-        prepare_home(settings)
+        with mock.patch.object(clock, "now", lambda: began) if began else nullcontext():
+            prepare_home(settings)
         # Under a name of its own: Dagster remembers what it loaded.
         attribute = f"served_{next(_NUMBERS)}"
         globals()[attribute] = served = definitions(settings)

@@ -227,7 +227,7 @@ def week(tmp_path, monkeypatch) -> Iterator[Week]:
                 **{f"GTM_ALERT_{name.upper()}_URL": receiver.url(name) for name in Channel},
             }
         )
-        with daemon(settings) as d:
+        with daemon(settings, began=la(2026, 3, 4, 12)) as d:
             seen = Week(d, made[-1], receiver, settings)
             original = DbtBuild.run
             with mock.patch.object(DbtBuild, "run", lambda *args, **kwargs: seen.build(original, *args, **kwargs)):
