@@ -57,12 +57,12 @@ def reconcile_with_active_rows(
 def _compared(
     warehouse: duckdb.DuckDBPyConnection, rule: RecordReconciliation, table: RawTable, database: Path
 ) -> Finding:
-    external_name, has_history, loaded_until = warehouse.execute(
+    ((external_name, has_history, loaded_until),) = warehouse.execute(
         "select external_name, has_history, newest_synced_at from gtm_meta.external_tables"
         " where source_name = ? and table_name = ?",
         [table.source, table.name],
-    ).fetchone()
-    (now,) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchone()
+    ).fetchall()
+    ((now,),) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchall()
     rows = _external_rows(warehouse, table, external_name)
     begins = "coalesce(_start, _cursor)" if has_history else "least(created, _cursor)"
     differs = ",\n        ".join(
@@ -117,15 +117,15 @@ compared as (
 """
     # Of several active rows of one time it is not ours to say which counts: core shows one of them.
     per_record = f"select {rule.id_column}, min(difference) as difference from compared group by all"
-    records, missing, surplus, different = warehouse.execute(
+    ((records, missing, surplus, different),) = warehouse.execute(
         f"{sql} select count(*), count(*) filter (difference = 'missing in core'),"
         " count(*) filter (difference = 'not active in the external database'),"
         " count(*) filter (difference not in ('', 'missing in core', 'not active in the external database'))"
         f" from ({per_record})"
-    ).fetchone()
-    newer, ahead = warehouse.execute(
+    ).fetchall()
+    ((newer, ahead),) = warehouse.execute(
         f"{sql} select count(*) filter (is_newer), count(*) filter (not is_newer) from left_out"
-    ).fetchone()
+    ).fetchall()
     figures = {
         "records_compared": records,
         "records_missing_in_core": missing,

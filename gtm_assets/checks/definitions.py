@@ -98,6 +98,8 @@ def checks_by_key(settings: Settings, proofs: Sequence[SourceProof]) -> dict[dg.
                 _with_source, rule, tables[rule.raw], newest, timezone, allowance
             )
         if proof.is_external:
+            # The settings refuse external mode without it.
+            assert settings.external_database is not None
             for record_rule in proof.record_reconciliations:
                 checks[_key("core", record_rule.core, WITH_ACTIVE_ROWS)] = partial(
                     _with_active_rows, record_rule, tables[record_rule.raw], settings.external_database

@@ -181,13 +181,14 @@ def _volume(summary: LandingSummary, partitions: Sequence[str], limits: Limits) 
 
 def _values(summary: LandingSummary) -> Finding:
     table, partition = summary.table, summary.newest.partition
-    shares = anomalies.unusual_shares(summary.profile) if summary.profile else None
+    profile = summary.profile
+    shares = anomalies.unusual_shares(profile) if profile else None
     if not shares:
         return Finding(
             passed=True,
             sentence="Too few days or records to compare with."
-            if shares is None
-            else f"The shares of {len(summary.profile.columns)} columns are what they were.",
+            if profile is None or shares is None
+            else f"The shares of {len(profile.columns)} columns are what they were.",
             severity=dg.AssetCheckSeverity.WARN,
         )
     shares.sort(key=lambda share: -abs(share.errors))

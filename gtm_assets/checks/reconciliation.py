@@ -393,9 +393,9 @@ full join found on expected.{by} is not distinct from found.{by}
         f" else abs(found_{m} - expected_{m})::double / abs(expected_{m})::double end)"
         for m in measures
     )
-    groups, differing, *sums = warehouse.execute(
+    ((groups, differing, *sums),) = warehouse.execute(
         f"select count(*), count(*) filter ({differ}), {totals} from ({both})"
-    ).fetchone()
+    ).fetchall()
     figures: dict[str, Any] = {"groups_compared": groups, "groups_that_differ": differing}
     worst = 0.0
     for measure, total_expected, total_found, off in zip(

@@ -43,10 +43,10 @@ with versions as (
     counts = ", ".join(f"count(*) filter ({condition})" for condition in FAULTS.values())
     # The unknown member is not a record of the source.
     own = f"from versions where {record_id} is distinct from 'unknown'"
-    records, total, deleted, *faulty = warehouse.execute(
+    ((records, total, deleted, *faulty),) = warehouse.execute(
         f"{versions} select count(distinct {record_id}), count(*),"
         f" count(*) filter (is_current and is_deleted), {counts} {own}"
-    ).fetchone()
+    ).fetchall()
     found = {name: count for name, count in zip(FAULTS, faulty, strict=True) if count}
     figures = {
         "records": records,

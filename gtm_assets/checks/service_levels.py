@@ -155,8 +155,9 @@ def _first_landings(
     while more:
         page = instance.fetch_materializations(wanted, limit=1_000, cursor=cursor, ascending=True)
         for record in page.records:
-            if _instant(record.timestamp) >= ends[record.partition_key]:
-                first.setdefault(record.partition_key, _instant(record.timestamp))
+            partition, landed_at = record.partition_key, _instant(record.timestamp)
+            if partition is not None and landed_at >= ends[partition]:
+                first.setdefault(partition, landed_at)
         cursor, more = page.cursor, page.has_more
     return first
 
@@ -170,8 +171,9 @@ def _publications(
     records = instance.fetch_materializations(wanted, limit=1_000).records
     found = []
     for record in records:
-        as_of = record.asset_materialization.metadata.get("as_of")
-        if as_of is not None:
+        materialization = record.asset_materialization
+        as_of = materialization.metadata.get("as_of") if materialization else None
+        if isinstance(as_of, dg.TimestampMetadataValue):
             found.append((_instant(record.timestamp), _instant(as_of.value)))
     return found
 

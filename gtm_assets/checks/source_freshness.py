@@ -96,7 +96,9 @@ def _hours(time: timedelta) -> float:
     return time / timedelta(hours=1)
 
 
-def measure(settings: Settings, warehouse: Path, sources: Sequence[Mapping[str, Any]]) -> dict[str, dict]:
+def measure(
+    settings: Settings, warehouse: Path, sources: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """dbt's results by unique id.
 
     Raises:

@@ -196,7 +196,7 @@ class DbtBuild:
             if node["resource_type"] == "unit_test":
                 context.log.info(f"unit test {node['node_name']}: {told.message['data']['status']}")
                 continue
-            event = DbtCoreCliEventMessage(raw_event=told.message, event_history_metadata={})
+            event = DbtCoreCliEventMessage(raw_event=dict(told.message), event_history_metadata={})
             for result in event.to_default_asset_events(manifest, translator, context=context):
                 yield _completed(result, told, manifest)
 
@@ -246,14 +246,16 @@ def observation(table: ExternalTable) -> dg.AssetObservation:
 def _completed(result: Any, told: NodeEnded, manifest: Mapping[str, Any]) -> Any:
     """What dagster-dbt makes of a node's end, with rows: how many there are, or those that failed."""
     if isinstance(result, dg.Output):
-        metadata: dict[str, Any] = {**result.metadata, "dagster/row_count": dg.MetadataValue.int(told.row_count)}
+        metadata: dict[str, Any] = {**result.metadata}
+        if told.row_count is not None:
+            metadata["dagster/row_count"] = dg.MetadataValue.int(told.row_count)
         if told.built_afresh_because:
             metadata["built_afresh_because"] = "; ".join(told.built_afresh_because)
         return result.with_metadata(metadata)
     if isinstance(result, dg.AssetCheckResult) and not result.passed:
         node = manifest["nodes"][told.message["data"]["node_info"]["unique_id"]]
         count = result.metadata.get("dagster_dbt/failed_row_count")
-        if count is None:
+        if count is None or not isinstance(count.value, int):
             return result._replace(description=f"dbt could not ask whether it holds: {meaning(node)}")
         found = Finding(False, "", sql=told.failing_sql, sample=told.failing_rows).metadata()
         return result._replace(
@@ -272,7 +274,7 @@ def transform_assets(manifest: Mapping[str, Any], of_synthetic_org: bool = True)
     @dbt_assets(manifest=manifest, dagster_dbt_translator=translator, name=BUILD_OP)
     def transform(
         context: dg.AssetExecutionContext, config: TransformConfig, dbt_build: dg.ResourceParam[DbtBuild]
-    ):
+    ) -> Iterator[Any]:
         yield from dbt_build.run(context, manifest, translator, config)
 
     return transform

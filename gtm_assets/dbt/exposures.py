@@ -45,7 +45,8 @@ def exposure_of(manifest: Mapping[str, Any], key: dg.AssetKey) -> Mapping[str, A
     Raises:
         TransformError: none does.
     """
-    for exposure in manifest["exposures"].values():
+    exposures: Mapping[str, Mapping[str, Any]] = manifest["exposures"]
+    for exposure in exposures.values():
         if _own_asset(exposure) == key:
             return exposure
     raise TransformError(

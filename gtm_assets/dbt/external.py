@@ -79,13 +79,18 @@ def external_tables(warehouse: duckdb.DuckDBPyConnection) -> list[ExternalTable]
     ).fetchall()
     return [
         ExternalTable(
-            *row[:6],
-            _names(row[6]),
-            _names(row[7]),
-            tuple(misfits.get((row[0], row[1]), ())),
-            tuple(flaws.get((row[0], row[1]), ())),
+            source,
+            name,
+            external_name,
+            has_history,
+            row_count,
+            newest_synced_at,
+            _names(missing),
+            _names(unknown),
+            tuple(misfits.get((source, name), ())),
+            tuple(flaws.get((source, name), ())),
         )
-        for row in rows
+        for source, name, external_name, has_history, row_count, newest_synced_at, missing, unknown in rows
     ]
 
 
@@ -97,7 +102,8 @@ def tables_not_read(database: duckdb.DuckDBPyConnection) -> list[str]:
 
 def external_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
     """The models' now in external mode, UTC: the newest time that any table was loaded. None for the lake."""
-    (now,) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchone()
+    now: datetime | None
+    ((now,),) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchall()
     return now
 
 

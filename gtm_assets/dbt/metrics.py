@@ -8,14 +8,18 @@ from __future__ import annotations
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gtm_assets.dbt.project import DBT_DIR, dbt_environment, manifest_path
 from gtm_assets.dbt.warehouse import WarehouseError
 from gtm_assets.settings import Settings, environment_with
+
+if TYPE_CHECKING:
+    from metricflow.data_table.mf_table import MetricFlowDataTable
 
 COMMANDS = ("query", "list", "validate-configs")
 """What is offered of MetricFlow's commands; the others make examples of their own."""
@@ -57,24 +61,28 @@ def show_for_people() -> None:
     from dbt_metricflow.cli import main
     from metricflow.data_table.mf_table import MetricFlowDataTable
 
-    main.Halo = _spinner(main.Halo)
-    MetricFlowDataTable.text_format = _in_full(MetricFlowDataTable.text_format)
+    _replace(main, "Halo", _spinner)
+    _replace(MetricFlowDataTable, "text_format", _in_full)
 
 
-def _spinner(halo: type) -> type:
-    class Spinner(halo):
-        """Says how it ended; turns on a screen alone."""
+def _replace(owner: object, name: str, made_of: Callable[[Any], Any]) -> None:
+    """Put in the place of a library's own class or method what is made of it."""
+    setattr(owner, name, made_of(getattr(owner, name)))
 
-        def start(self, text: str | None = None):
-            return super().start(text) if sys.stdout.isatty() else self
 
-    return Spinner
+def _spinner(halo: type[Any]) -> type[Any]:
+    """A spinner that turns on a screen alone, and says everywhere how it ended."""
+
+    def start(spinner: Any, text: str | None = None) -> Any:
+        return halo.start(spinner, text) if sys.stdout.isatty() else spinner
+
+    return type("Spinner", (halo,), {"start": start})
 
 
 class _InFull(Decimal):
     """A number whose general format has no exponent: 1893456.78 and not 1.89346e+06, with up to six decimals."""
 
-    def __format__(self, spec: str, *_) -> str:
+    def __format__(self, spec: str, *_: object) -> str:
         if spec != "g" or not self.is_finite():
             return super().__format__(spec)
         if self and abs(self) < Decimal("0.000001"):
@@ -83,8 +91,11 @@ class _InFull(Decimal):
         return text.rstrip("0").rstrip(".")
 
 
-def _in_full(text_format):
-    def shown(table, float_decimals: int | None = None) -> str:
+TextFormat = Callable[["MetricFlowDataTable", int | None], str]
+
+
+def _in_full(text_format: TextFormat) -> Callable[..., str]:
+    def shown(table: MetricFlowDataTable, float_decimals: int | None = None) -> str:
         columns = tuple(
             dataclasses.replace(column, column_type=Decimal) if column.column_type is float else column
             for column in table.column_descriptions

@@ -213,7 +213,8 @@ class _Reader:
     def _compiled_sql(self, node: Any) -> str:
         path = Path(node.original_file_path)
         place = path / node.path if path.suffix == ".yml" else path
-        return (self._compiled / node.package_name / place).read_text().strip()
+        compiled: Path = self._compiled / node.package_name / place
+        return compiled.read_text().strip()
 
     @cached_property
     def rebuilds(self) -> dict[str, list[str]]:

@@ -69,7 +69,8 @@ def project_state(folder: Path) -> str:
 
 def project_variables() -> dict[str, Any]:
     """The project's vars, as dbt_project.yml sets them."""
-    return yaml.safe_load((DBT_DIR / "dbt_project.yml").read_text())["vars"]
+    variables: dict[str, Any] = yaml.safe_load((DBT_DIR / "dbt_project.yml").read_text())["vars"]
+    return variables
 
 
 def _parse() -> None:
@@ -191,7 +192,9 @@ def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
     }
 
 
-def _invoke(arguments: list[str], manifest: Any, messages: queue.Queue, outcome: list[Any]) -> None:
+def _invoke(
+    arguments: list[str], manifest: Any, messages: queue.Queue[Mapping[str, Any] | None], outcome: list[Any]
+) -> None:
     """Run dbt to its end, passing on what it says of nodes; then None."""
     from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict

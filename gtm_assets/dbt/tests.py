@@ -66,7 +66,7 @@ def failure(node: Mapping[str, Any], count: int, rows: Sequence[Mapping[str, Any
 
     ``count`` is dbt's; ``rows`` are the first of what the test's query found.
     """
-    kind = (node.get("test_metadata") or {}).get("name")
+    kind: str = (node.get("test_metadata") or {}).get("name", "")
     if kind == "accepted_values":
         others = ", ".join(f"{row['other_value']} ({row['row_count']:,})" for row in rows)
         against = f"Rows against it: {count:,}. Their values: {others}{' …' if len(rows) == SAMPLE_ROWS else ''}."

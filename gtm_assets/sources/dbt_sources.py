@@ -8,6 +8,7 @@ column of it, and ``loader__batch_id`` a column that the loader adds to every ta
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -94,7 +95,7 @@ def _reference(name: str) -> str:
 _FRESHNESS = {"warn_after": {"count": 96, "period": "hour"}, "error_after": {"count": 168, "period": "hour"}}
 
 
-def _table(table: RawTable) -> dict:
+def _table(table: RawTable) -> dict[str, Any]:
     # partition=<day> and month=<month>
     files = f"lake/{table.source}/{table.name}/*=*/*.parquet"
     return {
@@ -120,9 +121,9 @@ def _table(table: RawTable) -> dict:
     }
 
 
-def _column(table: RawTable, column: Column) -> dict:
+def _column(table: RawTable, column: Column) -> dict[str, Any]:
     description = _reference(_doc_name(table, column))
-    entry: dict = {"name": column.name, "data_type": column.type.sql, "description": description}
+    entry: dict[str, Any] = {"name": column.name, "data_type": column.type.sql, "description": description}
     meta = {}
     if column.api_name:
         meta["api_name"] = column.api_name
@@ -136,10 +137,10 @@ def _column(table: RawTable, column: Column) -> dict:
 class _Indented(yaml.SafeDumper):
     """Lists are indented below their key, as everywhere in the project."""
 
-    def increase_indent(self, flow=False, indentless=False):
-        return super().increase_indent(flow, False)
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
 
-    def ignore_aliases(self, data):
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 

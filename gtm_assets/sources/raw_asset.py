@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dagster as dg
 
@@ -82,9 +82,13 @@ class TableExtraction(ABC):
     """How one op extracts a table of a source and lands it. Each source has a class of its own."""
 
     resource: ClassVar[str]
-    """Key of the Dagster resource that is the source. Instances are made with the task and that resource."""
+    """Key of the Dagster resource that is the source."""
     refusal: str | None = None
     """Why the source does not let us read the table; None where it does, as far as it was asked."""
+
+    @abstractmethod
+    def __init__(self, task: Task, source: Any) -> None:
+        """``source`` is the resource of that key."""
 
     @classmethod
     def check_specs(cls, table: RawTable) -> list[dg.AssetCheckSpec]:
@@ -165,7 +169,7 @@ class LandingRun:
         found = raw_checks.findings(summary, self._read, self._task.rules.limits, self._described)
         return found | self._extraction.findings(summary)
 
-    def result(self) -> dg.MaterializeResult:
+    def result(self) -> dg.MaterializeResult[Any]:
         """The op's result: its checks."""
         key = asset_key(self._task.table)
         return dg.MaterializeResult(
@@ -227,7 +231,7 @@ def raw_asset(
 
 def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.MetadataValue]:
     """What the UI shows of one landed partition: its columns where it is its run's last or they are odd."""
-    metadata = {
+    metadata: dict[str, dg.MetadataValue] = {
         "dagster/partition_row_count": dg.MetadataValue.int(landing.added),
         "rows_received": dg.MetadataValue.int(landing.received),
         "quarantined": dg.MetadataValue.int(landing.quarantined),
