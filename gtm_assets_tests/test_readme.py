@@ -70,6 +70,14 @@ What: nothing.
     ]
 
 
+def test_every_decision_says_its_date_area_and_state():
+    sections = re.split(r"^## ", (PROJECT_DIR / "docs" / "decisions.md").read_text(), flags=re.M)[1:]
+
+    assert len(sections) > 100
+    without = [s.splitlines()[0] for s in sections if not re.match(r".+\n\d{4}-\d\d-\d\d · [^·]+ · ", s)]
+    assert without == []
+
+
 def test_every_command_and_every_place_that_it_names_is_there():
     text = README.read_text() + CONTRIBUTING.read_text()
     makefile = (PROJECT_DIR / "Makefile").read_text()
