@@ -169,7 +169,7 @@ def test_the_funnel_is_what_plain_python_counts_in_whatever_pieces_the_rows_come
         for row in draw.sample(rows, len(rows)):
             pieces[day_of(row), table].append(row)
     order = draw.sample(sorted(pieces), len(pieces))
-    models = pipedrive_models("int_deal_funnel_steps", "rep_sales_funnel_monthly")
+    models = pipedrive_models("int_opportunity_funnel_steps", "rep_sales_funnel_monthly")
 
     landed: dict[str, list[Row]] = {CHANGES: [], ACTIVITIES: []}
     for number, (day, table) in enumerate(order):

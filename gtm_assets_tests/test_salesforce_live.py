@@ -1880,7 +1880,7 @@ def test_gtm_run_lands_builds_and_publishes_a_live_organisation_and_keeps_its_se
         if runs == 2:
             server.show("Lead")
             again = home.run().check()
-            assert "Can be read again: salesforce.lead. What was owed is landed." in again.output
+            assert "Can be read again: salesforce.lead. What could not be read before is landed." in again.output
             assert leads(home) == leads(built_home) != []
         tokens = list(server.sessions._ends)
 

@@ -214,7 +214,7 @@ def missed(
     for run in _unfinished(instance):
         for table in _tables_of(run, tables):
             wanted[table] = [key for key in wanted[table] if not _lands(run, key)]
-    kept = {table for table, keys in wanted.items() if keys and keys == _owed_whole(lake, table)[-1:]}
+    kept = {table for table, keys in wanted.items() if keys and keys == _unreadable_and_over(lake, table)[-1:]}
     plan = {_name(extraction, kept): extraction for extraction in extractions(wanted)}
     before = {name: attempts for name, attempts in _attempts(cursor).items() if name in plan}
     due = [name for name in plan if name not in before or before[name].next() <= now][:AT_ONCE]
@@ -232,7 +232,7 @@ def missed(
     )
 
 
-def _owed_whole(lake: Lake, table: RawTable) -> list[str]:
+def _unreadable_and_over(lake: Lake, table: RawTable) -> list[str]:
     early = lake.landed_early(table)
     return [key for key in lake.unreadable_partitions(table) if key not in early]
 
@@ -250,7 +250,7 @@ def _name(extraction: Extraction, kept: set[RawTable]) -> str:
     Where the source doesn't let us read the tables, each day asks for its own partition, as the same attempt.
     """
     tables = hashlib.md5(" ".join(sorted(t.qualified_name for t in extraction.tables)).encode()).hexdigest()
-    first = "owed" if kept.issuperset(extraction.tables) else extraction.partitions[0]
+    first = "unreadable" if kept.issuperset(extraction.tables) else extraction.partitions[0]
     return f"{first} {tables[:8]}"
 
 

@@ -3,12 +3,12 @@
 Two statistics, both a deviation in standard errors. On 120 days of the synthetic org at four sizes up to scale 1,
 a quarter's end among them, both stay silent:
 
-Volume. Records of the partition against the median of the same weekday (four of them in 28 days). The variance
-is that of a count (Poisson) times the table's own overdispersion: the mean over the 28 days of
-(count - weekday's median)² / median, at least 1. Unusual is more than :data:`VOLUME_ERRORS` standard errors and
-more than the tolerance, a share of what was expected; around the end of a fiscal quarter, when deals are closed
-and quotas set, more than twice the tolerance, as 28 days do not hold such an end. Judged where the weekday had
-records in three weeks of four, and at least :data:`FEWEST_EXPECTED` were to be expected.
+Volume. Records of the partition against the median of the same weekday (four of them in 28 days). The variance is
+that of a count (Poisson) times the table's own overdispersion: the mean over the 28 days of (count - weekday's
+median)² / median, at least 1. Unusual is more than :data:`VOLUME_ERRORS` standard errors and more than the
+tolerance, a share of what was expected; around the end of a fiscal quarter, when opportunities are closed and
+quotas set, more than twice the tolerance, as 28 days do not hold such an end. Judged where the weekday had records
+in three weeks of four, and at least :data:`FEWEST_EXPECTED` were to be expected.
 
 Values. Each column is a set of shares, those of the features in :mod:`gtm_assets.lake.profile`: of nulls; of each
 value of a column with few values; of numbers up to a percentile of the 28 days. Each is compared with that of the

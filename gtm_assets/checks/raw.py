@@ -43,7 +43,7 @@ def specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a finding is one. Settings."""
+    """The limits beyond which a check warns or fails. Settings."""
 
     volume_tolerance: float
     """Share of the expected count."""

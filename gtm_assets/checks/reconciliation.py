@@ -91,14 +91,14 @@ group by all
 select
     date_day,
     count(*) filter (what = 'task') as tasks_completed_count,
-    count(*) filter (what = 'deal') as opportunities_created_count,
+    count(*) filter (what = 'opportunity') as opportunities_created_count,
     count(*) filter (what = 'lead') as leads_created_count,
     count(*) filter (what = 'won') as won_count,
     count(*) filter (what = 'lost') as lost_count
 from (
     select completed_date as date_day, 'task' as what from gtm_core.fct_task
     union all
-    select created_date, 'deal' from gtm_core.fct_opportunity
+    select created_date, 'opportunity' from gtm_core.fct_opportunity
     union all
     select created_date, 'lead' from gtm_core.dim_lead where lead_key <> 'unknown'
     union all
@@ -121,7 +121,7 @@ select
     count(*) filter (what = 'lost') as lost_count,
     cast(sum(amount) filter (what = 'won') as {CENTS}) as won_amount,
     cast(sum(amount) filter (what = 'lost') as {CENTS}) as lost_amount,
-    count(*) filter (what = 'deal') as opportunities_created_count,
+    count(*) filter (what = 'opportunity') as opportunities_created_count,
     count(*) filter (what = 'lead') as lead_count
 from (
     select close_date as happened_on, 'won' as what, amount_converted as amount
@@ -129,7 +129,7 @@ from (
     union all
     select close_date, 'lost', amount_converted from gtm_core.fct_opportunity where is_closed and not is_won
     union all
-    select created_date, 'deal', null from gtm_core.fct_opportunity
+    select created_date, 'opportunity', null from gtm_core.fct_opportunity
     union all
     select created_date, 'lead', null from gtm_core.dim_lead where lead_key <> 'unknown'
 )
@@ -172,7 +172,7 @@ group by all
         "entry_month",
         ("entered_count",),
         """
--- A deal that came into a stage twice in a month counts once.
+-- An opportunity that came into a stage twice in a month counts once.
 select
     cast(date_trunc('month', entered_date) as date) as entry_month,
     count(distinct opportunity_id || coalesce(stage_name, '')) as entered_count

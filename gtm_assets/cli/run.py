@@ -326,8 +326,8 @@ def _released(
     lake: Lake, wanted: Mapping[RawTable, list[str]], left: Mapping[RawTable, list[str]]
 ) -> dict[RawTable, list[str]]:
     """Older partitions still missing from tables that became readable again in this run."""
-    owed = {table: keys for table, keys in left.items() if keys and not set(keys) & set(wanted[table])}
-    return {table: keys for table, keys in owed.items() if lake.unreadable_reason(table) is None}
+    unread = {table: keys for table, keys in left.items() if keys and not set(keys) & set(wanted[table])}
+    return {table: keys for table, keys in unread.items() if lake.unreadable_reason(table) is None}
 
 
 def _progress(console: Console) -> Progress:
@@ -370,7 +370,7 @@ class _Refresh:
         if not released:
             return
         names = ", ".join(table.qualified_name for table in released)
-        self.console.print(f"Can be read again: {names}. What was owed is landed.")
+        self.console.print(f"Can be read again: {names}. What could not be read before is landed.")
         # Drop these check results: the build below reports its own.
         self.outcome.checks.clear()
         self.outcome.troubles.clear()

@@ -183,22 +183,22 @@ class DbtBuild:
         translator: Translator,
         arguments: list[str],
     ) -> Iterator[Any]:
-        for told in build_beside(arguments, self._settings, self._warehouse.path):
-            if isinstance(told, ExternalListed):
-                for table in told.tables:
+        for event in build_beside(arguments, self._settings, self._warehouse.path):
+            if isinstance(event, ExternalListed):
+                for table in event.tables:
                     context.log_event(observation(table))
                 continue
-            if isinstance(told, RebuildsDecided):
-                for reason, models in told.models.items():
+            if isinstance(event, RebuildsDecided):
+                for reason, models in event.models.items():
                     context.log.info(f"Built afresh because {reason}: {', '.join(models)}")
                 continue
-            node = told.message["data"]["node_info"]
+            node = event.message["data"]["node_info"]
             if node["resource_type"] == "unit_test":
-                context.log.info(f"unit test {node['node_name']}: {told.message['data']['status']}")
+                context.log.info(f"unit test {node['node_name']}: {event.message['data']['status']}")
                 continue
-            event = DbtCoreCliEventMessage(raw_event=dict(told.message), event_history_metadata={})
-            for result in event.to_default_asset_events(manifest, translator, context=context):
-                yield _completed(result, told, manifest)
+            dbt_event = DbtCoreCliEventMessage(raw_event=dict(event.message), event_history_metadata={})
+            for result in dbt_event.to_default_asset_events(manifest, translator, context=context):
+                yield _completed(result, event, manifest)
 
 
 def selected(context: dg.AssetExecutionContext, manifest: Mapping[str, Any], translator: Translator) -> list[str]:
@@ -243,24 +243,24 @@ def observation(table: ExternalTable) -> dg.AssetObservation:
     return dg.AssetObservation(dg.AssetKey([table.source, table.name]), metadata=metadata)
 
 
-def _completed(result: Any, told: NodeEnded, manifest: Mapping[str, Any]) -> Any:
+def _completed(result: Any, ended: NodeEnded, manifest: Mapping[str, Any]) -> Any:
     """What dagster-dbt makes of a node's end, with rows: how many there are, or those that failed."""
     if isinstance(result, dg.Output):
         metadata: dict[str, Any] = {**result.metadata}
-        if told.row_count is not None:
-            metadata["dagster/row_count"] = dg.MetadataValue.int(told.row_count)
-        if told.built_afresh_because:
-            metadata["built_afresh_because"] = "; ".join(told.built_afresh_because)
+        if ended.row_count is not None:
+            metadata["dagster/row_count"] = dg.MetadataValue.int(ended.row_count)
+        if ended.built_afresh_because:
+            metadata["built_afresh_because"] = "; ".join(ended.built_afresh_because)
         return result.with_metadata(metadata)
     if isinstance(result, dg.AssetCheckResult) and not result.passed:
-        node = manifest["nodes"][told.message["data"]["node_info"]["unique_id"]]
+        node = manifest["nodes"][ended.message["data"]["node_info"]["unique_id"]]
         count = result.metadata.get("dagster_dbt/failed_row_count")
         if count is None or not isinstance(count.value, int):
             return result._replace(description=f"dbt could not ask whether it holds: {meaning(node)}")
-        found = Finding(False, "", sql=told.failing_sql, sample=told.failing_rows).metadata()
+        found = Finding(False, "", sql=ended.failing_sql, sample=ended.failing_rows).metadata()
         return result._replace(
             metadata={**result.metadata, **found},
-            description=failure(node, count.value, told.failing_rows),
+            description=failure(node, count.value, ended.failing_rows),
         )
     return result
 

@@ -60,7 +60,8 @@ class RebuildsDecided:
     models: Mapping[str, Sequence[str]]
 
 
-Told = NodeEnded | ExternalListed | RebuildsDecided
+BuildEvent = NodeEnded | ExternalListed | RebuildsDecided
+"""What the process says while it builds."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) -> Iterator[Told]:
-    """Run ``dbt build`` on a warehouse file in a process of its own; yield what it tells, as it happens.
+def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) -> Iterator[BuildEvent]:
+    """Run ``dbt build`` on a warehouse file in a process of its own; yield its events as they happen.
 
     The caller holds the warehouse's lock.
 
@@ -120,8 +121,8 @@ def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) 
         try:
             pickle.dump(_Order(arguments, settings, warehouse), child.stdin)
             child.stdin.flush()
-            while not isinstance(told := pickle.load(child.stdout), _End):
-                yield told
+            while not isinstance(event := pickle.load(child.stdout), _End):
+                yield event
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise TransformError(
                 f"dbt's process ended before its time (exit code {child.wait()}). If memory ran out, set "
@@ -133,12 +134,12 @@ def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) 
             child.stdin.close()
         child.stdout.close()
         child.wait()
-    if told.error is not None:
-        raise TransformError(told.error)
+    if event.error is not None:
+        raise TransformError(event.error)
 
 
 def serve() -> None:
-    """The child: take one order from standard input, tell what happens on standard output, and end."""
+    """The child: take one order from standard input, write what happens to standard output, and end."""
     # Do what takes long before the order comes.
     importlib.import_module("dbt.cli.main")
     try:
@@ -164,8 +165,8 @@ def _end_with_parent() -> None:
 
 def _answer(order: _Order, answers: IO[bytes]) -> _End:
     try:
-        for told in _told(order):
-            pickle.dump(told, answers)
+        for event in _events(order):
+            pickle.dump(event, answers)
             answers.flush()
     except TransformError as error:
         return _End(str(error))
@@ -175,7 +176,7 @@ def _answer(order: _Order, answers: IO[bytes]) -> _End:
     return _End(None)
 
 
-def _told(order: _Order) -> Iterator[Told]:
+def _events(order: _Order) -> Iterator[BuildEvent]:
     manifest = parsed_manifest()
     compiled = order.settings.dbt_target_dir / "target" / "compiled"
     with closing(_Reader(order.warehouse, compiled, manifest)) as reader:

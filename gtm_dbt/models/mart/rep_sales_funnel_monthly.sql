@@ -1,7 +1,7 @@
 with
 
-deal_steps as (
-    select * from {{ ref('int_deal_funnel_steps') }}
+opportunity_steps as (
+    select * from {{ ref('int_opportunity_funnel_steps') }}
 ),
 
 funnel_steps as (
@@ -10,18 +10,18 @@ funnel_steps as (
 
 final as (
     select
-        deal_steps.entered_month as month,  -- noqa: RF04
+        opportunity_steps.entered_month as month,  -- noqa: RF04
         funnel_steps.kpi_name,
         funnel_steps.funnel_step,
         count(*) as deals_count,
-        deal_steps.source_system
-    from deal_steps
-    inner join funnel_steps on deal_steps.funnel_step = funnel_steps.funnel_step
+        opportunity_steps.source_system
+    from opportunity_steps
+    inner join funnel_steps on opportunity_steps.funnel_step = funnel_steps.funnel_step
     group by
-        deal_steps.entered_month,
+        opportunity_steps.entered_month,
         funnel_steps.kpi_name,
         funnel_steps.funnel_step,
-        deal_steps.source_system
+        opportunity_steps.source_system
 )
 
 select * from final

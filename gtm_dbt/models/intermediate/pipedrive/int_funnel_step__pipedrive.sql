@@ -67,7 +67,7 @@ entries as (
 final as (
     select
         -- keys
-        {{ pipedrive_id('deal_id') }} as deal_id,
+        {{ pipedrive_id('deal_id') }} as opportunity_id,
         -- what it is
         funnel_step,
         -- dates

@@ -74,7 +74,7 @@ entries as (
 final as (
     select
         -- keys
-        opportunity_id as deal_id,
+        opportunity_id,
         -- what it is
         funnel_step,
         -- dates

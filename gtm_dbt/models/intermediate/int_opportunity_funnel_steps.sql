@@ -14,8 +14,8 @@ dated as (
 final as (
     select
         -- keys
-        {{ surrogate_key(['source_system', 'deal_id', 'funnel_step', 'entered_month']) }} as deal_funnel_step_key,
-        deal_id,
+        {{ surrogate_key(['source_system', 'opportunity_id', 'funnel_step', 'entered_month']) }} as opportunity_funnel_step_key,
+        opportunity_id,
         -- what it is
         funnel_step,
         -- dates
