@@ -9,6 +9,7 @@ import random
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -198,6 +199,37 @@ def test_hashes_stay_as_they_are_from_release_to_release():
 
     written_out = "amount=3:1.5" + "at=16:1767571200000000" + "id=3:006"
     assert version_hash(record).to_list() == [hashlib.md5(written_out.encode()).hexdigest()]
+
+
+TYPED = st.fixed_dictionaries(
+    {
+        "a": st.none() | st.text("aé=:1", max_size=3),
+        "id": st.text("abc", min_size=3, max_size=3),
+        "flag": st.none() | st.booleans(),
+        "number": st.none() | st.integers(-1000, 1000),
+        "share": st.none() | st.sampled_from([0.5, -1.25, 62.5]),
+        "day": st.none() | st.dates(),
+        "at": st.none() | st.integers(0, 2**33).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
+        "empty": st.none(),
+    }
+)
+
+
+@given(st.lists(TYPED, min_size=1, max_size=5))
+def test_a_record_has_one_hash_on_a_page_of_few_and_of_many(records):
+    few = pl.DataFrame(records, schema_overrides={"at": pl.Datetime("us", "UTC"), "empty": pl.String})
+    many = pl.concat([few] * 201)
+
+    hashes = version_hash(few).to_list()
+    assert version_hash(many).to_list() == hashes * 201
+    assert hashes == [hashlib.md5("".join(_pieces(record)).encode()).hexdigest() for record in few.to_dicts()]
+
+
+def _pieces(record: dict[str, object]) -> Iterator[str]:
+    for name, value in sorted(record.items()):
+        if value is not None:
+            text = _text_of_release_one(value)
+            yield f"{name}={len(text.encode())}:{text}"
 
 
 @pytest.mark.parametrize(

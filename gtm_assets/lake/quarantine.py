@@ -127,7 +127,7 @@ class Rejects:
                     "record": to_json(page[rows]),
                     "_batch_id": [batch_id] * len(rows),
                     "_known_at": [self._known_at] * len(rows),
-                    RECORD_HASH: md5(pl.Series(contents, dtype=pl.String)),
+                    RECORD_HASH: md5(content.encode() for content in contents),
                 },
                 schema=_SCHEMA,
             )
@@ -136,7 +136,9 @@ class Rejects:
     @property
     def records(self) -> pl.DataFrame:
         """The rejected records, each content once."""
-        found = pl.concat([pl.DataFrame(schema=_SCHEMA), *self._pages])
+        if not self._pages:
+            return pl.DataFrame(schema=_SCHEMA)
+        found = pl.concat(self._pages)
         return found.unique(RECORD_HASH, keep="first", maintain_order=True)
 
     @property

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.lake.columns import LOADER_COLUMNS
+from gtm_assets.lake.hashes import HASH
 
 
 class Spool:
@@ -22,7 +23,7 @@ class Spool:
 
     def __init__(self, path: Path, table: RawTable) -> None:
         """The file ``path`` for versions of ``table``. Nothing is written yet."""
-        self._path = path
+        self._path, self._id_column = path, table.id_column
         self._fields = {name: LOADER_COLUMNS.get(name, type_).arrow for name, type_ in table.types.items()}
         self._unknown: list[str] = []
         self._writer: pq.ParquetWriter | None = None
@@ -70,7 +71,9 @@ class Spool:
         return pa.schema([*self._fields.items(), *unknown.items(), *loader.items()])
 
     def _open(self, path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-        return pq.ParquetWriter(path, schema, compression="zstd")
+        # A dictionary of values that differ in each row is made and then thrown away.
+        repeated = [name for name in schema.names if name not in (self._id_column, HASH)]
+        return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated)
 
     def _widen(self, fresh: list[str]) -> None:
         self._unknown += fresh

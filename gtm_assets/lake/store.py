@@ -23,6 +23,7 @@ The parts:
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,28 @@ class ExportInfo:
 class Lake(LakeReader):
     """The lake under ``root``."""
 
+    _kept: NewestVersions | None = None
+
+    @contextmanager
+    def keeping(self, table: RawTable) -> Iterator[Lake]:
+        """This lake, to land many partitions of one table: its newest versions stay in memory in between.
+
+        Each landing takes what anything else has written since, so it lands what it would land without.
+        """
+        lake = copy.copy(self)
+        with NewestVersions(self, table) as lake._kept:
+            yield lake
+            lake._kept = None
+
+    @contextmanager
+    def _newest(self, table: RawTable) -> Iterator[NewestVersions]:
+        if self._kept is not None and self._kept.table == table:
+            with self._kept.in_one_landing() as newest:
+                yield newest
+        else:
+            with NewestVersions(self, table) as newest:
+                yield newest
+
     # -- landing ------------------------------------------------------------------------------------------------
 
     def land(
@@ -100,7 +123,7 @@ class Lake(LakeReader):
                 the lake writes. Nothing was landed.
         """
         target = _target(table, window, known_at)
-        with self._landing(table, window), NewestVersions(self, table) as newest:
+        with self._landing(table, window), self._newest(table) as newest:
             return self._write_window(target, newest, pages, deletions)
 
     def land_snapshot(
@@ -130,7 +153,7 @@ class Lake(LakeReader):
             LakeError: as in :meth:`land`, or more records are missing than ``limit`` allows. Nothing was landed.
         """
         target = _target(table, window, known_at)
-        with self._landing(table, window), NewestVersions(self, table) as newest:
+        with self._landing(table, window), self._newest(table) as newest:
             missing = MissingRecords(target, newest, Whole(window.end, limit))
             selection = SnapshotSelection(target, newest, missing)
             return self._writer(target, DeletionsSelection(selection, target, newest, _NO_DELETIONS)).write(pages)
@@ -153,7 +176,7 @@ class Lake(LakeReader):
             LakeError: as in :meth:`land_snapshot`. Nothing was landed.
         """
         target = _target(table, window, known_at)
-        with self._landing(table, window), NewestVersions(self, table) as newest:
+        with self._landing(table, window), self._newest(table) as newest:
             whole = Whole(info.exported_at.astimezone(UTC), info.limit)
             missing = MissingRecords(target, newest, whole) if info.is_snapshot else None
             selection = ExportSelection(target, newest, missing)
@@ -178,7 +201,7 @@ class Lake(LakeReader):
             LakeError: as in :meth:`land`.
         """
         target = _target(table, window, known_at)
-        with self._landing(table, window, reason), NewestVersions(self, table) as newest:
+        with self._landing(table, window, reason), self._newest(table) as newest:
             return self._write_window(target, newest, ())
 
     def retry(
@@ -202,7 +225,7 @@ class Lake(LakeReader):
                 fits = coerce(table, records).fits
                 if not fits.any():
                     continue
-                with NewestVersions(self, table) as newest:
+                with self._newest(table) as newest:
                     target = _target(table, window, known_at)
                     landings.append(self._write_window(target, newest, [records.filter(fits)]))
                 # This comes after the batch. A crash in between lands nothing twice, as versions are told apart.

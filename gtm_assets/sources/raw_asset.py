@@ -220,10 +220,12 @@ def raw_asset(
             check_specs=[*raw_checks.specs(key), *extraction.check_specs(table)],
         )
         def ingest(context: dg.AssetExecutionContext, config: ExtractConfig) -> dg.MaterializeResult:
-            task = Task(table, context.resources.lake, rules, config.full, context)
+            lake: Lake = context.resources.lake
             source = getattr(context.resources, extraction.resource)
-            run = LandingRun(task, extraction(task, source), read)
-            run.land_all()
+            with lake.keeping(table) as kept:
+                task = Task(table, kept, rules, config.full, context)
+                run = LandingRun(task, extraction(task, source), read)
+                run.land_all()
             return run.result()
 
     return ingest
