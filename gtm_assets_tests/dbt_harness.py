@@ -6,6 +6,7 @@ The project is parsed once a session; a build of one model takes about a second.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.inspection import ExternalError, inspect
 from gtm_assets.dbt.project import wanted_tables
 from gtm_assets.lake.landing import Landing
@@ -171,8 +173,7 @@ class Home:
 
     def rows(self, query: str) -> list[tuple]:
         """The rows of a query on the warehouse."""
-        with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:
-            connection.execute("set TimeZone = 'UTC'")
+        with connect(self.path / "warehouse.duckdb") as connection:
             return connection.execute(query).fetchall()
 
     def table(self, name: str, ignoring: Iterable[str] = BOOKKEEPING) -> Counter[tuple]:
@@ -181,16 +182,22 @@ class Home:
 
     def tables(self, *names: str, ignoring: Iterable[str] = BOOKKEEPING) -> dict[str, Counter[tuple]]:
         """The rows of tables by name, as :meth:`table` gives them."""
-        with duckdb.connect(str(self.path / "warehouse.duckdb"), read_only=True) as connection:
-            connection.execute("set TimeZone = 'UTC'")
+        with connect(self.path / "warehouse.duckdb") as connection:
             places = "select table_name, table_schema from information_schema.tables"
             schemas = dict(connection.execute(places).fetchall())
             return {name: _content(connection, schemas, name, set(ignoring)) for name in names}
 
     def consumed(self, model: str) -> set[tuple[str, str]]:
         """The ledger's entries of a model: parent and batch."""
-        query = f"select parent, batch_id from gtm_meta.consumed_batches where model = '{model}'"
-        return set(self.rows(query))
+        ledgers = "(from gtm_meta.consumed_batches union all from staging.gtm_meta.consumed_batches)"
+        return set(self.rows(f"select parent, batch_id from {ledgers} where model = '{model}'"))
+
+
+def copied_warehouse(home: Path, folder: Path) -> Path:
+    """A copy of a state folder's warehouse in another folder."""
+    for path in home.glob("warehouse*.duckdb"):
+        shutil.copyfile(path, folder / path.name)
+    return folder / "warehouse.duckdb"
 
 
 def _content(

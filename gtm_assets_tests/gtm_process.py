@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from unittest import mock
 
-import duckdb
 from click.testing import CliRunner
 
 from gtm_assets.cli.main import main
+from gtm_assets.dbt.files import connect
 
 PROJECT = Path(__file__).resolve().parent.parent
 GTM = Path(sys.executable).with_name("gtm")
@@ -108,17 +108,21 @@ class GtmHome:
 
 
 def tables(database: Path, wanted: Callable[[str], bool] = lambda schema: True) -> dict[str, list[tuple]]:
-    """All rows of all tables and views of a DuckDB file, by `schema.table`, in an order of their own."""
-    with duckdb.connect(str(database), read_only=True) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    """All rows of all tables and views of a DuckDB file, by `schema.table`, in an order of their own.
+
+    Of a warehouse also those of its second file; the ledger there is `staging.gtm_meta.consumed_batches`.
+    """
+    with connect(database) as connection:
         names = connection.execute(
-            "select table_schema, table_name from information_schema.tables order by all"
+            "select table_schema, table_name, table_catalog = 'staging' and table_schema = 'gtm_meta'"
+            " from information_schema.tables order by all"
         ).fetchall()
-        return {
-            f"{schema}.{name}": connection.execute(f'select * from {schema}."{name}" order by all').fetchall()
-            for schema, name in names
+        places = [
+            f"{'staging.' if is_second else ''}{schema}.{name}"
+            for schema, name, is_second in names
             if wanted(schema)
-        }
+        ]
+        return {place: connection.execute(f"select * from {place} order by all").fetchall() for place in places}
 
 
 def differences(one: dict[str, list[tuple]], other: dict[str, list[tuple]]) -> list[str]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
-import duckdb
 import pytest
 import yaml
 from dagster import DagsterRunStatus
@@ -35,6 +34,7 @@ from gtm_assets.automation.alerts.matrix import (
 from gtm_assets.automation.alerts.sensor import alerts_sensor
 from gtm_assets.automation.alerts.summary import last_materialized
 from gtm_assets.automation.alerts.tick import tick
+from gtm_assets.dbt.files import connect
 from gtm_assets.lake.files import LakeError
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings
@@ -1004,7 +1004,7 @@ def test_a_gtm_run_that_fails_keeps_what_was_published_tells_so_and_leaves_no_se
     }
     home = GtmHome(tmp_path / "gtm", tuple((SMALL | urls).items()))
     published = home.published.read_bytes()
-    with duckdb.connect(str(home.warehouse)) as connection:
+    with connect(home.warehouse, read_only=False) as connection:
         # A user that is in the dimension's parent twice: only a fault in a model can do this.
         connection.execute(
             "insert into gtm_staging.base_salesforce__user select * from gtm_staging.base_salesforce__user limit 1"

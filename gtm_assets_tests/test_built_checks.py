@@ -13,6 +13,7 @@ import pytest
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.checks import reconciliation, scd
 from gtm_assets.checks.definitions import checks_by_key
+from gtm_assets.dbt.files import connect
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import proofs
 from gtm_assets_tests.dbt_harness import (
@@ -21,6 +22,7 @@ from gtm_assets_tests.dbt_harness import (
     TABLES,
     Home,
     at,
+    copied_warehouse,
     empty_tables,
     opportunity,
     partition,
@@ -120,10 +122,7 @@ def built(tmp_path_factory) -> Home:
 @pytest.fixture
 def warehouse(built, tmp_path):
     """A copy of the warehouse that a test may spoil."""
-    copy = tmp_path / "warehouse.duckdb"
-    copy.write_bytes((built.path / "warehouse.duckdb").read_bytes())
-    with duckdb.connect(str(copy)) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with connect(copied_warehouse(built.path, tmp_path), read_only=False) as connection:
         yield connection
 
 
@@ -247,8 +246,7 @@ def gappy(tmp_path_factory) -> Home:
 def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
     """A measure that core fills in where the source has none is filled in by the same rule."""
     raw = {table.qualified_name: table for table in (*TABLES.values(), *PIPEDRIVE.values())}
-    with duckdb.connect(str(gappy.path / "warehouse.duckdb")) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with connect(gappy.path / "warehouse.duckdb", read_only=False) as connection:
 
         def found(rule):
             table = raw[f"{rule.source}.{rule.raw}"]
@@ -278,8 +276,7 @@ def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
 
 @pytest.mark.slow
 def test_everything_that_a_run_builds_is_proven(built_home):
-    with duckdb.connect(str(built_home.warehouse), read_only=True) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with connect(built_home.warehouse) as connection:
         settings = load_settings({})
         checks = checks_by_key(settings, proofs(settings))
         findings = {key: check(connection, None) for key, check in checks.items()}

@@ -7,6 +7,7 @@ import sys
 import duckdb
 import pytest
 
+from gtm_assets.dbt.files import connect
 from gtm_assets_tests.gtm_process import PROJECT, GtmHome
 
 HEAVY = ("dagster", "dagster_dbt", "dbt", "sqlalchemy", "apprise", "requests", "faker", "metricflow")
@@ -52,7 +53,7 @@ def test_dbt_by_hand_works_on_the_state_folder(tmp_path):
     refused = home.command("dbt", "seed", "--selct", "funnel_steps")
 
     assert built.code == 0, built.output
-    with duckdb.connect(str(home.warehouse), read_only=True) as warehouse:
+    with connect(home.warehouse) as warehouse:
         assert warehouse.sql("select count(*) > 1 from gtm_staging.funnel_steps").fetchall() == [(True,)]
     assert refused.code == 2
     assert "No such option" in refused.output

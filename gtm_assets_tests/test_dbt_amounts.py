@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from gtm_assets.checks.reconciliation import reconcile_with_core
+from gtm_assets.dbt.files import connect
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     TABLES,
@@ -287,7 +288,7 @@ def test_every_sum_of_a_report_ties_to_core_in_dbts_tests(lake_home):
 
 def test_every_sum_of_a_report_ties_to_core_in_the_checks(lake_home):
     rules = [rule for rule in REPORT_RECONCILIATIONS if rule.report in MODELS]
-    with duckdb.connect(str(lake_home.path / "warehouse.duckdb"), read_only=True) as warehouse:
+    with connect(lake_home.path / "warehouse.duckdb") as warehouse:
         found = {rule.report: reconcile_with_core(warehouse, rule, 0.0) for rule in rules}
 
     assert {"rep_owner_performance", "rep_pipeline_health", "rep_quota_attainment"} < set(found)
@@ -304,7 +305,7 @@ def test_a_lake_and_a_warehouse_of_an_older_release_take_more_decimals_without_l
         assert "amount" in amounts
         old.with_columns(pl.col(amounts).cast(pl.Decimal(18, 2))).write_parquet(batch.path)
     home.build("base_salesforce__opportunity", "int_opportunity_versions")
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
+    with connect(home.path / "warehouse.duckdb", read_only=False) as warehouse:
         for table in ("gtm_staging.base_salesforce__opportunity", "gtm_intermediate.int_opportunity_versions"):
             warehouse.execute(f"alter table {table} alter amount type decimal(18, 2)")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from datetime import date
 
-import duckdb
 import pytest
 from dbt.artifacts.resources.types import NodeType
 
+from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import TransformError, raise_on_failure
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.dbt.tests import failure as describe_failure
@@ -36,7 +36,7 @@ def two_currencies(tmp_path_factory) -> Home:
 
 def give_rates(home: Home, *rates: tuple[str, str, str]) -> None:
     """What a team writes into the seed: currency, first day, rate."""
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+    with connect(home.path / "warehouse.duckdb", read_only=False) as connection:
         connection.execute("delete from gtm_staging.currency_rates")
         for rate in rates:
             connection.execute("insert into gtm_staging.currency_rates values (?, ?, ?)", rate)
@@ -94,7 +94,7 @@ def test_several_currencies_are_told_once_with_what_mends_it_and_nothing_adds_th
     assert {"rep_owner_performance", "rep_pipeline_health", "fct_pipeline_snapshot"} <= set(names.split(", "))
     assert not {"fct_opportunity", "fct_activity", "rep_daily_activity"} & set(names.split(", "))
     (test,) = (ran for ran in result.result.results if ran.status == "fail")
-    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as connection:
+    with connect(home.path / "warehouse.duckdb") as connection:
         rows = rows_of(connection, test.node.compiled_code)
     assert describe_failure(test.node.to_dict(), test.failures, rows) == (
         "EUR: campaign budgets 1, campaign costs 1, opportunities 1, quotas 1; USD: opportunities 1. The amounts "

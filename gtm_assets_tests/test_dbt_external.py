@@ -16,6 +16,7 @@ from gtm_assets.catalog.raw_table import fivetran_name
 from gtm_assets.checks.active_rows import reconcile_with_active_rows
 from gtm_assets.cli import doctor
 from gtm_assets.dbt.external import examine_external
+from gtm_assets.dbt.files import connect, staging_path
 from gtm_assets.dbt.project import TransformError
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -133,12 +134,12 @@ def test_external_tables_give_what_the_lake_gives_but_for_histories(built_home, 
 
 
 def _tuples(path: Path, query: str) -> list[tuple]:
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with connect(path) as connection:
         return connection.execute(query).fetchall()
 
 
 def _rows(path: Path, query: str) -> list[dict]:
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with connect(path) as connection:
         result = connection.execute(query)
         names = [column[0] for column in result.description]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
@@ -212,8 +213,7 @@ def test_history_mode_gives_every_table_of_the_lake_row_for_row(built_home, of_l
         lake, external = (_tuples(path, query) for path in (built_home.warehouse, home.path / "warehouse.duckdb"))
         assert external == lake, table
         assert len(found[table]) > len(lake), table
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
-        warehouse.execute("set TimeZone = 'UTC'")
+    with connect(home.path / "warehouse.duckdb", read_only=False) as warehouse:
         for rule in RECORD_RECONCILIATIONS:
             proof = reconcile_with_active_rows(warehouse, rule, TABLES[rule.raw], path)
             assert proof.passed and proof.figures["records_compared"] > 0, proof.sentence
@@ -529,17 +529,25 @@ def test_a_change_of_mode_and_back_leaves_nothing_of_the_other(tmp_path):
 
 @pytest.mark.parametrize("is_external_still", [True, False])
 def test_a_warehouse_of_an_older_release_is_built_through(is_external_still, tmp_path):
-    """It calls external tables landed, and their batch landing. What it built of them is built afresh."""
+    """It calls external tables landed, and their batch landing. What it built of them is built afresh.
+
+    It has all in one file. What core is made of is built afresh in the second, and leaves the first.
+    """
     home = Home(tmp_path / "gtm", external=loaded(tmp_path / "external.duckdb", ACCOUNT))
     empty_tables(home, "account", "user")
     home.land("account", partition(2), account(1, at(2)))
     home.build("+dim_account_scd2")
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
+    with connect(home.path / "warehouse.duckdb", read_only=False) as warehouse:
         for name in ("tables", "misfits", "flaws", "now"):
             older = f"landing_{name}" if name == "now" else f"landed_{name}"
             warehouse.execute(f"alter table gtm_meta.external_{name} rename to {older}")
         warehouse.execute("alter table gtm_meta.landed_tables rename column external_name to landed_name")
+        warehouse.execute("insert into gtm_meta.consumed_batches from staging.gtm_meta.consumed_batches")
+        base, view = "gtm_staging.base_salesforce__account", "gtm_staging.stg_salesforce__account"
+        warehouse.execute(f"create schema warehouse.gtm_staging; create table warehouse.{base} as from {base}")
+        warehouse.execute(f"create view warehouse.{view} as from warehouse.{base}")
         warehouse.execute("update gtm_meta.consumed_batches set batch_id = 'landing' where batch_id = 'external'")
+    staging_path(home.path / "warehouse.duckdb").unlink()
     assert accounts(home) == {"001a"}
     assert home.rows("select count(*) from gtm_meta.consumed_batches where batch_id = 'landing'") != [(0,)]
 
@@ -549,6 +557,12 @@ def test_a_warehouse_of_an_older_release_is_built_through(is_external_still, tmp
     assert accounts(home) == ({"001a"} if is_external_still else {account(1, at(2))["id"]})
     assert home.rows("select table_name from duckdb_tables() where table_name ~ 'land(ed|ing)_'") == []
     assert home.rows("select count(*) from gtm_meta.consumed_batches where batch_id = 'landing'") == [(0,)]
+    assert home.rows("select model from gtm_meta.consumed_batches group by all") == [("dim_account_scd2",)]
+    schemas = home.rows(
+        "select database_name, schema_name from duckdb_schemas() where schema_name = 'gtm_staging'"
+    )
+    assert schemas == [("staging", "gtm_staging")]
+    assert home.consumed("base_salesforce__account") != set()
 
 
 def test_columns_are_passed_through_from_external_tables_and_from_the_lake_under_contracts(tmp_path):

@@ -19,11 +19,22 @@ from gtm_assets.checks.active_rows import reconcile_with_active_rows
 from gtm_assets.checks.definitions import built_checks, checks_by_key
 from gtm_assets.checks.reconciliation import reconcile_with_core
 from gtm_assets.dbt.external import external_tables
+from gtm_assets.dbt.files import connect
 from gtm_assets.publishing.publish import known_as_of
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import proofs
 from gtm_assets_tests.change_logs import examples
-from gtm_assets_tests.dbt_harness import CREATED, TABLES, Home, account, describe, opportunity, task, user
+from gtm_assets_tests.dbt_harness import (
+    CREATED,
+    TABLES,
+    Home,
+    account,
+    copied_warehouse,
+    describe,
+    opportunity,
+    task,
+    user,
+)
 from gtm_assets_tests.reconciliations import RECORD_RECONCILIATIONS, REPORT_RECONCILIATIONS, SOURCE_RECONCILIATIONS
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -102,7 +113,7 @@ def eight(tmp_path_factory) -> Home:
 def test_a_week_that_ends_with_an_empty_pipeline_ties_to_core(eight):
     """The deals are won on a Sunday."""
     health = next(rule for rule in REPORT_RECONCILIATIONS if rule.report == "rep_pipeline_health")
-    with duckdb.connect(str(eight.path / "warehouse.duckdb"), read_only=True) as warehouse:
+    with connect(eight.path / "warehouse.duckdb") as warehouse:
         found = reconcile_with_core(warehouse, health, 0.0)
 
     assert found.passed, found.sentence
@@ -138,11 +149,9 @@ def test_the_days_of_deals_begin_where_the_versions_begin(eight):
 @pytest.fixture
 def spoilt(eight, tmp_path):
     """A copy of the warehouse that a test may spoil, and one of the external database."""
-    warehouse, external = tmp_path / "warehouse.duckdb", tmp_path / "external.duckdb"
-    shutil.copy(eight.path / "warehouse.duckdb", warehouse)
+    external = tmp_path / "external.duckdb"
     shutil.copy(eight.external, external)
-    with duckdb.connect(str(warehouse)) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with connect(copied_warehouse(eight.path, tmp_path), read_only=False) as connection:
         yield connection, external
 
 
@@ -332,8 +341,7 @@ def test_intervals_that_can_not_be_have_a_rule_and_are_told(tmp_path):
         ("overlap", "A", second, False),
         ("overlap", "B", fifth, False),
     ]
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
-        warehouse.execute("set TimeZone = 'UTC'")
+    with connect(home.path / "warehouse.duckdb", read_only=False) as warehouse:
         told = next(table.flaws for table in external_tables(warehouse) if table.name == "user")
         assert len(told) == len(rows) - 1
         assert (
@@ -440,8 +448,7 @@ def test_what_lies_ahead_of_now_blocks_nothing_is_told_and_counts_once_now_has_r
     assert home.rows("select min(date_day), max(date_day), count(*) from gtm_core.fct_opportunity_history") == [
         (date(2026, 4, 2), date(2026, 5, 31), 2 * 60)
     ]
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as warehouse:
-        warehouse.execute("set TimeZone = 'UTC'")
+    with connect(home.path / "warehouse.duckdb", read_only=False) as warehouse:
         found = {
             (key.asset_key.path[-1], key.name): check(warehouse, None)
             for key, check in checks_by_key(load_settings(), proofs(load_settings())).items()

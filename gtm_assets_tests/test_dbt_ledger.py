@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-import duckdb
 import pytest
 from dbt.artifacts.resources import Hook
 
+from gtm_assets.dbt.files import connect
 from gtm_assets_tests.dbt_harness import (
     PIPEDRIVE,
     TABLES,
@@ -61,10 +61,11 @@ def test_a_build_that_fails_after_the_ledger_was_written_leaves_neither_rows_nor
 def test_a_ledger_that_refuses_the_entry_undoes_the_rows(home):
     before = state(home)
     refusing = "(model varchar, parent varchar, batch_id varchar check (batch_id not like '%-03-%'))"
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
-        connection.execute("create temp table entries as from gtm_meta.consumed_batches")
-        connection.execute(f"create or replace table gtm_meta.consumed_batches {refusing}")
-        connection.execute("insert into gtm_meta.consumed_batches from entries")
+    with connect(home.path / "warehouse.duckdb", read_only=False) as connection:
+        for ledger in ("gtm_meta.consumed_batches", "staging.gtm_meta.consumed_batches"):
+            connection.execute(f"create or replace temp table entries as from {ledger}")
+            connection.execute(f"create or replace table {ledger} {refusing}")
+            connection.execute(f"insert into {ledger} from entries")
 
     with pytest.raises(BuildError, match="CHECK"):
         home.build(BASE)
@@ -93,7 +94,7 @@ def test_a_child_does_not_take_for_consumed_what_its_parent_has_not_read(home):
 
 def test_a_dropped_table_is_built_from_everything(home):
     home.build(*MODELS)
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+    with connect(home.path / "warehouse.duckdb", read_only=False) as connection:
         connection.execute(f"drop table gtm_staging.{BASE} cascade")
     home.build(BASE)
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.checks import reconciliation
+from gtm_assets.dbt.files import connect
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import ExportInfo
 from gtm_assets.sources.pipedrive.export import extract
@@ -28,6 +29,7 @@ from gtm_assets_tests.dbt_harness import (
     account,
     at,
     contact,
+    copied_warehouse,
     empty_tables,
     partition,
     user,
@@ -315,10 +317,7 @@ def test_pipedrives_deals_and_activities_point_to_the_people_and_companies_of_bo
 @pytest.fixture
 def warehouse(both, tmp_path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A copy of the warehouse that a test may spoil."""
-    copy = tmp_path / "warehouse.duckdb"
-    copy.write_bytes((both.path / "warehouse.duckdb").read_bytes())
-    with duckdb.connect(str(copy)) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with connect(copied_warehouse(both.path, tmp_path), read_only=False) as connection:
         yield connection
 
 

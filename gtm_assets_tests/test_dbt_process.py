@@ -8,12 +8,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import duckdb
 import psutil
 import pytest
 from filelock import Timeout
 
 from gtm_assets.dbt import process as dbt_process
+from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, build_beside, builder_lock
 from gtm_assets.dbt.project import TransformError, build_arguments, manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
@@ -63,7 +63,7 @@ def test_each_node_is_told_with_its_rows_after_the_external_tables(settings):
     listed, seed, *tests = build_beside(SEED, settings, settings.warehouse_path)
 
     assert listed == ExternalListed([])
-    with duckdb.connect(str(settings.warehouse_path)) as connection:
+    with connect(settings.warehouse_path, read_only=False) as connection:
         assert [(seed.row_count,)] == connection.sql("select count(*) from gtm_staging.funnel_steps").fetchall()
     assert tests
     for test in tests:
@@ -73,7 +73,7 @@ def test_each_node_is_told_with_its_rows_after_the_external_tables(settings):
 
 def test_what_finds_the_rows_against_a_test_comes_with_the_first_of_them(settings):
     list(build_beside(SEED, settings, settings.warehouse_path))
-    with duckdb.connect(str(settings.warehouse_path)) as connection:
+    with connect(settings.warehouse_path, read_only=False) as connection:
         connection.sql("insert into gtm_staging.funnel_steps select * from gtm_staging.funnel_steps limit 1")
 
     failing = []
@@ -83,7 +83,7 @@ def test_what_finds_the_rows_against_a_test_comes_with_the_first_of_them(setting
                 failing.append(told)
 
     assert failing
-    with duckdb.connect(str(settings.warehouse_path)) as connection:
+    with connect(settings.warehouse_path, read_only=False) as connection:
         for node in failing:
             assert len(connection.sql(node.failing_sql).fetchall()) == len(node.failing_rows)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dagster as dg
-import duckdb
 import pytest
 
 from gtm_assets.dbt.assets import _completed
+from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.process import NodeEnded, RebuildsDecided, build_beside
 from gtm_assets.dbt.project import build_arguments, manifest_path
 from gtm_assets.settings import load_settings
@@ -71,7 +71,7 @@ def test_the_reason_of_a_parent_is_that_of_its_children_until_they_have_been_bui
 
 
 def test_the_rows_of_a_source_that_is_off_are_a_reason(home):
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+    with connect(home.path / "warehouse.duckdb", read_only=False) as connection:
         connection.execute(f"insert into gtm_meta.consumed_batches values ('{HISTORY}', 'pipedrive.users', 'x')")
     home.build(*MODELS)
     assert reasons(home) == {}
@@ -82,7 +82,7 @@ def test_the_rows_of_a_source_that_is_off_are_a_reason(home):
 
 
 def test_columns_that_have_changed_are_named(home):
-    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+    with connect(home.path / "warehouse.duckdb", read_only=False) as connection:
         connection.execute("alter table gtm_core.dim_account_scd2 drop column rating")
         connection.execute("alter table gtm_core.dim_account_scd2 alter annual_revenue type double")
     home.build(*MODELS)

@@ -6,6 +6,7 @@ import shutil
 import duckdb
 import pytest
 
+from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import TransformError, manifest_path
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.dbt.tests import failure, meaning
@@ -102,7 +103,7 @@ def test_values_that_are_not_accepted_are_counted_by_rows_and_named(tmp_path):
     result = home.dbt("test", "--select", "stg_salesforce__user,test_name:accepted_values")
 
     (found,) = (ran for ran in result.result.results if ran.failures)
-    with duckdb.connect(str(home.path / "warehouse.duckdb"), read_only=True) as connection:
+    with connect(home.path / "warehouse.duckdb") as connection:
         rows = rows_of(connection, found.node.compiled_code)
     assert found.status == "warn"
     assert failure(found.node.to_dict(), found.failures, rows).startswith(

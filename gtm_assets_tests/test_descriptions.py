@@ -14,6 +14,7 @@ import duckdb
 import pytest
 import yaml
 
+from gtm_assets.dbt.files import connect
 from gtm_assets.sources.dbt_sources import LOADER_DESCRIPTIONS, SOURCES, files
 from gtm_assets_tests.dbt_harness import DBT_DIR, parsed
 
@@ -85,8 +86,7 @@ def test_each_block_that_is_shared_is_used_by_several():
 
 @pytest.fixture(scope="module")
 def warehouse(built_home) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(built_home.warehouse), read_only=True) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with connect(built_home.warehouse) as connection:
         yield connection
 
 

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.dbt.files import connect
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE
@@ -158,7 +159,7 @@ def test_days_landed_out_of_order_give_the_same_tables(built_home, tmp_path):
 
 
 def exports(home: GtmHome) -> dict[str, list[tuple]]:
-    with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+    with connect(home.warehouse) as connection:
         return {
             table.name: connection.execute(
                 "select columns(lambda c: c not in ('exported_at', '_batch_id'))"
@@ -274,7 +275,7 @@ def test_a_partition_of_the_future_is_refused_without_a_traceback(tmp_path):
 
 def test_a_broken_history_is_not_published_and_a_full_refresh_mends_it(built_home, home):
     published = home.published.read_bytes()
-    with duckdb.connect(str(home.warehouse)) as connection:
+    with connect(home.warehouse, read_only=False) as connection:
         # No model touches these records again: an incremental build leaves the gap.
         broken = connection.execute(
             "update gtm_core.dim_account_scd2 set valid_to = valid_to - interval 1 hour where not is_current"
@@ -354,5 +355,6 @@ def test_nothing_is_written_outside_the_state_folder(built_home):
     written = {path.name for path in built_home.path.iterdir()}
 
     locks = {"warehouse.lock", "warehouse.dbt.lock", "calendar.lock"}
-    assert written <= {"lake", "warehouse.duckdb", "published", "dagster", "dbt", "calendar.json", *locks}
+    warehouse = {"warehouse.duckdb", "warehouse.staging.duckdb"}
+    assert written <= {"lake", *warehouse, "published", "dagster", "dbt", "calendar.json", *locks}
     assert json.loads((built_home.path / "dbt/target/run_results.json").read_text())["results"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from gtm_assets.dbt.files import connect
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
 from gtm_assets_tests.pipedrive_exports import SMALL_EXPORT, write, write_export
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def stages(home: GtmHome) -> list[tuple]:
-    with duckdb.connect(str(home.warehouse), read_only=True) as connection:
+    with connect(home.warehouse) as connection:
         query = "select stage_id, stage_name from gtm_staging.base_pipedrive__stages order by all"
         return connection.execute(query).fetchall()
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -155,6 +157,7 @@ def warehouse(tmp_path) -> Warehouse:
         " '2026-09-0' || i as partition_key, 'user-' || i as batch_id,"
         " timestamptz '2026-09-02 04:49:00+00' + to_days(i::integer) as read_until from range(1, 4) r(i)"
     )
+    connection.execute("create table gtm_meta.consumed_batches (model varchar, parent varchar, batch_id varchar)")
     connection.execute("create table gtm_meta.tables_not_read (table_name varchar)")
     connection.execute(
         "create table gtm_meta.external_tables (source_name varchar, table_name varchar, external_name varchar,"
@@ -177,7 +180,7 @@ def warehouse(tmp_path) -> Warehouse:
 @pytest.fixture
 def source(warehouse):
     # As the asset gets it.
-    with warehouse.open("a test") as connection:
+    with warehouse.open("a test", compacted=True) as connection:
         yield connection
 
 
@@ -190,9 +193,9 @@ def test_what_another_run_has_built_while_we_waited_for_the_lock_is_judged_too(
     target = tmp_path / "published" / "gtm.duckdb"
     open_ = Warehouse.open
 
-    def after_the_other(self, purpose):
+    def after_the_other(self, *asked, **how):
         build(instance, result(passes))
-        return open_(self, purpose)
+        return open_(self, *asked, **how)
 
     build(instance, result(True))
     monkeypatch.setattr(Warehouse, "open", after_the_other)
@@ -374,4 +377,123 @@ def test_a_full_disk_leaves_the_published_file_as_it_was(source, tmp_path, monke
         publish(source, target, PUBLICATION, {})
 
     assert target.read_bytes() == before
+    assert not list(tmp_path.glob(".gtm*"))
+
+
+PUBLISHED = [
+    "gtm_core.dim_user",
+    "gtm_mart.rep",
+    "gtm_meta.external_tables",
+    "gtm_meta.publication",
+    "gtm_meta.published_partitions",
+    "gtm_meta.tables_not_read",
+    "gtm_meta.unreadable_tables",
+]
+"""All that is published of the warehouse of these tests."""
+
+
+def test_nothing_is_published_but_core_and_mart_and_what_is_said_of_them(warehouse, tmp_path):
+    with duckdb.connect(str(warehouse.path)) as built:
+        # What dbt leaves behind where it is killed, and what it writes beside its models.
+        built.execute("create table gtm_core.dim_user__dbt_backup as from gtm_core.dim_user")
+        built.execute("create table gtm_mart.rep__dbt_tmp as select 1 as users")
+        built.execute("create schema dbt_test__audit; create table dbt_test__audit.failures as select 1 as row")
+        built.execute("create view gtm_staging.on_core as from gtm_core.dim_user")
+    target = tmp_path / "gtm.duckdb"
+
+    with warehouse.open("a test", compacted=True) as source:
+        rows = publish(source, target, PUBLICATION, {})
+
+    assert list(rows) == PUBLISHED[:2]
+    assert query(target, "select schema_name || '.' || table_name from duckdb_tables() order by 1") == [
+        (name,) for name in PUBLISHED
+    ]
+    assert query(target, "select view_name from duckdb_views() where not internal") == []
+    schemas = "select schema_name from duckdb_schemas() where database_name = 'gtm' and not internal order by 1"
+    assert {name for (name,) in query(target, schemas)} - {"main"} == {"gtm_core", "gtm_mart", "gtm_meta"}
+
+
+def test_what_is_published_is_compact(warehouse, tmp_path):
+    """Most of the warehouse's file is free: its tables were built anew."""
+    with duckdb.connect(str(warehouse.path)) as built:
+        for _ in range(3):
+            built.execute("create table gtm_core.new as select md5(i::varchar) as text from range(300000) r(i)")
+            built.execute("drop table if exists gtm_core.fct; alter table gtm_core.new rename to fct; checkpoint")
+        built.execute("create table gtm_core.small as select md5(i::varchar) as text from range(3000) r(i)")
+        built.execute("drop table gtm_core.fct; checkpoint; create table gtm_core.at_the_end as select 1 as key")
+    target, size = tmp_path / "gtm.duckdb", warehouse.path.stat().st_size
+
+    with warehouse.open("a test", compacted=True) as source:
+        rows = publish(source, target, PUBLICATION, {})
+
+    assert rows["gtm_core.small"] == 3000 and size > 5 * 2**20
+    assert target.stat().st_size < size / 2 and warehouse.path.stat().st_size < size / 2
+
+
+def test_what_was_only_logged_when_a_build_was_killed_is_published(warehouse, tmp_path):
+    """The publisher opens the warehouse for reading: DuckDB leaves its log as it is."""
+    program = (
+        "import duckdb, os, sys; connection = duckdb.connect(sys.argv[1]);"
+        "connection.execute('insert into gtm_core.dim_user values (3)'); os._exit(9)"
+    )
+    with warehouse.open("a test", compacted=True):
+        pass
+    assert subprocess.run([sys.executable, "-c", program, warehouse.path]).returncode == 9
+    target = tmp_path / "gtm.duckdb"
+
+    with duckdb.connect(str(warehouse.path), read_only=True) as source:
+        rows = publish(source, target, PUBLICATION, {})
+
+    assert rows == {"gtm_core.dim_user": 3, "gtm_mart.rep": 1}
+    assert query(target, "select users from gtm_mart.rep") == [(3,)]
+    assert not list(tmp_path.glob("*gtm.duckdb*.wal"))
+
+
+KILLED = """
+import os, pathlib, shutil, sys
+import gtm_assets.publishing.publish as publishing
+from gtm_assets_tests.test_publish import PUBLICATION
+
+home = pathlib.Path(sys.argv[1])
+die = lambda *_, **__: os._exit(9)
+steps = {
+    "half of the file is copied": lambda: setattr(publishing.shutil, "copyfileobj", half),
+    "the file is copied": lambda: setattr(publishing, "_finish", die),
+    "the rest is dropped": lambda: setattr(publishing, "_say_whence", die),
+    "all is written": lambda: setattr(publishing.os, "fsync", die),
+    "it is on the disk": lambda: setattr(pathlib.Path, "replace", die),
+}
+
+def half(file, copy, _):
+    copy.write(file.read(300_000))
+    copy.flush()
+    os._exit(9)
+
+for step, kill in steps.items():
+    child = os.fork()
+    if not child:
+        kill()
+        source = publishing.duckdb.connect(str(home / "warehouse.duckdb"), read_only=True)
+        publishing.publish(source, home / "gtm.duckdb", PUBLICATION, {})
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, step
+    left = list(home.glob(".gtm.duckdb.tmp*"))
+    print(step, len(left) > 0, (home / "gtm.duckdb").read_bytes() == (home / "before").read_bytes(), sep="|")
+"""
+
+
+def test_a_publisher_that_is_killed_at_any_step_leaves_the_published_file_as_it_was(warehouse, tmp_path):
+    target = tmp_path / "gtm.duckdb"
+    with warehouse.open("a test", compacted=True) as source:
+        publish(source, target, PUBLICATION, {})
+    (tmp_path / "before").write_bytes(target.read_bytes())
+
+    ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert [line.split("|")[1:] for line in ended.stdout.splitlines()] == [["True", "True"]] * 5
+    # What they left is in nobody's way.
+    with warehouse.open("a test") as source:
+        publish(source, target, dataclasses.replace(PUBLICATION, run_id="run-2"), {})
+    assert query(target, "select run_id from gtm_meta.publication") == [("run-2",)]
     assert not list(tmp_path.glob(".gtm*"))

@@ -15,6 +15,7 @@ import dagster as dg
 import duckdb
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.dbt.files import STAGING
 from gtm_assets.dbt.project import project_variables
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.finding import Finding
@@ -344,7 +345,7 @@ def newest_external(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> st
 def _consumed_files(warehouse: duckdb.DuckDBPyConnection, table: RawTable) -> list[str]:
     rows = warehouse.execute(
         "select distinct batches.file_path from gtm_meta.lake_batches as batches"
-        " inner join gtm_meta.consumed_batches as consumed"
+        f" inner join {STAGING}.gtm_meta.consumed_batches as consumed"
         "     on batches.batch_id = consumed.batch_id and consumed.parent = ? and consumed.model = ?"
         " where batches.source_name = ? and batches.table_name = ? order by all",
         [table.qualified_name, f"base_{table.source}__{table.name}", table.source, table.name],

@@ -12,6 +12,7 @@ from dagster_dbt.asset_utils import get_dbt_resource_names_for_asset_keys, get_d
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from gtm_assets.dbt.external import ExternalTable
+from gtm_assets.dbt.files import staging_path
 from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, build_beside
 from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
@@ -167,9 +168,11 @@ class DbtBuild:
         self._lake.verify_all(except_for=set() if full_refresh else self._consumed())
 
     def _consumed(self) -> set[str]:
-        if not self._warehouse.path.exists():
+        # Raw tables are consumed by base alone.
+        staging = staging_path(self._warehouse.path)
+        if not staging.exists():
             return set()
-        with duckdb.connect(str(self._warehouse.path), read_only=True) as connection:
+        with duckdb.connect(str(staging), read_only=True) as connection:
             try:
                 rows = connection.execute("select batch_id from gtm_meta.consumed_batches").fetchall()
             except duckdb.CatalogException:

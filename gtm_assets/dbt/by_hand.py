@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gtm_assets.dbt.files import create
 from gtm_assets.dbt.project import DBT_DIR, dbt_environment
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.settings import Settings
@@ -37,4 +38,5 @@ def run_by_hand(settings: Settings, arguments: Sequence[str], say: Callable[[str
     if not arguments or arguments[0] in WITHOUT_WAREHOUSE:
         return subprocess.run(command, env=environment).returncode
     with warehouse.locked(f"gtm dbt {arguments[0]}", say):
+        create(warehouse.path)
         return subprocess.run(command, env=environment).returncode

@@ -25,6 +25,7 @@ import duckdb
 from filelock import FileLock
 
 from gtm_assets.dbt.external import ExternalTable, external_tables
+from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import TransformError, parsed_manifest, run_dbt
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.settings import Settings
@@ -230,7 +231,7 @@ class _Reader:
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            self._connection = duckdb.connect(str(self._path))
+            self._connection = connect(self._path, read_only=False)
         return self._connection
 
     def close(self) -> None:

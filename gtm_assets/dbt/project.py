@@ -19,6 +19,7 @@ import duckdb
 import yaml
 from filelock import FileLock
 
+from gtm_assets.dbt.files import create
 from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
 from gtm_assets.errors import GtmError
 from gtm_assets.settings import EXTERNAL_SOURCES, PROJECT_DIR, Settings, environment_with
@@ -135,6 +136,7 @@ def run_dbt(
     """
     messages: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
     outcome: list[Any] = []
+    create(warehouse)
     folder = folder or settings.dbt_target_dir
     flags = _flags(folder / "target", folder / "logs")
     if settings.is_external and arguments[-1] not in _WITHOUT_SOURCES:

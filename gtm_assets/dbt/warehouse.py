@@ -1,4 +1,4 @@
-"""The warehouse: one DuckDB file that dbt alone writes, and the lock that whoever opens it holds."""
+"""The warehouse: DuckDB files that dbt alone writes, and the lock that whoever opens it holds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
+from gtm_assets.dbt.files import attach_staging, compact, staging_path
 from gtm_assets.dbt.process import builder_lock
 from gtm_assets.errors import GtmError, MayPass
 from gtm_assets.settings import Settings
@@ -28,7 +29,7 @@ class WarehouseBusy(WarehouseError, MayPass):
 
 
 class Warehouse:
-    """The warehouse file and its lock. The lock is the operating system's: no crash leaves it behind."""
+    """The warehouse's files and their lock. The lock is the operating system's: no crash leaves it behind."""
 
     def __init__(self, path: Path, lock_path: Path) -> None:
         """The file at ``path``, which need not exist yet."""
@@ -69,8 +70,10 @@ class Warehouse:
             lock.release()
 
     @contextmanager
-    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def open(self, purpose: str, compacted: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection under the lock, for reading. Closed, and the lock released, however the block ends.
+
+        ``compacted``: the file is one that can be published by copying it, in the right format and hardly free.
 
         Raises:
             WarehouseError: there is no warehouse yet, or another program has it open.
@@ -78,10 +81,13 @@ class Warehouse:
         if not self.path.exists():
             raise WarehouseError(f"there is no warehouse at {self.path} yet. Build it: gtm run")
         with self.locked(purpose):
+            if compacted:
+                compact(self.path)
             resource = DuckDBResource(database=str(self.path), connection_config={"access_mode": "READ_ONLY"})
             with resource.get_connection() as connection:
                 try:
                     connection.execute("set TimeZone = 'UTC'")
+                    attach_staging(connection, self.path)
                     yield connection
                 finally:
                     # The resource closes the connection only where the block raises nothing.
@@ -108,13 +114,14 @@ class Warehouse:
 
     def _refuse_foreign_holder(self) -> None:
         """Someone who opened the file without our lock makes every write fail: say so before any work."""
-        if not self.path.exists():
-            return
-        try:
-            duckdb.connect(str(self.path)).close()
-        except duckdb.IOException as error:
-            kind = WarehouseBusy if _HOLDER.search(str(error)) else WarehouseError
-            raise kind(explain_io_error(self.path, str(error))) from error
+        for path in (self.path, staging_path(self.path)):
+            if not path.exists():
+                continue
+            try:
+                duckdb.connect(str(path)).close()
+            except duckdb.IOException as error:
+                kind = WarehouseBusy if _HOLDER.search(str(error)) else WarehouseError
+                raise kind(explain_io_error(path, str(error))) from error
 
 
 _HOLDER = re.compile(r"held in (?P<program>\S+) \(PID (?P<pid>\d+)\)")

@@ -15,8 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
+from gtm_assets.dbt.files import compact, connect
 from gtm_assets.dbt.project import build_arguments, manifest_path, run_dbt
 from gtm_assets.dbt.tests import meaning
 from gtm_assets.dbt.warehouse import Warehouse
@@ -105,8 +104,8 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
                 checks_passed=checks["passed"],
                 checks_warned=checks["warned"],
             )
-            with duckdb.connect(str(warehouse.path), read_only=True) as connection:
-                connection.execute("set TimeZone = 'UTC'")
+            compact(warehouse.path)
+            with connect(warehouse.path) as connection:
                 rows = publish(connection, target, publication, descriptions(manifest))
         finally:
             shutil.rmtree(workshop, ignore_errors=True)

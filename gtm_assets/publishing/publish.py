@@ -1,4 +1,4 @@
-"""Publishing: core and mart, proven, copied into one file that appears by rename.
+"""Publishing: the file of core and mart, proven, copied into one that appears by rename.
 
 People and BI tools read ``GTM_HOME/published/gtm.duckdb``, at any time. A build under way never locks them out,
 and a build that a check stopped leaves the file as it was.
@@ -6,8 +6,8 @@ and a build that a check stopped leaves the file as it was.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
 from gtm_assets.dbt.external import external_now, external_tables
+from gtm_assets.dbt.files import literal, log_path
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
@@ -39,11 +40,9 @@ ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
 BATCHES = "batches"
 """The published file's metadata that holds a digest of its batches, without those of the open partition."""
-STORAGE_VERSION = "v1.2.0"
-"""The format of the published file. DuckDB 1.2 and later open it, and so do the BI tools that carry one of them.
-Without it DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
-COPIED_AT_A_TIME = 4
-"""At most this many tables are copied at a time: each takes memory while it is compressed."""
+SCHEMAS = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
+COPIED_AT_A_TIME = 2**24
+"""So many bytes of the file are copied at a time."""
 
 
 class PublishError(GtmError):
@@ -145,7 +144,7 @@ def _published_rows(warehouse: duckdb.DuckDBPyConnection, published: Path) -> di
     if not published.exists():
         return {}
     try:
-        warehouse.execute(f"attach {_literal(str(published))} as published_before (read_only)")
+        warehouse.execute(f"attach {literal(published)} as published_before (read_only)")
     except duckdb.Error:
         return {}
     try:
@@ -191,107 +190,155 @@ class Table:
 def publish(
     source: duckdb.DuckDBPyConnection, target: Path, publication: Publication, comments: Mapping[str, Table]
 ) -> dict[str, int]:
-    """Copy core and mart of the warehouse into ``target``, which appears whole, by rename.
+    """Copy the warehouse's file to ``target`` with core and mart alone. It appears whole, by rename.
 
-    ``comments`` holds the descriptions of tables and columns by ``schema.table``. Returns rows per table.
+    ``source`` reads the warehouse, and its lock is held. ``comments`` holds the descriptions of tables and columns
+    by ``schema.table``. Returns rows per table.
 
     Raises:
         PublishError: the disk is full or the folder can't be written. ``target`` is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
-    for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
+    leftovers = (temporary, log_path(temporary))
+    for leftover in leftovers:
         leftover.unlink(missing_ok=True)
+    ((warehouse, path),) = source.execute(
+        "select database_name, path from duckdb_databases() where database_name = current_database()"
+    ).fetchall()
     try:
-        rows = _copy(source, temporary, publication, comments)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        with _copied(Path(path), temporary):
+            rows = _finish(source, warehouse, temporary, publication, comments)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
     except (OSError, duckdb.IOException) as error:
         raise PublishError(
             f"{target} was not replaced: {error}. Free space, or let the folder be written, and run: gtm run"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for leftover in leftovers:
+            leftover.unlink(missing_ok=True)
     return rows
 
 
-def _copy(
-    source: duckdb.DuckDBPyConnection, path: Path, publication: Publication, comments: Mapping[str, Table]
+@contextmanager
+def _copied(path: Path, to: Path) -> Iterator[None]:
+    """A database file copied, with its log of what DuckDB has not written to it yet: opening the copy does so.
+
+    The file stays open until the block ends. Closing it would let go of the lock by which DuckDB keeps writers
+    out: a process that closes a file loses all its locks on it.
+    """
+    with path.open("rb") as file:
+        with to.open("wb") as copy:
+            shutil.copyfileobj(file, copy, COPIED_AT_A_TIME)
+        if log_path(path).exists():
+            shutil.copyfile(log_path(path), log_path(to))
+        yield
+
+
+def _finish(
+    source: duckdb.DuckDBPyConnection,
+    warehouse: str,
+    path: Path,
+    publication: Publication,
+    comments: Mapping[str, Table],
 ) -> dict[str, int]:
-    schemas = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
-    ((warehouse,),) = source.execute("select current_database()").fetchall()
-    # The largest first, so that none of them is left for the end.
-    tables = source.execute(
-        "select listed.table_schema, listed.table_name from information_schema.tables as listed"
-        " left join duckdb_tables() as sized on sized.database_name = listed.table_catalog"
-        " and sized.schema_name = listed.table_schema and sized.table_name = listed.table_name"
-        " where listed.table_catalog = ? and list_contains(?, listed.table_schema)"
-        " order by sized.estimated_size desc nulls first, 1, 2",
-        [warehouse, schemas],
-    ).fetchall()
-
-    def copied(table: tuple[str, str]) -> int:
-        name = ".".join(table)
-        rows: int
-        with source.cursor() as connection:
-            ((rows,),) = connection.execute(f"create table published.{name} as from {warehouse}.{name}").fetchall()
-            with _transaction(connection):
-                for statement in _comments(f"published.{name}", comments.get(name)):
-                    connection.execute(statement)
-        return rows
-
-    source.execute(f"attach {_literal(str(path))} as published (read_write, storage_version '{STORAGE_VERSION}')")
+    """Make the copy of the warehouse what is published: core and mart, described, and whence they come."""
+    source.execute(f"attach {literal(path)} as published (read_write)")
     try:
-        for schema in [*schemas, "gtm_meta"]:
-            source.execute(f"create schema published.{schema}")
-        # Compression dominates and uses one core per table, so tables are copied in parallel.
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, COPIED_AT_A_TIME)) as threads:
-            rows = dict(sorted(zip(map(".".join, tables), threads.map(copied, tables), strict=True)))
-        source.execute(
-            "create table published.gtm_meta.published_partitions as"
-            " select source_name, table_name, partition_key, batch_id, read_until"
-            f" from {warehouse}.gtm_meta.lake_batches where read_until <= ? order by all",
-            [publication.as_of],
-        )
-        source.execute(
-            "create table published.gtm_meta.external_tables as"
-            f" from {warehouse}.gtm_meta.external_tables order by all"
-        )
-        source.execute(
-            "create table published.gtm_meta.tables_not_read as"
-            f" from {warehouse}.gtm_meta.tables_not_read order by all"
-        )
-        source.execute(
-            "create table published.gtm_meta.unreadable_tables"
-            " (source_name varchar, table_name varchar, reason varchar)"
-        )
-        for row in publication.unreadable:
-            source.execute("insert into published.gtm_meta.unreadable_tables values (?, ?, ?)", row)
-        source.execute(
-            "create table published.gtm_meta.publication as select"
-            " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
-            " case when exists (from published.gtm_meta.external_tables) then 'external' else 'lake' end"
-            " as read_from,"
-            " ?::bigint as checks_passed,"
-            " ?::bigint as checks_warned,"
-            " min(partition_key) as first_partition, max(partition_key) as last_partition,"
-            " max(partition_key) filter (partition_key = ? and read_until = ?) as open_partition,"
-            " count(distinct partition_key) as partition_count, count(*) as batch_count"
-            " from published.gtm_meta.published_partitions",
-            [
-                publication.run_id,
-                publication.published_at,
-                publication.as_of,
-                publication.checks_passed,
-                publication.checks_warned,
-                partition_of(publication.as_of),
-                publication.as_of,
-            ],
-        )
+        with _transaction(source):
+            _drop_the_rest(source)
+            tables = _tables(source, warehouse)
+            for table in tables:
+                for statement in _comments(f"published.{table}", comments.get(table)):
+                    source.execute(statement)
+            _say_whence(source, warehouse, publication)
+        rows = {}
+        for table in tables:
+            ((rows[table],),) = source.execute(f"select count(*) from published.{table}").fetchall()
     finally:
         source.execute("detach published")
     return rows
+
+
+def _drop_the_rest(source: duckdb.DuckDBPyConnection) -> None:
+    """Drop the ledger and whatever else lies in the warehouse beside core and mart."""
+    schemas = source.execute(
+        "select schema_name from duckdb_schemas() where database_name = 'published' and not internal"
+        " and not list_contains(?, schema_name)",
+        [["main", *SCHEMAS]],
+    ).fetchall()
+    for (schema,) in schemas:
+        source.execute(f'drop schema published."{schema}" cascade')
+    # A process that was killed leaves a table under the name that dbt gives it while it makes or replaces it.
+    left = source.execute(
+        "select schema_name, table_name from duckdb_tables() where database_name = 'published'"
+        " and (table_name like '%@_@_dbt@_tmp' escape '@' or table_name like '%@_@_dbt@_backup' escape '@')"
+    ).fetchall()
+    for schema, table in left:
+        source.execute(f'drop table published."{schema}"."{table}"')
+
+
+def _tables(source: duckdb.DuckDBPyConnection, warehouse: str) -> list[str]:
+    """The tables of the copy. A view becomes one: its SQL names the warehouse, which readers do not have."""
+    views = source.execute(
+        "select schema_name || '.' || view_name from duckdb_views()"
+        " where database_name = 'published' and not internal"
+    ).fetchall()
+    for (view,) in views:
+        source.execute(f"drop view published.{view}")
+        source.execute(f"create table published.{view} as from {warehouse}.{view}")
+    tables = source.execute(
+        "select schema_name || '.' || table_name from duckdb_tables() where database_name = 'published' order by 1"
+    ).fetchall()
+    return [table for (table,) in tables]
+
+
+def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: Publication) -> None:
+    """What the published file says of itself, in its schema gtm_meta."""
+    source.execute("create schema published.gtm_meta")
+    source.execute(
+        "create table published.gtm_meta.published_partitions as"
+        " select source_name, table_name, partition_key, batch_id, read_until"
+        f" from {warehouse}.gtm_meta.lake_batches where read_until <= ? order by all",
+        [publication.as_of],
+    )
+    source.execute(
+        "create table published.gtm_meta.external_tables as"
+        f" from {warehouse}.gtm_meta.external_tables order by all"
+    )
+    source.execute(
+        "create table published.gtm_meta.tables_not_read as"
+        f" from {warehouse}.gtm_meta.tables_not_read order by all"
+    )
+    source.execute(
+        "create table published.gtm_meta.unreadable_tables"
+        " (source_name varchar, table_name varchar, reason varchar)"
+    )
+    for row in publication.unreadable:
+        source.execute("insert into published.gtm_meta.unreadable_tables values (?, ?, ?)", row)
+    source.execute(
+        "create table published.gtm_meta.publication as select"
+        " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
+        " case when exists (from published.gtm_meta.external_tables) then 'external' else 'lake' end"
+        " as read_from,"
+        " ?::bigint as checks_passed,"
+        " ?::bigint as checks_warned,"
+        " min(partition_key) as first_partition, max(partition_key) as last_partition,"
+        " max(partition_key) filter (partition_key = ? and read_until = ?) as open_partition,"
+        " count(distinct partition_key) as partition_count, count(*) as batch_count"
+        " from published.gtm_meta.published_partitions",
+        [
+            publication.run_id,
+            publication.published_at,
+            publication.as_of,
+            publication.checks_passed,
+            publication.checks_warned,
+            partition_of(publication.as_of),
+            publication.as_of,
+        ],
+    )
 
 
 @contextmanager
@@ -309,17 +356,13 @@ def _comments(table: str, described: Table | None) -> list[str]:
     if described is None:
         return []
     return [
-        f"comment on table {table} is {_literal(described.description)}",
+        f"comment on table {table} is {literal(described.description)}",
         *(
-            f"comment on column {table}.{name} is {_literal(text)}"
+            f"comment on column {table}.{name} is {literal(text)}"
             for name, text in described.columns.items()
             if text
         ),
     ]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def batches_digest(batches: Iterable[tuple[str, str]]) -> str:
@@ -403,7 +446,7 @@ def published_asset(
     ) -> dg.MaterializeResult[Any]:
         with (
             retried(context, retry_seconds),
-            warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
+            warehouse.open(f"publishing, run {context.run_id[:8]}", compacted=True) as connection,
         ):
             # Under the lock: another run may have built anew while this one waited for it.
             found = verdicts(context.instance, checks)

@@ -1,14 +1,59 @@
 {#-
     The ledger: gtm_meta.consumed_batches(model, parent, batch_id) holds which batches each incremental model
-    has consumed of each parent. A model's entries are written in the transaction that writes its rows.
+    has consumed of each parent. A model's entries are written in the transaction that writes its rows. DuckDB writes
+    to one database in a transaction, so each database that models lie in has a ledger of these.
 
     What there is to consume of a table of the lake is listed once, before the first model, in
     gtm_meta.lake_batches; of a model, what that model has consumed itself. Each batch is listed with up to when its
     partition was read: to its end, or to the minute up to which it has landed early.
 -#}
 
-{% macro meta_table(name) %}
-    {%- do return(api.Relation.create(database=target.database, schema='gtm_meta', identifier=name)) -%}
+{% macro meta_table(name, database=none) %}
+    {%- do return(api.Relation.create(database=database or target.database, schema='gtm_meta', identifier=name)) -%}
+{% endmacro %}
+
+
+{#- The ledger of the database that a model, by default this one, lies in. A unit test knows no other model. -#}
+{% macro ledger(model_name=none) %}
+    {%- set node = graph.nodes.get('model.' ~ project_name ~ '.' ~ model_name) if execute and model_name else none -%}
+    {%- do return(meta_table('consumed_batches', (node or model).database)) -%}
+{% endmacro %}
+
+{#- Statements that make a database's ledger where it has none. -#}
+{% macro make_ledger(database) %}
+    create schema if not exists {{ meta_table('consumed_batches', database).without_identifier() }};
+
+    create table if not exists {{ meta_table('consumed_batches', database) }} (
+        model varchar not null,
+        parent varchar not null,
+        batch_id varchar not null
+    );
+{% endmacro %}
+
+
+{#- The database of what core and mart are made of: seeds, staging and intermediate. -#}
+{% macro staging_database() %}
+    {%- do return('staging') -%}
+{% endmacro %}
+
+{#- Before the first model: the ledger of that database, in a transaction of its own. -#}
+{% macro make_staging() %}
+    {{ make_ledger(staging_database()) }}
+{% endmacro %}
+
+{#- Statements by which what an older release has built beside core and mart goes: it is built afresh from the lake. -#}
+{% macro drop_staging_of_older_release() %}
+    {%- set query -%}
+        select schema_name from duckdb_schemas()
+        where database_name = '{{ target.database }}' and schema_name in ('gtm_staging', 'gtm_intermediate')
+    {%- endset -%}
+    {%- for row in run_query(query).rows %}
+    drop schema {{ api.Relation.create(database=target.database, schema=row[0]) }} cascade;
+    {%- if loop.last %}
+    delete from {{ meta_table('consumed_batches') }}
+    where starts_with(model, 'base_') or starts_with(model, 'int_');
+    {%- endif %}
+    {%- endfor %}
 {% endmacro %}
 
 
@@ -83,11 +128,9 @@
     left join landed_early using (source_name, table_name, partition_key)
     order by all;
 
-    create table if not exists {{ meta_table('consumed_batches') }} (
-        model varchar not null,
-        parent varchar not null,
-        batch_id varchar not null
-    );
+    {{ make_ledger(target.database) }}
+
+    {{ drop_staging_of_older_release() }}
 
     {{ list_external_tables() }}
 {% endmacro %}
@@ -167,7 +210,7 @@
         {%- endif -%}
     {%- else -%}
         select batch_id
-        from {{ meta_table('consumed_batches') }}
+        from {{ ledger(parent) }}
         where model = '{{ parent }}'
     {%- endif -%}
 {% endmacro %}
@@ -176,7 +219,7 @@
 {#- Select of the batch ids that this model has consumed of a parent. -#}
 {% macro consumed_batches(parent) %}
     select batch_id
-    from {{ meta_table('consumed_batches') }}
+    from {{ ledger() }}
     where model = '{{ model.name }}' and parent = '{{ parent }}'
 {%- endmacro %}
 
@@ -218,7 +261,7 @@
 {% macro record_consumed(parents=none) %}
     {%- if execute -%}
         {%- for parent in parents or [model.sources[0] | join('.')] %}
-    delete from {{ meta_table('consumed_batches') }}
+    delete from {{ ledger() }}
     where
         model = '{{ model.name }}'
         and parent = '{{ parent }}'
@@ -226,7 +269,7 @@
         and batch_id not in ({{ available_batches(parent) }})
             {%- endif %};
             {%- if var('as_of', none) is none %}
-    insert into {{ meta_table('consumed_batches') }}
+    insert into {{ ledger() }}
     select '{{ model.name }}', '{{ parent }}', unconsumed.batch_id
     from ({{ unconsumed_batches(parent) }}) as unconsumed;
             {%- endif %}

@@ -302,7 +302,7 @@
         {%- if not unseen %}
             and batch_id not in (
                 select consumed.batch_id
-                from {{ meta_table('consumed_batches') }} as consumed
+                from {{ meta_table('consumed_batches', staging_database()) }} as consumed
                 where consumed.model = 'base_salesforce__{{ object }}'
             )
         {%- endif %}
@@ -314,7 +314,7 @@
 
 {#- Whether base holds a value of an object's column, in that type where one is given. -#}
 {% macro has_values(object, column_name, data_type=none) %}
-    {%- set base = adapter.get_relation(target.database, 'gtm_staging', 'base_salesforce__' ~ object) -%}
+    {%- set base = adapter.get_relation(staging_database(), 'gtm_staging', 'base_salesforce__' ~ object) -%}
     {%- if base is none -%}
         {%- do return(false) -%}
     {%- endif -%}

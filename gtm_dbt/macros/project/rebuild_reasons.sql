@@ -102,7 +102,11 @@
     {%- for reason, condition in conditions.items() -%}
         {%- set query -%}
             select model
-            from {{ meta_table('consumed_batches') }}
+            from (
+                select * from {{ meta_table('consumed_batches') }}
+                union all
+                select * from {{ meta_table('consumed_batches', staging_database()) }}
+            ) as consumed
             where {{ condition }}
             group by model
         {%- endset -%}
@@ -146,11 +150,13 @@
         inner join (
             values
             {%- for node in models %}
-            ('{{ node.name }}', '{{ node.schema }}', '{{ node.alias }}'){{ ',' if not loop.last }}
+            ('{{ node.name }}', '{{ node.database }}', '{{ node.schema }}', '{{ node.alias }}'){{ ',' if not loop.last }}
             {%- endfor %}
-        ) as models (model, schema_name, table_name)
-            on columns.schema_name = models.schema_name and columns.table_name = models.table_name
-        where columns.database_name = '{{ target.database }}'
+        ) as models (model, database_name, schema_name, table_name)
+            on
+                columns.database_name = models.database_name
+                and columns.schema_name = models.schema_name
+                and columns.table_name = models.table_name
         group by models.model
     {%- endset -%}
     {%- set built = {} -%}

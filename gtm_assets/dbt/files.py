@@ -1,0 +1,113 @@
+"""The warehouse's files. Core and mart lie in one, what they are made of in a second beside it.
+
+What is published is the first file, copied. So it is in the format that readers can open, and it is written anew
+where it is not, or where much of it is free.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+
+STAGING = "staging"
+"""The name under which a connection to the warehouse has the second file attached, as dbt's profile has it."""
+STORAGE_VERSION = "v1.2.0"
+"""The format of the published file. DuckDB 1.2 and later open it, and so do the BI tools that carry one of them.
+Without it DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
+FREE_SHARE = 0.25
+"""The warehouse is written anew where more than this share of its blocks is free."""
+FREE_BLOCKS = 16
+"""So many free blocks, of 256 KiB each, are no reason to write it anew."""
+
+
+def staging_path(warehouse: Path) -> Path:
+    """The second file of the warehouse at this path: seeds, staging and intermediate."""
+    return warehouse.with_suffix(".staging.duckdb")
+
+
+def create(warehouse: Path) -> None:
+    """Make the warehouse's file where there is none, in the format of what is published."""
+    if warehouse.exists():
+        return
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(warehouse)
+    with duckdb.connect() as connection:
+        connection.execute(f"attach {literal(temporary)} as made (storage_version '{STORAGE_VERSION}')")
+        connection.execute("detach made")
+    temporary.replace(warehouse)
+
+
+def attach_staging(connection: duckdb.DuckDBPyConnection, warehouse: Path, read_only: bool = True) -> None:
+    """Attach the second file to a connection to the first, so that its schemas are found by their names alone."""
+    if staging_path(warehouse).exists():
+        option = "(read_only)" if read_only else ""
+        connection.execute(f"attach if not exists {literal(staging_path(warehouse))} as {STAGING} {option}")
+    ((own,),) = connection.execute("select current_database()").fetchall()
+    schemas = connection.execute(
+        "select schema_name from duckdb_schemas() where database_name = ? and schema_name like 'gtm@_%' escape '@'"
+        # Both have a schema for what is known of their tables.
+        " and schema_name <> 'gtm_meta'",
+        [STAGING],
+    ).fetchall()
+    places = [f'"{own}".main', *(f"{STAGING}.{schema}" for (schema,) in schemas)]
+    connection.execute(f"set search_path = {literal(','.join(places))}")
+
+
+def connect(warehouse: Path, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """A connection to both files; its times are UTC."""
+    connection = duckdb.connect(str(warehouse), read_only=read_only)
+    connection.execute("set TimeZone = 'UTC'")
+    attach_staging(connection, warehouse, read_only)
+    return connection
+
+
+def compact(warehouse: Path) -> bool:
+    """Write the file anew where its format is another, or much of it is free; says whether it was.
+
+    The caller holds the warehouse's lock. The file is replaced by rename: whenever this ends, it is whole.
+    """
+    with duckdb.connect() as connection:
+        # For writing: what a process that was killed had only logged comes into the file.
+        connection.execute(f"attach {literal(warehouse)} as warehouse")
+        ((version,),) = connection.execute(
+            "select tags['storage_version'] from duckdb_databases() where database_name = 'warehouse'"
+        ).fetchall()
+        connection.execute("checkpoint warehouse")
+        ((total, free),) = connection.execute(
+            "select total_blocks, free_blocks from pragma_database_size() where database_name = 'warehouse'"
+        ).fetchall()
+        is_right = version.startswith(STORAGE_VERSION)
+        if is_right and free <= max(FREE_BLOCKS, FREE_SHARE * total):
+            return False
+        temporary = _temporary(warehouse)
+        try:
+            connection.execute(f"attach {literal(temporary)} as made (storage_version '{STORAGE_VERSION}')")
+            connection.execute("copy from database warehouse to made")
+            connection.execute("detach made")
+            connection.execute("detach warehouse")
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(warehouse)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    """A place beside a file for what shall take its place, with nothing that a killed process has left."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    for leftover in (temporary, log_path(temporary)):
+        leftover.unlink(missing_ok=True)
+    return temporary
+
+
+def log_path(path: Path) -> Path:
+    """Where DuckDB logs what it has not yet written to a database file."""
+    return path.with_name(f"{path.name}.wal")
+
+
+def literal(text: object) -> str:
+    """A text as SQL writes it."""
+    return "'" + str(text).replace("'", "''") + "'"
