@@ -29,6 +29,8 @@ from pathlib import Path
 import click
 import psutil
 
+from gtm_assets.dbt.files import attach_staging, staging_path
+
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "benchmarks" / "results"
 BIN = Path(sys.executable).parent
@@ -202,7 +204,12 @@ class Bench:
         self.add("full rebuild: peak memory", cost.peak_mib / 1024, "GiB", bar=self.at_scale_1(4))
         for name, seconds in steps.said.items():
             self.add(f"full rebuild: step {name}", seconds)
-        for what, where in (("lake", "lake"), ("warehouse", "warehouse.duckdb"), ("published file", "published")):
+        for what, where in {
+            "lake": "lake",
+            "core and mart": "warehouse.duckdb",
+            "what they are made of": "warehouse.staging.duckdb",
+            "published file": "published",
+        }.items():
             self.add(f"on disk: {what}", _gib(home / where), "GiB")
 
     def dbt_alone(self, home: Path, *arguments: str) -> Cost:
@@ -234,7 +241,7 @@ class Bench:
             run(str(BIN / "gtm"), "run", **before)
             run(str(BIN / "gtm"), "lake", "compact", **before)
             was = home.with_name(f"{home.name}-before.duckdb")
-            shutil.copyfile(home / "warehouse.duckdb", was)
+            _copy_warehouse(home / "warehouse.duckdb", was)
             cost = run(str(BIN / "gtm"), "run", **{**before, "GTM_END_DATE": str(LAST_DAY)})
             bare = part("bare", "--upon", str(was), str(home), str(self.folder / "day" / "warehouse.duckdb"))
             seconds[days] = cost.seconds
@@ -242,7 +249,7 @@ class Bench:
             what = f"one more day after {days}, closed months merged"
             self.add(what, cost.seconds, bar=bare["seconds"] + 20, compared_with=against, peak_mib=cost.peak_mib)
             shutil.rmtree(home)
-            was.unlink()
+            _remove_warehouse(was)
         first, *_, last = seconds
         if last != first:
             self.add(f"one more day: after {last} to after {first}", seconds[last] / seconds[first], "x", bar=1.2)
@@ -252,6 +259,16 @@ class Bench:
         what = f"backfill of {days} days of all tables at scale {SMALL_SCALE}"
         self.add(what, cost["seconds"], peak_mib=cost.peak_mib)
         self.add("of it Salesforce's tables and the runs", cost["seconds"] - cost["pipedrive"], bar=240)
+
+
+def _copy_warehouse(path: Path, to: Path) -> None:
+    shutil.copyfile(path, to)
+    shutil.copyfile(staging_path(path), staging_path(to))
+
+
+def _remove_warehouse(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    staging_path(path).unlink(missing_ok=True)
 
 
 def _gib(path: Path) -> float:
@@ -449,21 +466,28 @@ def bare(upon: Path | None, home: Path, warehouse: Path) -> None:
     nodes = json.loads((target / "manifest.json").read_text())["nodes"]
     results = json.loads((target / "run_results.json").read_text())["results"]
     warehouse.parent.mkdir(parents=True, exist_ok=True)
-    warehouse.unlink(missing_ok=True)
+    _remove_warehouse(warehouse)
     if upon:
-        shutil.copyfile(upon, warehouse)
+        _copy_warehouse(upon, warehouse)
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute(f"set TimeZone = 'UTC'; set file_search_path = '{home}'")
-        connection.execute(f"attach '{home / 'warehouse.duckdb'}' as built (read_only)")
-        for schema in {node["schema"] for node in nodes.values()} | {"gtm_meta"}:
-            connection.execute(f'create schema if not exists "{schema}"')
-        # Seeds and the lists of batches are given: they cost nothing beside the rest.
-        given = [f"{n['schema']}.{n['alias']}" for n in nodes.values() if n["resource_type"] == "seed"]
-        listed = connection.execute(
-            "select table_name from duckdb_tables() where database_name = 'built' and schema_name = 'gtm_meta'"
-        ).fetchall()
-        for table in [*given, *(f"gtm_meta.{name}" for (name,) in listed)]:
-            connection.execute(f"create or replace table {table} as from built.{table}")
+        connection.execute(f"attach '{staging_path(warehouse)}' as staging")
+        built = home / "warehouse.duckdb"
+        for database, path in (("warehouse", built), ("staging", staging_path(built))):
+            connection.execute(f"attach '{path}' as built_{database} (read_only)")
+            schemas = {node["schema"] for node in nodes.values() if node["database"] == database}
+            for schema in schemas | {"gtm_meta"}:
+                connection.execute(f'create schema if not exists {database}."{schema}"')
+            # Seeds and the lists of batches are given: they cost nothing beside the rest.
+            listed = connection.execute(
+                "select table_name from duckdb_tables() where database_name = ? and schema_name = 'gtm_meta'",
+                [f"built_{database}"],
+            ).fetchall()
+            seeds = [n for n in nodes.values() if n["resource_type"] == "seed" and n["database"] == database]
+            given = [f"{n['schema']}.{n['alias']}" for n in seeds] + [f"gtm_meta.{name}" for (name,) in listed]
+            for table in given:
+                connection.execute(f"create or replace table {database}.{table} as from built_{database}.{table}")
+        attach_staging(connection, warehouse)
         seconds = {"model": 0.0, "test": 0.0}
         for result in results:
             node = nodes.get(result["unique_id"], {})

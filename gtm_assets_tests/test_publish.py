@@ -15,6 +15,7 @@ from dagster import DagsterEventType
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 
 from gtm_assets.checks.registry import CheckRegistry
+from gtm_assets.dbt.files import compact, create
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.errors import NotReadable
@@ -146,6 +147,7 @@ def test_a_check_repeated_after_the_build_counts(instance):
 
 @pytest.fixture
 def warehouse(tmp_path) -> Warehouse:
+    create(tmp_path / "warehouse.duckdb")
     connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
     for schema in ("gtm_staging", "gtm_core", "gtm_mart", "gtm_meta"):
         connection.execute(f"create schema {schema}")
@@ -180,7 +182,7 @@ def warehouse(tmp_path) -> Warehouse:
 @pytest.fixture
 def source(warehouse):
     # As the asset gets it.
-    with warehouse.open("a test", compacted=True) as connection:
+    with warehouse.open("a test") as connection:
         yield connection
 
 
@@ -258,6 +260,13 @@ def test_the_file_is_written_for_duckdb_1_2_and_later(source, tmp_path):
 
     # The file's header, behind its checksum and the word DUCK: 65 is what 1.2 reads and writes.
     assert int.from_bytes(target.read_bytes()[12:20], "little") == 65
+
+
+def test_a_warehouse_of_an_older_format_is_not_published(tmp_path):
+    target = tmp_path / "gtm.duckdb"
+    with duckdb.connect(str(tmp_path / "older.duckdb")) as source, pytest.raises(PublishError, match="gtm run"):
+        publish(source, target, PUBLICATION, {})
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("by", ["this release", "an older release"])
@@ -401,7 +410,7 @@ def test_nothing_is_published_but_core_and_mart_and_what_is_said_of_them(warehou
         built.execute("create view gtm_staging.on_core as from gtm_core.dim_user")
     target = tmp_path / "gtm.duckdb"
 
-    with warehouse.open("a test", compacted=True) as source:
+    with warehouse.open("a test") as source:
         rows = publish(source, target, PUBLICATION, {})
 
     assert list(rows) == PUBLISHED[:2]
@@ -423,7 +432,9 @@ def test_what_is_published_is_compact(warehouse, tmp_path):
         built.execute("drop table gtm_core.fct; checkpoint; create table gtm_core.at_the_end as select 1 as key")
     target, size = tmp_path / "gtm.duckdb", warehouse.path.stat().st_size
 
-    with warehouse.open("a test", compacted=True) as source:
+    # As each build ends.
+    compact(warehouse.path)
+    with warehouse.open("a test") as source:
         rows = publish(source, target, PUBLICATION, {})
 
     assert rows["gtm_core.small"] == 3000 and size > 5 * 2**20
@@ -436,8 +447,6 @@ def test_what_was_only_logged_when_a_build_was_killed_is_published(warehouse, tm
         "import duckdb, os, sys; connection = duckdb.connect(sys.argv[1]);"
         "connection.execute('insert into gtm_core.dim_user values (3)'); os._exit(9)"
     )
-    with warehouse.open("a test", compacted=True):
-        pass
     assert subprocess.run([sys.executable, "-c", program, warehouse.path]).returncode == 9
     target = tmp_path / "gtm.duckdb"
 
@@ -484,7 +493,7 @@ for step, kill in steps.items():
 
 def test_a_publisher_that_is_killed_at_any_step_leaves_the_published_file_as_it_was(warehouse, tmp_path):
     target = tmp_path / "gtm.duckdb"
-    with warehouse.open("a test", compacted=True) as source:
+    with warehouse.open("a test") as source:
         publish(source, target, PUBLICATION, {})
     (tmp_path / "before").write_bytes(target.read_bytes())
 

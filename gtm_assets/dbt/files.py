@@ -16,7 +16,7 @@ STAGING = "staging"
 STORAGE_VERSION = "v1.2.0"
 """The format of the published file. DuckDB 1.2 and later open it, and so do the BI tools that carry one of them.
 Without it DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
-FREE_SHARE = 0.25
+FREE_SHARE = 1 / 3
 """The warehouse is written anew where more than this share of its blocks is free."""
 FREE_BLOCKS = 16
 """So many free blocks, of 256 KiB each, are no reason to write it anew."""
@@ -69,20 +69,17 @@ def compact(warehouse: Path) -> bool:
     The caller holds the warehouse's lock. The file is replaced by rename: whenever this ends, it is whole.
     """
     with duckdb.connect() as connection:
-        # For writing: what a process that was killed had only logged comes into the file.
-        connection.execute(f"attach {literal(warehouse)} as warehouse")
-        ((version,),) = connection.execute(
-            "select tags['storage_version'] from duckdb_databases() where database_name = 'warehouse'"
-        ).fetchall()
-        connection.execute("checkpoint warehouse")
+        connection.execute(f"attach {literal(warehouse)} as warehouse (read_only)")
         ((total, free),) = connection.execute(
             "select total_blocks, free_blocks from pragma_database_size() where database_name = 'warehouse'"
         ).fetchall()
-        is_right = version.startswith(STORAGE_VERSION)
-        if is_right and free <= max(FREE_BLOCKS, FREE_SHARE * total):
+        if is_published_format(connection, "warehouse") and free <= max(FREE_BLOCKS, FREE_SHARE * total):
             return False
+        connection.execute("detach warehouse")
         temporary = _temporary(warehouse)
         try:
+            # For writing: what a process that was killed had only logged comes into the file, and the log goes.
+            connection.execute(f"attach {literal(warehouse)} as warehouse")
             connection.execute(f"attach {literal(temporary)} as made (storage_version '{STORAGE_VERSION}')")
             connection.execute("copy from database warehouse to made")
             connection.execute("detach made")
@@ -93,6 +90,14 @@ def compact(warehouse: Path) -> bool:
         finally:
             temporary.unlink(missing_ok=True)
     return True
+
+
+def is_published_format(connection: duckdb.DuckDBPyConnection, database: str) -> bool:
+    """Whether a database is written in the format that readers of the published file can open."""
+    ((version,),) = connection.execute(
+        "select tags['storage_version'] from duckdb_databases() where database_name = ?", [database]
+    ).fetchall()
+    return str(version).startswith(STORAGE_VERSION)
 
 
 def _temporary(path: Path) -> Path:

@@ -25,7 +25,7 @@ import duckdb
 from filelock import FileLock
 
 from gtm_assets.dbt.external import ExternalTable, external_tables
-from gtm_assets.dbt.files import connect
+from gtm_assets.dbt.files import compact, connect
 from gtm_assets.dbt.project import TransformError, parsed_manifest, run_dbt
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.settings import Settings
@@ -187,6 +187,7 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
                 if reader.rebuilds:
                     yield RebuildsDecided(reader.rebuilds)
             yield reader.completed(message)
+    compact(order.warehouse)
 
 
 class _Reader:

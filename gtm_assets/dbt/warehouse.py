@@ -14,7 +14,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
-from gtm_assets.dbt.files import attach_staging, compact, staging_path
+from gtm_assets.dbt.files import attach_staging, staging_path
 from gtm_assets.dbt.process import builder_lock
 from gtm_assets.errors import GtmError, MayPass
 from gtm_assets.settings import Settings
@@ -70,10 +70,8 @@ class Warehouse:
             lock.release()
 
     @contextmanager
-    def open(self, purpose: str, compacted: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection under the lock, for reading. Closed, and the lock released, however the block ends.
-
-        ``compacted``: the file is one that can be published by copying it, in the right format and hardly free.
 
         Raises:
             WarehouseError: there is no warehouse yet, or another program has it open.
@@ -81,8 +79,6 @@ class Warehouse:
         if not self.path.exists():
             raise WarehouseError(f"there is no warehouse at {self.path} yet. Build it: gtm run")
         with self.locked(purpose):
-            if compacted:
-                compact(self.path)
             resource = DuckDBResource(database=str(self.path), connection_config={"access_mode": "READ_ONLY"})
             with resource.get_connection() as connection:
                 try:

@@ -23,7 +23,7 @@ from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
 from gtm_assets.dbt.external import external_now, external_tables
-from gtm_assets.dbt.files import literal, log_path
+from gtm_assets.dbt.files import is_published_format, literal, log_path
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
@@ -196,7 +196,8 @@ def publish(
     by ``schema.table``. Returns rows per table.
 
     Raises:
-        PublishError: the disk is full or the folder can't be written. ``target`` is as it was.
+        PublishError: the disk is full, the folder can't be written, or an older release has made the warehouse's
+            file. ``target`` is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
@@ -206,6 +207,11 @@ def publish(
     ((warehouse, path),) = source.execute(
         "select database_name, path from duckdb_databases() where database_name = current_database()"
     ).fetchall()
+    if not is_published_format(source, warehouse):
+        raise PublishError(
+            f"{target} was not replaced: readers can't open the format of {path}, which a build writes anew. "
+            "Build it: gtm run"
+        )
     try:
         with _copied(Path(path), temporary):
             rows = _finish(source, warehouse, temporary, publication, comments)
@@ -446,7 +452,7 @@ def published_asset(
     ) -> dg.MaterializeResult[Any]:
         with (
             retried(context, retry_seconds),
-            warehouse.open(f"publishing, run {context.run_id[:8]}", compacted=True) as connection,
+            warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
         ):
             # Under the lock: another run may have built anew while this one waited for it.
             found = verdicts(context.instance, checks)
