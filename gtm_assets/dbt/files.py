@@ -18,7 +18,7 @@ STORAGE_VERSION = "v1.2.0"
 Without it DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
 FREE_SHARE = 1 / 3
 """The warehouse is written anew where more than this share of its blocks is free."""
-FREE_BLOCKS = 16
+FREE_BLOCKS = 64
 """So many free blocks, of 256 KiB each, are no reason to write it anew."""
 
 
