@@ -106,11 +106,12 @@ def _standing(
     return {key: check for key, check in made.items() if key in checks.keys}
 
 
-def _with_policy(by_layer: Mapping[str, dg.FreshnessPolicy]) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
-    """Gives an asset the freshness policy of its layer."""
+def _with_policy(by_name: Mapping[str, dg.FreshnessPolicy]) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
+    """Gives an asset the freshness policy of its layer, a raw table that of its source."""
 
     def with_policy(spec: dg.AssetSpec) -> dg.AssetSpec:
-        policy = by_layer.get(spec.tags.get("layer", ""))
+        layer = spec.tags.get("layer", "")
+        policy = by_name.get(spec.tags["source"] if layer == "raw" else layer)
         return spec.replace_attributes(freshness_policy=policy) if policy else spec
 
     return with_policy

@@ -69,6 +69,16 @@ def minute_of(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(second=0, microsecond=0)
 
 
+def refresh_of(now: datetime, minutes: int) -> datetime:
+    """The newest instant up to ``now``, UTC, that lies so many whole intervals of ``minutes`` after a boundary.
+
+    In summer and winter time a partition has whole hours, so its end is the last of them.
+    """
+    begin = boundary(date.fromisoformat(partition_of(now)))
+    interval = timedelta(minutes=minutes)
+    return begin + (now - begin) // interval * interval
+
+
 @dataclass(frozen=True)
 class Calendar:
     """The daily partitions from ``first`` to ``last`` (None: they go on with the calendar)."""

@@ -46,6 +46,11 @@ KEPT_DAYS = 31
 """Days whose batches stay in files of their own at least: checks compare with the last 28."""
 RETRY_SECONDS = 15.0
 DAY_MINUTES = 24 * 60
+Refresh = Literal["daily", "hourly", "30m", "15m"]
+"""How often a source is refreshed."""
+DAILY: Refresh = "daily"
+REFRESH_MINUTES: Mapping[Refresh, int] = {DAILY: DAY_MINUTES, "hourly": 60, "30m": 30, "15m": 15}
+"""Minutes from one refresh to the next. Within the day they divide an hour."""
 
 
 class SettingsError(GtmError):
@@ -120,10 +125,24 @@ class Settings(BaseSettings):
         description="Objects to be told of where they are not landed: names or patterns with `*`, by commas. "
         "Default: all custom objects.",
     )
+    salesforce_refresh: Refresh = Field(
+        default=DAILY,
+        description="How often Salesforce is refreshed: `daily`, or within the day `hourly`, `30m` or `15m`.",
+    )
     pipedrive_dir: Path | None = Field(
         default=None,
         description="Folder with the CSV files of a Pipedrive export. Default: with the synthetic org a synthetic "
         "export, else none. Relative to the project.",
+    )
+    pipedrive_refresh: Refresh = Field(
+        default=DAILY,
+        description="How often a Pipedrive export is looked at: `daily`, or within the day `hourly`, `30m` or "
+        "`15m`. A file that is as it was is not landed again.",
+    )
+    refresh: Refresh | None = Field(
+        default=None,
+        description="How often all sources are refreshed, whatever their own settings say: `daily`, `hourly`, "
+        "`30m` or `15m`.",
     )
     start_date: date | None = Field(
         default=None,
@@ -308,6 +327,17 @@ class Settings(BaseSettings):
                 "GTM_SALESFORCE_SOURCE=external needs GTM_EXTERNAL_DATABASE: the path of the DuckDB file "
                 "whose schema gtm_raw holds the tables"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _external_tables_have_no_open_day(self) -> Settings:
+        for name in ("refresh", "salesforce_refresh", "pipedrive_refresh"):
+            if self.is_external and getattr(self, name) not in (None, DAILY):
+                raise ValueError(
+                    f"{PREFIX}{name.upper()}={getattr(self, name)} lands the partition that is still open: with "
+                    f"{EXTERNAL} another loader lands the records, and each run reads all that it has loaded. "
+                    f"Leave it out, or take {DAILY}"
+                )
         return self
 
     @property

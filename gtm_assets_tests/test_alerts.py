@@ -37,6 +37,7 @@ from gtm_assets.automation.alerts.tick import tick
 from gtm_assets.dbt.files import connect
 from gtm_assets.lake.files import LakeError
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.runtime.runs import INTRADAY_TAG
 from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings
 from gtm_assets_tests.alert_receiver import Receiver, receiving
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
@@ -285,6 +286,22 @@ def test_a_success_between_failures_ends_the_row(world, receiver):
     world.tick()
 
     assert receiver.titles("chat") == ["[warning] extract failed 2 times in a row"]
+
+
+def test_refreshes_within_the_day_that_fail_are_warnings_until_a_run_of_the_day_fails(world, receiver):
+    intraday = {INTRADAY_TAG: "2026-03-08T20:49:00+00:00"}
+    for step in (*["account"] * 4, "build"):
+        world.run("refresh", failing={step: "no"}, tags=intraday)
+        world.tick()
+    assert receiver.titles("chat") == [
+        "[warning] extract failed",
+        "[resolved] extract failed",
+        "[warning] transform failed",
+    ]
+
+    world.run("transform", failing={"build": "no"})
+    world.tick()
+    assert receiver.titles("chat")[3:] == ["[now critical] transform failed 2 times in a row"]
 
 
 def test_a_refresh_that_landed_its_tables_ends_the_failed_extract_even_where_it_fails_to_build(world, receiver):

@@ -11,6 +11,7 @@ from gtm_assets import clock
 from gtm_assets.checks.freshness import LANDED, PUBLISHED
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.runtime.runs import INTRADAY_TAG
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources.registry import raw_tables
 from gtm_assets_tests.daemon import Daemon, daemon, la
@@ -45,6 +46,51 @@ def test_days_and_a_sunday_across_the_change_to_summer_time(tmp_path, days):
         assert ended(second) == ["extract", "transform", "measure"]
         assert_at_its_end(d, second, "2026-03-08", datetime(2026, 3, 10, 4, 49, tzinfo=UTC))
         assert published(settings) == [("2026-03-07", "2026-03-08", 2)]
+
+
+@pytest.mark.nightly
+def test_one_source_is_refreshed_within_the_day_and_the_partitions_own_run_is_as_ever(tmp_path):
+    """Pipedrive stays daily. A machine that sleeps through ticks makes up for the newest alone."""
+    given = {"GTM_SYNTHETIC_SCALE": "0.001", "GTM_SALESFORCE_REFRESH": "hourly"}
+    settings = load_settings({"GTM_HOME": str(tmp_path / "gtm")} | given)
+    settings.home.mkdir()
+    settings.calendar_path.write_text('{"first_partition": "2026-03-09"}')
+    lake = Lake(settings.lake_dir)
+    salesforce, pipedrive = (
+        next(table for table in raw_tables(settings) if table.qualified_name == name)
+        for name in ("salesforce.opportunity", "pipedrive.activity")
+    )
+    with daemon(settings) as d:
+        d.at(la(2026, 3, 10, 20, 49))
+        own = [*d.at(la(2026, 3, 10, 21, 49)), *d.at(la(2026, 3, 10, 22, 0))]
+        assert ended(own) == ["extract", "transform"]
+
+        # The weekly and monthly runs are of other days. At 23:30 the day is measured.
+        (first,) = d.at(la(2026, 3, 10, 22, 49))
+        assert first.job_name == "refresh" and first.tags[INTRADAY_TAG] == "2026-03-11T05:49:00+00:00"
+        assert as_of(settings) == datetime(2026, 3, 11, 5, 49, tzinfo=UTC)
+        assert lake.landed_early(salesforce) == {"2026-03-10": as_of(settings)}
+        assert lake.partitions(pipedrive) == ["2026-03-09"]
+        assert d.at(la(2026, 3, 10, 23, 20)) == []
+
+        # It sleeps until noon.
+        slept = d.at(la(2026, 3, 11, 12, 5))
+        assert sorted(ended(slept)) == ["measure", "refresh"]
+        assert as_of(settings) == la(2026, 3, 11, 11, 49)
+
+        own = [*d.at(la(2026, 3, 11, 21, 49)), *d.at(la(2026, 3, 11, 22, 0))]
+        assert ended(own) == ["extract", "transform"]
+        assert as_of(settings) == la(2026, 3, 11, 21, 49)
+        assert lake.landed_early(salesforce) == {} and lake.has_landed(pipedrive, "2026-03-10")
+        assert not_fresh(d) == []
+        said = [tick.skip_reason for tick in d.ticks("refresh_intraday") if tick.skip_reason]
+        assert "Partition 2026-03-10 ends at this minute: its own run is due." in said
+
+
+def as_of(settings: Settings) -> datetime:
+    with duckdb.connect(str(settings.published_path), read_only=True) as connection:
+        ((instant,),) = connection.execute("select as_of from gtm_meta.publication").fetchall()
+    return instant
 
 
 def ended(runs: list[DagsterRun]) -> list[str]:

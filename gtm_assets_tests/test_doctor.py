@@ -53,6 +53,7 @@ def test_what_has_not_been_built_yet_is_not_wrong(doctor, tmp_path):
         "ok    Nothing is published yet: gtm run publishes.",
     ]
     assert "ok    The lake is empty yet: gtm run lands, builds and publishes." in lines
+    assert "ok    The sources are refreshed: salesforce daily, pipedrive daily." in lines
 
 
 def test_how_the_files_of_an_export_are_read_is_told_and_what_can_not_be_read_is_wrong(doctor, tmp_path):
@@ -61,9 +62,10 @@ def test_how_the_files_of_an_export_are_read_is_told_and_what_can_not_be_read_is
         (folder / f"{name}.csv").write_bytes(content)
         exported(folder / f"{name}.csv", hours=1)
 
-    code, lines = doctor(GTM_PIPEDRIVE_DIR=str(folder))
+    code, lines = doctor(GTM_PIPEDRIVE_DIR=str(folder), GTM_PIPEDRIVE_REFRESH="15m")
 
     assert code == 1
+    assert "ok    The sources are refreshed: salesforce daily, pipedrive 15m." in lines
     told = f"ok    pipedrive.users: {folder}/users.csv is read as values separated by semicolons."
     assert told in lines
     (wrong,) = [line for line in lines if line.startswith("wrong")]

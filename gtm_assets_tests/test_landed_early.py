@@ -21,6 +21,7 @@ from gtm_assets.automation.freshness import Freshness
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
 from gtm_assets.automation.sensors import missed, transformation
+from gtm_assets.catalog.raw_table import Deletes, RawTable
 from gtm_assets.checks.raw import VALUES, VOLUME, Limits, still_there
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import _first_landings
@@ -42,6 +43,7 @@ from gtm_assets.sources.salesforce.totals import CHECK
 from gtm_assets_tests.change_logs import ChangeLog, assert_equal
 from gtm_assets_tests.dbt_harness import Home, account, as_page, at, partition, user, with_ancestors
 from gtm_assets_tests.lake_builders import content
+from gtm_assets_tests.properties import at_most
 
 OPEN = Calendar(date(2026, 1, 1), None)
 ACCOUNT, USER = (next(table for table in OBJECTS if table.name == name) for name in ("account", "user"))
@@ -175,6 +177,77 @@ def test_a_full_extraction_of_the_day_before_leaves_alone_what_came_early_and_on
         (account(3, at(3))["id"], OPEN.window(partition(4)).end),
         (account(4, at(3))["id"], OPEN.window(DAY).end),
     ]
+
+
+class Changing:
+    """A live organisation in one table: it shows each record once, as it is when it is asked.
+
+    Records are made, changed and deleted within two days. A formula field changes, and changes back, without a new
+    cursor; and some changes show up minutes after their time.
+    """
+
+    def __init__(self, chance: random.Random, table: RawTable) -> None:
+        self.table, self._events = table, []
+        for number in range(12):
+            stamp = at(chance.choice([3, 5]), chance.randrange(1, 24))
+            for moment in sorted(chance.sample(range(2 * 24 * 60), chance.randrange(1, 6))):
+                now = at(5, 0) + timedelta(minutes=moment, seconds=chance.randrange(60))
+                what = chance.choice(["change", "formula", "formula", "formula", "delete"])
+                shown = now
+                if what != "formula":
+                    stamp, shown = now, now + timedelta(minutes=chance.choice([0, 0, 0, 20, 50]))
+                gone = what == "delete" or None
+                self._events.append((shown, now, number, stamp, f"{chance.randrange(3)}", gone))
+                if gone:
+                    break
+        self._events.sort()
+
+    def land(self, lake: Lake, day: str, now: datetime | None = None) -> None:
+        """Land a partition, at its end or while it is open."""
+        window, table = OPEN.window(day, now), self.table
+        seen = {number: rest for shown, _, number, *rest in self._events if shown < window.end}
+        since = window.start - timedelta(minutes=60)
+        make, mark = (account, "is_deleted") if table is ACCOUNT else (user, "_fivetran_deleted")
+        is_listed = table.deletes is Deletes.SOFT
+        found = [
+            make(number, stamp, name=value) | ({mark: True} if gone else {})
+            for number, (stamp, value, gone) in seen.items()
+            if since <= stamp < window.end and (is_listed or not gone)
+        ]
+        deletions = {user(n, s)["id"]: s for n, (s, _, gone) in seen.items() if gone and not is_listed}
+        lake.land(table, window, [as_page(found)] if found else [], window.end, deletions)
+
+
+def alive(lake: Lake, table: RawTable) -> dict[str, tuple[str, datetime]]:
+    """Name and cursor (in whole milliseconds) of each record that is not deleted, by its newest version."""
+    mark = pl.col(table.deletes.value).fill_null(False)
+    found = lake.versions(lake.batches(table), ["id", "name", table.cursor, table.deletes.value, "_version_hash"])
+    found = found.sort("_partition").unique("_version_hash", keep="first", maintain_order=True)
+    found = found.sort(table.cursor, "_partition", mark, "_version_hash").unique("id", keep="last")
+    found = found.filter(~mark).select("id", "name", pl.col(table.cursor).dt.truncate("1ms"))
+    return {id_: (name, cursor) for id_, name, cursor in found.iter_rows()}
+
+
+@pytest.mark.parametrize("table", [ACCOUNT, USER], ids=lambda table: table.name)
+def test_refreshes_and_the_days_end_give_the_newest_versions_of_the_days_end_alone(tmp_path, table):
+    """After each of two days, whatever of a day was seen before its end."""
+    for number in range(at_most(12)):
+        chance = random.Random(f"{table.name} {number}")
+        org = Changing(chance, table)
+        early, plain = (Lake(tmp_path / f"{number}" / name) for name in ("early", "plain"))
+        for day in (DAY, partition(6)):
+            begin = OPEN.window(day).start
+            ticks = [begin + timedelta(minutes=m) for m in range(15, 24 * 60, 15)]
+            for tick in sorted(chance.sample(ticks, 4)):
+                org.land(early, day, tick)
+                if chance.random() < 0.2:
+                    org.land(early, day, tick)
+            for lake in (early, plain):
+                org.land(lake, day)
+            landed_again = lake.batches(table)
+            org.land(early, day)
+            assert alive(early, table) == alive(plain, table), f"example {number}, {day}"
+            assert lake.batches(table) == landed_again
 
 
 @pytest.mark.parametrize("name", ["opportunity", "task", "user", "forecasting_item", "opportunity_field_history"])

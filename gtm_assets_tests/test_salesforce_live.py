@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtm_assets.catalog.raw_table import fivetran_name
+from gtm_assets.catalog.raw_table import Deletes, fivetran_name
 from gtm_assets.checks.drift import schema_drift
 from gtm_assets.checks.raw import DRIFT, VANISHED, Limits
 from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
@@ -32,6 +32,7 @@ from gtm_assets.finding import Finding
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.runtime.runs import INTRADAY_TAG
 from gtm_assets.sources.raw_asset import READABLE_CHECK, Rules, asset_key, landing_metadata
 from gtm_assets.sources.salesforce import totals
 from gtm_assets.sources.salesforce.assets import (
@@ -43,10 +44,11 @@ from gtm_assets.sources.salesforce.assets import (
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live import deletions, extraction, org, spool, texts
 from gtm_assets.sources.salesforce.live.diagnostics import examine
-from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
+from gtm_assets.sources.salesforce.live.org import REQUESTS_A_REFRESH, REQUESTS_KEPT, LiveOrg, Wanted
 from gtm_assets.sources.salesforce.live.query import Description, Span, drift
-from gtm_assets.sources.salesforce.live.resource import wanted_by
+from gtm_assets.sources.salesforce.live.resource import live_org, wanted_by
 from gtm_assets.sources.salesforce.live.session import Budget, Login, Session
+from gtm_assets.sources.salesforce.source import Salesforce
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.synthetic.org import LATEST_DAYS
 from gtm_assets.sources.salesforce.totals import equals_source
@@ -670,6 +672,22 @@ def test_before_four_fifths_of_the_api_limit_it_stops_and_later_goes_on(server, 
     with live(server, tmp_path) as source:
         land(lake, source, FIRST, tables=[table for table in OBJECTS if table not in landed])
     assert contents(lake) == young
+
+
+def test_a_refresh_within_the_day_leaves_requests_to_the_partitions_own_run(server, tmp_path):
+    lake, rules = Lake(tmp_path / "lake"), Rules(YOUNG, Limits(0.5, 0.05))
+    made = raw_asset(TABLES["contact"], set(), rules)
+    resources = {"org": live_org(settings_of(server, tmp_path), YOUNG), "lake": lake}
+    server.daily_requests, server.requests_used = 1000, 800 - REQUESTS_KEPT
+
+    def landed(tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+        given = {"partition_key": FIRST, "tags": tags, "resources": resources, "raise_on_error": False}
+        with dg.DagsterInstance.ephemeral() as instance:
+            return dg.materialize([made], instance=instance, **given)
+
+    stopped = landed({INTRADAY_TAG: "2024-10-11T23:49Z"}).get_step_failure_events()[0].step_failure_data.error
+    assert "stops us at 80%, of which 250 are kept for the partition's own run" in stopped.to_string()
+    assert landed({}).success and lake.has_landed(TABLES["contact"], FIRST)
 
 
 def test_a_limit_that_others_have_used_up_is_not_asked_again(server, tmp_path):
@@ -1708,6 +1726,49 @@ def test_the_doctor_says_that_all_is_well(server, tmp_path):
         ),
         (True, "All 25 objects and their fields can be read."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "refresh", "ok", "said"),
+    [
+        (
+            100_000,
+            "15m",
+            True,
+            "(15m), Salesforce is asked some 7,872 API requests a day; 80,000 may be used (80% of",
+        ),
+        (
+            5_000,
+            "15m",
+            False,
+            "4,000 may be used (80% of 5,000, GTM_SALESFORCE_API_SHARE), 250 of them for the daily",
+        ),
+        (5_000, "15m", False, "run. Take hourly, which asks some 1,968."),
+        (1_000, "hourly", False, "Take daily, which asks some 82."),
+    ],
+)
+def test_the_doctor_says_what_an_interval_asks_and_whether_that_fits_the_limit(
+    server, tmp_path, limit, refresh, ok, said
+):
+    server.daily_requests = limit
+    settings = settings_of(server, tmp_path, GTM_SALESFORCE_REFRESH=refresh)
+
+    (found,) = [finding for finding in Salesforce().examine(settings) if "GTM_REFRESH" in finding[1]]
+
+    assert found[0] is ok and said in found[1], found[1]
+
+
+def test_a_refresh_asks_no_more_than_the_doctor_reckons_with(server, tmp_path):
+    window = YOUNG.window(SECOND, YOUNG.window(SECOND).start + timedelta(hours=9))
+    server.now, before = window.end, server.requests_used
+    with live(server, tmp_path, lookback=timedelta(minutes=60)) as source:
+        for table in OBJECTS:
+            deleted = source.deletions(table, window) if table.deletes is Deletes.SNAPSHOT else {}
+            Lake(tmp_path / "lake").land(table, window, source.changes(table, window), window.end, deleted)
+            source.described(table)
+        source.objects()
+
+    assert 2 * len(OBJECTS) < server.requests_used - before <= REQUESTS_A_REFRESH
 
 
 def test_the_doctor_names_what_is_hidden_and_what_is_used_up(server, tmp_path):

@@ -10,6 +10,7 @@ import gtm_assets
 from gtm_assets import settings as settings_module
 from gtm_assets.partitions import Calendar
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, Settings, SettingsError, load_settings
+from gtm_assets.sources.registry import SOURCES, refreshes
 
 
 @pytest.fixture
@@ -279,6 +280,40 @@ def test_an_address_that_would_show_secrets_is_refused_without_showing_them(url)
 def test_deadlines_that_do_not_follow_on_each_other_are_refused(given, said):
     with pytest.raises(SettingsError, match=said):
         load_settings(given)
+
+
+@pytest.mark.parametrize("variable", ["GTM_REFRESH", "GTM_SALESFORCE_REFRESH", "GTM_PIPEDRIVE_REFRESH"])
+def test_an_interval_is_one_of_four(variable):
+    for value in ("daily", "hourly", "30m", "15m"):
+        load_settings({variable: value})
+
+    for value in ("weekly", "60", "5m", "HOURLY"):
+        said = f"{variable}='{value}': Input should be 'daily', 'hourly', '30m' or '15m'. It holds: How often"
+        with pytest.raises(SettingsError, match=re.escape(said)):
+            load_settings({variable: value})
+
+
+def test_the_interval_of_all_sources_goes_before_their_own():
+    own = {"GTM_SALESFORCE_REFRESH": "15m"}
+
+    assert refreshes(load_settings({})) == {"salesforce": "daily", "pipedrive": "daily"}
+    assert refreshes(load_settings(own)) == {"salesforce": "15m", "pipedrive": "daily"}
+    assert refreshes(load_settings(own | {"GTM_REFRESH": "daily"})) == refreshes(load_settings({}))
+    assert set(refreshes(load_settings({"GTM_REFRESH": "30m"})).values()) == {"30m"}
+
+
+def test_each_source_has_an_interval_of_its_own():
+    assert {f"{source.name}_refresh" for source in SOURCES} <= Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("variable", ["GTM_REFRESH", "GTM_SALESFORCE_REFRESH", "GTM_PIPEDRIVE_REFRESH"])
+def test_external_tables_are_not_refreshed_within_the_day(variable):
+    given = {"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": "external.duckdb", variable: "30m"}
+
+    said = f"^{variable}=30m lands the partition that is still open: .* Leave it out, or take daily$"
+    with pytest.raises(SettingsError, match=said):
+        load_settings(given)
+    assert load_settings(given | {variable: "daily"}).is_external
 
 
 OLD, NEW = "GTM_LANDING_DATABASE", "GTM_EXTERNAL_DATABASE"

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from gtm_assets.automation import schedules, sensors
+from gtm_assets.automation import intraday, schedules, sensors
 from gtm_assets.automation.compaction import compacted_lake_asset
 from gtm_assets.automation.freshness import (
     Freshness,
@@ -58,7 +58,10 @@ def automation(
         assets=[levels, compacted_lake_asset(settings, tables)],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
         jobs=jobs.all,
-        schedules=schedules.all_schedules(settings, jobs),
+        schedules=[
+            *schedules.all_schedules(settings, jobs),
+            *intraday.schedules(settings, lake, tables, jobs),
+        ],
         sensors=[
             *sensors.all_sensors(settings, freshness.calendar, lake, checks, tables, jobs),
             freshness_sensor(settings, freshness),

@@ -25,8 +25,9 @@ from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import BOUNDARY, TIMEZONE, Calendar
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED_ASSET
-from gtm_assets.settings import Settings
+from gtm_assets.settings import DAY_MINUTES, REFRESH_MINUTES, Settings
 from gtm_assets.sources.raw_asset import asset_key
+from gtm_assets.sources.registry import extracted
 
 
 class Freshness:
@@ -161,17 +162,34 @@ def _state(finding: Finding, calendar: Calendar, now: datetime) -> str:
 
 
 def policies(settings: Settings) -> Mapping[str, dg.FreshnessPolicy]:
-    """Dagster's own policies by layer: each asset is to be made after the day's end and before its deadline.
+    """Dagster's own policies by source, for raw tables, and by layer, for what is built and published.
+
+    What is refreshed daily is to be made after the day's end and before its deadline; what is refreshed within the
+    day, at most an interval and that deadline ago, so that a refresh that waits for the day's own run is none that
+    is late. Files are landed when they are new, for which there is no interval.
 
     There are none on a calendar that ends, as no day follows, and none where another loader fills the raw tables,
     as it has deadlines of its own.
     """
     if settings.is_external or Calendar.of(settings).last is not None:
         return {}
-    landing = landing_deadline(settings).missed
-    publishing = publishing_deadline(settings)
-    built = _daily(publishing.due + publishing.missed)
-    return {"raw": _daily(landing), "core": built, "mart": built, "published": built}
+    landing, publishing = landing_deadline(settings), publishing_deadline(settings)
+    minutes = {
+        source.name: DAY_MINUTES if source.tells_news(settings) else REFRESH_MINUTES[source.refresh(settings)]
+        for source in extracted(settings)
+    }
+    built = _policy(min(minutes.values()), publishing)
+    raw = {source: _policy(interval, landing) for source, interval in minutes.items()}
+    return {**raw, "core": built, "mart": built, "published": built}
+
+
+def _policy(minutes: int, deadline: Deadline) -> dg.FreshnessPolicy:
+    late, missed = deadline.due + deadline.late, deadline.due + deadline.missed
+    if minutes == DAY_MINUTES:
+        return _daily(missed)
+    interval = timedelta(minutes=minutes)
+    warns = late < missed
+    return dg.FreshnessPolicy.time_window(interval + missed, warn_window=interval + late if warns else None)
 
 
 def _daily(after: timedelta) -> dg.FreshnessPolicy:

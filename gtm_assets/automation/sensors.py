@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,8 +16,9 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus, RunsFilter
 
 from gtm_assets import clock
-from gtm_assets.automation.jobs import LANDING, Jobs
+from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import on_by_default
+from gtm_assets.automation.under_way import landed_by, landings, some, unfinished
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt.warehouse import WarehouseBusy
@@ -42,13 +43,6 @@ CONTENT_TAG = "gtm/landed"
 """The tag of a run that a sensor asked for: it holds the day and the digest of what the run builds."""
 AT_ONCE = 4
 """At most this many extractions are asked for at a time."""
-_UNFINISHED = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 
 def all_sensors(
@@ -114,14 +108,13 @@ def transformation(
         return dg.SkipReason(f"Partition {day} has just ended: its transformation begins at {ready_at:%H:%M} UTC.")
     absent = [table.name for table in tables if not lake.has_landed(table, day)]
     if absent:
-        return dg.SkipReason(f"Partition {day} waits for {len(absent)} of {len(tables)} tables: {_first(absent)}.")
-    landing = [run for run in _unfinished(instance) if _tables_of(run, tables)]
-    if landing:
-        return dg.SkipReason(f"Waits for {len(landing)} extractions: {_first([r.run_id[:8] for r in landing])}.")
+        return dg.SkipReason(f"Partition {day} waits for {len(absent)} of {len(tables)} tables: {some(absent)}.")
+    if landing := landings(instance, tables):
+        return dg.SkipReason(f"Waits for {len(landing)} extractions: {some([r.run_id[:8] for r in landing])}.")
     failed = [v.check for v in verdicts(instance, blocking) if v.outcome == "failed"]
     if failed:
         names = [f"{check.asset_key.to_user_string()} {check.name}" for check in failed]
-        return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {_first(names)}.")
+        return dg.SkipReason(f"{len(failed)} blocking checks of raw tables failed: {some(names)}.")
     # Tables of the open day that landed early are built with that day, or by whoever landed them. No run of ours
     # builds half a day.
     over_batches = (batch for table in tables for batch in lake.batches(table) if batch.partition <= day)
@@ -168,11 +161,6 @@ def _was_locked_out(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
     return False
 
 
-def _first(names: Sequence[str], count: int = 5) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
 def _published_digest(instance: dg.DagsterInstance) -> str | None:
     event = instance.get_latest_materialization_event(PUBLISHED)
     if event is None or event.asset_materialization is None:
@@ -211,8 +199,8 @@ def missed(
     if backfills := backfills_under_way(instance):
         return dg.SkipReason(f"Backfill {backfills[0]} is under way.")
     wanted = missing(lake, tables, calendar.closed(now - OVERDUE))
-    for run in _unfinished(instance):
-        for table in _tables_of(run, tables):
+    for run in unfinished(instance):
+        for table in landed_by(run, tables):
             wanted[table] = [key for key in wanted[table] if not _lands(run, key)]
     kept = {table for table, keys in wanted.items() if keys and keys == _unreadable_and_over(lake, table)[-1:]}
     plan = {_name(extraction, kept): extraction for extraction in extractions(wanted)}
@@ -259,20 +247,6 @@ def _request(extraction: Extraction) -> dg.RunRequest:
         asset_selection=[asset_key(table) for table in extraction.tables],
         tags={**REPEATED_WHEN_KILLED, **range_tags(extraction.partitions)},
     )
-
-
-# -- runs under way ----------------------------------------------------------------------------------------------
-
-
-def _unfinished(instance: dg.DagsterInstance) -> Sequence[DagsterRun]:
-    return instance.get_runs(RunsFilter(statuses=_UNFINISHED))
-
-
-def _tables_of(run: DagsterRun, tables: Sequence[RawTable]) -> Collection[RawTable]:
-    """Those of the raw tables that a run lands."""
-    if run.asset_selection is None:
-        return tables if run.job_name in LANDING else ()
-    return [table for table in tables if asset_key(table) in run.asset_selection]
 
 
 def _lands(run: DagsterRun, key: str) -> bool:

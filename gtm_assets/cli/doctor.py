@@ -31,6 +31,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
         return [Finding(False, str(error))]
     return [
         Finding(True, f"The settings are read: {_modes(settings)}, state in {settings.home}."),
+        *_refreshes(settings),
         *_home(settings),
         *_sources(settings),
         *(_external(settings) if settings.is_external else (*_partitions(settings, now), *_lake(settings))),
@@ -64,6 +65,13 @@ def _modes(settings: Settings) -> str:
 
     modes = {source.name: source.mode(settings) for source in SOURCES}
     return ", ".join(f"{name} {mode or 'off'}" for name, mode in modes.items())
+
+
+def _refreshes(settings: Settings) -> Iterator[Finding]:
+    from gtm_assets.sources.registry import refreshes
+
+    if said := ", ".join(f"{name} {refresh}" for name, refresh in refreshes(settings).items()):
+        yield Finding(True, f"The sources are refreshed: {said}.")
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from typing import Protocol
 import polars as pl
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.lake import same_instant
 from gtm_assets.lake.coerce import CoercedPage, coerce
 from gtm_assets.lake.columns import unhashed_columns
 from gtm_assets.lake.files import LakeError
@@ -86,25 +87,40 @@ class WindowSelection:
 
     hard_deleted = 0
 
-    def __init__(self, reader: LakeReader, target: Target, ahead: AheadMarks) -> None:
-        """``ahead`` are the table's marks of records of after their window's end."""
+    def __init__(self, reader: LakeReader, target: Target, ahead: AheadMarks, shows_now: bool) -> None:
+        """``ahead`` are the table's marks of records of after their window's end.
+
+        ``shows_now`` says whether the pages show records as they are now, and not as they were once.
+        """
         self._reader, self._table, self._window, self._ahead = reader, target.table, target.window, ahead
-        self._landed: dict[str, pl.Series] = {}
+        self._shows_now = shows_now and not target.table.is_append_only
+        self._landed: dict[str, pl.DataFrame] = {}
 
     def prepare(self) -> None:
         """Nothing: partitions are opened as the pages call for them."""
 
     def new_versions(self, page: CoercedPage) -> pl.DataFrame:
-        """The versions that neither this partition nor an earlier one that may hold them has landed."""
+        """The versions that neither this partition nor an earlier one that may hold them has landed.
+
+        One that has another content than a version landed with the same cursor comes just after that.
+        """
         versions = versions_of(self._table, page)
-        return without(versions, [self._landed_in(self._window.key), *self._landed_earlier(versions)])
+        landed = [self._landed_in(self._window.key), *self._landed_earlier(versions)]
+        new = without(versions, [frame[HASH] for frame in landed])
+        if not self._shows_now:
+            return new
+        shown = same_instant.shown_otherwise(self._table, versions, landed, self._window.key)
+        if shown.is_empty():
+            return new
+        later = same_instant.just_after(self._table, shown)
+        return pl.concat([without(new, [shown[HASH]]), later.select(new.columns)])
 
     def tombstones(self) -> Iterator[pl.DataFrame]:
         """None: what an extraction of one window lacks did not change in it."""
         return iter(())
 
-    def _landed_earlier(self, versions: pl.DataFrame) -> list[pl.Series]:
-        """Hashes landed by the earlier partitions that may hold a record of this page.
+    def _landed_earlier(self, versions: pl.DataFrame) -> list[pl.DataFrame]:
+        """What was landed by the earlier partitions that may hold a record of this page.
 
         Those are the partitions to which late records belong, and those that hold records of after their window's
         end. Only these are opened, so the cost depends on how late records are and not on how long the history is.
@@ -121,10 +137,12 @@ class WindowSelection:
             earlier.update(landed for landed in self._reader.partitions(self._table) if since <= landed < key)
         return [self._landed_in(partition) for partition in sorted(earlier)]
 
-    def _landed_in(self, partition: str) -> pl.Series:
+    def _landed_in(self, partition: str) -> pl.DataFrame:
         if partition not in self._landed:
             batches = self._reader.batches_of(self._table, partition)
-            self._landed[partition] = self._reader.versions(batches, [HASH])[HASH].cast(pl.String)
+            columns = same_instant.columns(self._table) if self._shows_now else [HASH]
+            landed = self._reader.versions(batches, columns)
+            self._landed[partition] = landed.with_columns(pl.col(HASH).cast(pl.String))
         return self._landed[partition]
 
 

@@ -124,7 +124,7 @@ class Lake(LakeReader):
         """
         target = _target(table, window, known_at)
         with self._landing(table, window), self._newest(table) as newest:
-            return self._write_window(target, newest, pages, deletions)
+            return self._write_window(target, newest, pages, deletions, shows_now=True)
 
     def land_snapshot(
         self,
@@ -238,9 +238,11 @@ class Lake(LakeReader):
         newest: NewestVersions,
         pages: Iterable[pl.DataFrame],
         deletions: Mapping[str, datetime] = _NO_DELETIONS,
+        shows_now: bool = False,
     ) -> Landing:
         ahead = self._ahead(target.table)
-        selection = DeletionsSelection(WindowSelection(self, target, ahead), target, newest, deletions)
+        window = WindowSelection(self, target, ahead, shows_now)
+        selection = DeletionsSelection(window, target, newest, deletions)
         return self._writer(target, selection, ahead=ahead).write(pages)
 
     def _writer(

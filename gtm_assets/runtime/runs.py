@@ -22,6 +22,9 @@ from gtm_assets.runtime.dagster_internals import (
 from gtm_assets.runtime.instance import MODULE, PROCESS_TAG, job_origin, process_tag
 from gtm_assets.settings import PROJECT_DIR
 
+INTRADAY_TAG = "gtm/intraday"
+"""Of a run that the schedule of refreshes within the day asked for: its tick. It is not the run of a day."""
+
 
 def range_tags(partitions: Sequence[str]) -> dict[str, str]:
     """The tags of a run that name its partitions: Dagster names a range by its ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.settings import Settings
+from gtm_assets.settings import REFRESH_MINUTES, Refresh, Settings
 from gtm_assets.sources.pipedrive.source import Pipedrive
 from gtm_assets.sources.salesforce.source import Salesforce
 from gtm_assets.sources.source import Source
@@ -29,6 +29,16 @@ def source_of(table: RawTable) -> Source:
 def extracted(settings: Settings) -> list[Source]:
     """The sources whose records we land."""
     return [source for source in SOURCES if source.mode(settings) is not None and not source.is_external(settings)]
+
+
+def refreshes(settings: Settings) -> dict[str, Refresh]:
+    """How often each source that we land is refreshed, by its name."""
+    return {source.name: source.refresh(settings) for source in extracted(settings)}
+
+
+def refresh_minutes(settings: Settings, table: RawTable) -> int:
+    """Minutes from one refresh of a table to the next."""
+    return REFRESH_MINUTES[source_of(table).refresh(settings)]
 
 
 def full_extraction_checks(settings: Settings) -> list[dg.AssetCheckKey]:

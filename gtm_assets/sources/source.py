@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.settings import Settings
+from gtm_assets.settings import DAILY, Refresh, Settings
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -46,6 +46,15 @@ class Source(ABC):
         return False
 
     # -- extraction ------------------------------------------------------------------------------------------
+
+    def refresh(self, settings: Settings) -> Refresh:
+        """How often its tables are refreshed: by ``GTM_REFRESH``, else by ``GTM_<NAME>_REFRESH``, else daily."""
+        chosen: Refresh = settings.refresh or getattr(settings, f"{self.name}_refresh", DAILY)
+        return chosen
+
+    def tells_news(self, settings: Settings) -> bool:
+        """Whether :meth:`has_news` knows all that is new, as with files. Other sources have to be asked."""
+        return False
 
     @abstractmethod
     def raw_asset(self, table: RawTable, read: Collection[str], rules: Rules) -> dg.AssetsDefinition:

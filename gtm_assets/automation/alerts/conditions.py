@@ -31,7 +31,7 @@ from gtm_assets.runtime.dagster_internals import (
     StepEventStatus,
 )
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
-from gtm_assets.runtime.runs import cause_of
+from gtm_assets.runtime.runs import INTRADAY_TAG, cause_of
 from gtm_assets.settings import Settings
 
 EXTRACT = "extract"
@@ -235,7 +235,9 @@ def _failure(
 ) -> Condition:
     newest = row[0]
     run = newest.record.dagster_run
-    critical = work == TRANSFORM or len(row) >= settings.alert_failed_syncs
+    # A refresh within the day that fails is made up for by the next. What has to come is the day's own run.
+    of_days = sum(INTRADAY_TAG not in attempt.record.dagster_run.tags for attempt in row)
+    critical = of_days >= (1 if work == TRANSFORM else settings.alert_failed_syncs)
     assets = {u for attempt in row for u in attempt.failed[work] if isinstance(u, dg.AssetKey)}
     run_ids = frozenset(attempt.record.dagster_run.run_id for attempt in row)
     built = {

@@ -57,6 +57,10 @@ class Pipedrive(Source):
         if settings.pipedrive_source:
             check_origin(lake, settings.pipedrive_source)
 
+    def tells_news(self, settings: Settings) -> bool:
+        """An export's files do."""
+        return settings.pipedrive_dir is not None
+
     def has_news(self, settings: Settings, lake: Lake, table: RawTable) -> bool:
         """Whether the table's file is another one than was extracted last."""
         from gtm_assets.sources.pipedrive.export import ExportFolder

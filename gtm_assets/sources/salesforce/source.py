@@ -104,4 +104,4 @@ class Salesforce(Source):
             return ()
         from gtm_assets.sources.salesforce.live.diagnostics import examine
 
-        return examine(settings)
+        return examine(settings, self.refresh(settings))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gtm_assets.errors import BudgetReached, CredentialsRefused, NotReadable, SourceUnavailable
-from gtm_assets.settings import Settings
+from gtm_assets.settings import DAILY, DAY_MINUTES, REFRESH_MINUTES, Refresh, Settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live.extraction import not_readable
-from gtm_assets.sources.salesforce.live.org import read_limits, session_of
+from gtm_assets.sources.salesforce.live.org import REQUESTS_A_REFRESH, REQUESTS_KEPT, read_limits, session_of
 from gtm_assets.sources.salesforce.live.query import Description, read_description
 from gtm_assets.sources.salesforce.live.session import Refused, Session
 
@@ -16,14 +16,19 @@ _FEATURE_IS_OFF = {"NOT_FOUND", "INVALID_TYPE", "FUNCTIONALITY_NOT_ENABLED"}
 """Salesforce's codes for an object that an organisation lacks."""
 
 
-def examine(settings: Settings) -> Iterator[tuple[bool, str]]:
-    """Findings: whether it is well, and a sentence. It costs a request per object and two more."""
+def examine(settings: Settings, refresh: Refresh = DAILY) -> Iterator[tuple[bool, str]]:
+    """Findings: whether it is well, and a sentence. It costs a request per object and two more.
+
+    ``refresh`` is how often the organisation is to be read.
+    """
     try:
         # Try twice only: people who look for a fault don't want to wait until it passes.
         session = session_of(settings, tries=2)
         limits = read_limits(session)
         yield True, f"Salesforce lets us in at {session.login.url}."
         yield from _budget(session)
+        if refresh != DAILY:
+            yield from _refreshes(session, refresh)
         jobs = limits.get("DailyBulkV2QueryJobs")
         if jobs and int(jobs["Remaining"]) <= 0:
             yield False, "No Bulk query job is left of today's; large tables are read by REST, in many requests."
@@ -43,6 +48,28 @@ def _budget(session: Session) -> Iterator[tuple[bool, str]]:
         f"{share:.0%} (GTM_SALESFORCE_API_SHARE)."
     )
     yield left > len(OBJECTS), sentence
+
+
+def _refreshes(session: Session, refresh: Refresh) -> Iterator[tuple[bool, str]]:
+    """Whether so many refreshes a day fit into the limit, where Salesforce says it."""
+    needed = {name: DAY_MINUTES // minutes * REQUESTS_A_REFRESH for name, minutes in REFRESH_MINUTES.items()}
+    asked = f"Refreshed as GTM_SALESFORCE_REFRESH or GTM_REFRESH says ({refresh}), Salesforce is asked"
+    limit, share = session.budget.limit, session.budget.share
+    if not limit:
+        yield True, f"{asked} some {needed[refresh]:,} API requests a day."
+        return
+    usable = int(share * limit)
+    fitting = [name for name, count in needed.items() if count + REQUESTS_KEPT <= usable]
+    of_limit = f"{usable:,} may be used ({share:.0%} of {limit:,}, GTM_SALESFORCE_API_SHARE)"
+    if refresh in fitting:
+        yield True, f"{asked} some {needed[refresh]:,} API requests a day; {of_limit}."
+    else:
+        instead = fitting[-1] if fitting else DAILY
+        yield (
+            False,
+            f"{asked} some {needed[refresh]:,} API requests a day, and {of_limit}, {REQUESTS_KEPT:,} of them for "
+            f"the daily run. Take {instead}, which asks some {needed[instead]:,}.",
+        )
 
 
 def _rights(session: Session) -> Iterator[tuple[bool, str]]:

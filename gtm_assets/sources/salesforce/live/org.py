@@ -22,7 +22,7 @@ from gtm_assets.catalog.raw_table import Deletes, Described
 from gtm_assets.errors import NotReadable, SourceUnavailable
 from gtm_assets.partitions import Window, boundary, partition_of
 from gtm_assets.settings import Settings
-from gtm_assets.sources.salesforce.catalog import SalesforceObject
+from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.live.deletions import listed_deletions
 from gtm_assets.sources.salesforce.live.extraction import Extraction, Ways, not_readable
 from gtm_assets.sources.salesforce.live.query import CURSORS, Description, Span, drift, read_description
@@ -40,6 +40,11 @@ from gtm_assets.sources.salesforce.live.spool import Spool, SpoolRoot
 from gtm_assets.sources.salesforce.live.totals import count_totals
 from gtm_assets.sources.salesforce.org import Totals
 
+REQUESTS_A_REFRESH = 3 * len(OBJECTS) + 7
+"""Requests of a refresh in which each table has changed a little: its description, a count and a page; for the
+objects without a recycle bin what was deleted; and limits and the list of objects."""
+REQUESTS_KEPT = 10 * len(OBJECTS)
+"""Requests that refreshes within the day leave to the partition's own run, which may have thousands of changes."""
 DELETIONS_LOOKBACK = timedelta(days=1)
 """Salesforce's log of deletions may lag."""
 AHEAD = 4
@@ -125,14 +130,15 @@ class LiveOrg:
         plan: Sequence[Wanted] = (),
         say: Callable[[str], None] = _log.info,
         warn: Callable[[str], None] = _log.warning,
+        kept: int = 0,
     ) -> LiveOrg:
-        """The organisation that the settings name.
+        """The organisation that the settings name. ``kept`` requests are left to another run.
 
         Raises:
             CredentialsRefused: a secret's file can't be read.
         """
         return cls(
-            session_of(settings),
+            session_of(settings, kept=kept),
             settings.home / "salesforce",
             lookback=timedelta(minutes=settings.salesforce_lookback_minutes),
             bulk_rows=settings.salesforce_bulk_rows,
@@ -454,8 +460,8 @@ def read_limits(session: Session) -> dict[str, Any]:
     return limits
 
 
-def session_of(settings: Settings, tries: int = TRIES) -> Session:
-    """A session with the organisation that the settings name.
+def session_of(settings: Settings, tries: int = TRIES, kept: int = 0) -> Session:
+    """A session with the organisation that the settings name. ``kept`` requests are left to another run.
 
     Raises:
         CredentialsRefused: a secret's file can't be read.
@@ -480,7 +486,7 @@ def session_of(settings: Settings, tries: int = TRIES) -> Session:
     return Session(
         login,
         settings.salesforce_api_version,
-        Budget(settings.salesforce_api_share),
+        Budget(settings.salesforce_api_share, kept),
         first_wait=min(1.0, settings.retry_seconds),
         tries=tries,
     )

@@ -9,11 +9,11 @@ import dagster as dg
 
 from gtm_assets import clock
 from gtm_assets.partitions import Calendar, end_of
-from gtm_assets.runtime.runs import range_of
+from gtm_assets.runtime.runs import INTRADAY_TAG, range_of
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key, until
 from gtm_assets.sources.salesforce.catalog import OBJECTS
-from gtm_assets.sources.salesforce.live.org import LiveOrg, Wanted
+from gtm_assets.sources.salesforce.live.org import REQUESTS_KEPT, LiveOrg, Wanted
 
 
 def live_org(settings: Settings, calendar: Calendar) -> dg.ConfigurableResource[LiveOrg]:
@@ -29,7 +29,9 @@ def live_org(settings: Settings, calendar: Calendar) -> dg.ConfigurableResource[
             run = context.run if settings.executor == "in_process" else None
             plan = wanted_by(run, calendar) if run is not None else []
             log = context.log
-            source = LiveOrg.of(settings, plan, log.info, log.warning) if log else LiveOrg.of(settings, plan)
+            is_intraday = context.run is not None and INTRADAY_TAG in context.run.tags
+            told = {"say": log.info, "warn": log.warning} if log else {}
+            source = LiveOrg.of(settings, plan, **told, kept=REQUESTS_KEPT if is_intraday else 0)
             try:
                 yield source
             finally:

@@ -119,9 +119,12 @@ class Login:
 class Budget:
     """The requests of the last 24 hours, as the organisation counts them, and the share that we may use."""
 
-    def __init__(self, share: float) -> None:
-        """``share`` of the organisation's limit is ours and everybody else's together."""
-        self.share = share
+    def __init__(self, share: float, kept: int = 0) -> None:
+        """``share`` of the organisation's limit is ours and everybody else's together.
+
+        ``kept`` requests of it are for another run, and are not used.
+        """
+        self.share, self.kept = share, kept
         self.used: int | None = None
         self.limit: int | None = None
         self._open = 0
@@ -134,10 +137,12 @@ class Budget:
             BudgetReached: it would use more than the share.
         """
         with self._lock:
-            if self.used is not None and self.limit and self.used + self._open + 1 > self.share * self.limit:
+            used, limit = self.used, self.limit
+            if used is not None and limit and used + self._open + 1 > self.share * limit - self.kept:
+                kept = f", of which {self.kept:,} are kept for the partition's own run" if self.kept else ""
                 raise BudgetReached(
-                    f"{self.used:,} of Salesforce's {self.limit:,} API requests of the last 24 hours are used, "
-                    f"and GTM_SALESFORCE_API_SHARE stops us at {self.share:.0%}. {_LATER}"
+                    f"{used:,} of Salesforce's {limit:,} API requests of the last 24 hours are used, "
+                    f"and GTM_SALESFORCE_API_SHARE stops us at {self.share:.0%}{kept}. {_LATER}"
                 )
             self._open += 1
 
