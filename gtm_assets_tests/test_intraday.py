@@ -193,8 +193,10 @@ def test_sources_that_are_refreshed_daily_are_left_out_with_their_checks(setting
     with dg.instance_for_test() as instance:
         publish(instance, end_of(OVER))
         local = tick.astimezone(ZoneInfo(TIMEZONE))
-        context = dg.build_schedule_context(instance, scheduled_execution_time=local, repository_def=repository)
-        run = repository.get_schedule_def(intraday.SCHEDULE)(context)
+        given = {"scheduled_execution_time": local, "repository_def": repository}
+        # Left open, its instance would stay the current one.
+        with dg.build_schedule_context(instance, **given) as context:
+            run = repository.get_schedule_def(intraday.SCHEDULE)(context)
 
     assert (run.partition_key, run.tags[UNTIL_TAG]) == (OPEN, tick.isoformat())
     landed = {key for key in run.asset_selection if key.path[0] in SOURCES}

@@ -93,12 +93,14 @@ def refresh(
     wanted = due(settings, lake, tables, key, tick)
     if not wanted:
         return dg.SkipReason(f"Nothing is due: all has landed that was to by {tick:%H:%M} UTC.")
-    whole = len(wanted) == len(tables)
+    # The job itself lands all tables.
+    what = _narrowed(repository, wanted) if len(wanted) < len(tables) else (None, None)
     return dg.RunRequest(
         run_key=f"{tick:%Y-%m-%dT%H:%MZ}",
         partition_key=key,
         tags=dict.fromkeys((UNTIL_TAG, INTRADAY_TAG), tick.isoformat()),
-        **({} if whole else _narrowed(repository, wanted)),
+        asset_selection=what[0],
+        asset_check_keys=what[1],
     )
 
 
@@ -149,15 +151,14 @@ def _published_as_of(instance: dg.DagsterInstance) -> datetime | None:
     return datetime.fromtimestamp(as_of.value, UTC) if isinstance(as_of, dg.TimestampMetadataValue) else None
 
 
-def _narrowed(repository: dg.RepositoryDefinition, tables: Sequence[RawTable]) -> dict[str, list]:
-    """What a run of the job is to do for some of the tables alone, with the checks that the job makes of that.
+def _narrowed(
+    repository: dg.RepositoryDefinition, tables: Sequence[RawTable]
+) -> tuple[list[dg.AssetKey], list[dg.AssetCheckKey]]:
+    """What a run of the job is to do for some of the tables alone: assets, and the job's checks of them.
 
-    Without them Dagster would take those of freshness too, which speak of days.
+    Without these Dagster would take those of freshness too, which speak of days.
     """
     built = repository.get_job(TRANSFORM).asset_layer.executable_asset_keys
-    assets = {asset_key(table) for table in tables} | built
+    assets = {*(asset_key(table) for table in tables), *built}
     made = repository.get_job(REFRESH).asset_layer.asset_graph.asset_check_keys
-    return {
-        "asset_selection": sorted(assets),
-        "asset_check_keys": sorted(check for check in made if check.asset_key in assets),
-    }
+    return sorted(assets), sorted(check for check in made if check.asset_key in assets)

@@ -49,8 +49,8 @@ class Source(ABC):
 
     def refresh(self, settings: Settings) -> Refresh:
         """How often its tables are refreshed: by ``GTM_REFRESH``, else by ``GTM_<NAME>_REFRESH``, else daily."""
-        chosen: Refresh = settings.refresh or getattr(settings, f"{self.name}_refresh", DAILY)
-        return chosen
+        own: Refresh = getattr(settings, f"{self.name}_refresh", DAILY)
+        return settings.refresh or own
 
     def tells_news(self, settings: Settings) -> bool:
         """Whether :meth:`has_news` knows all that is new, as with files. Other sources have to be asked."""
