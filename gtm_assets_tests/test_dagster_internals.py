@@ -77,6 +77,10 @@ def takes_events_one_by_one(storage: type) -> bool:
         has("_connect", "_initdb", "conn_string_for_shard", "index_connection", "dispose")(storage)
         and list(inspect.signature(storage._store_asset_event).parameters) == ["self", "conn", "event", "event_id"]
         and list(inspect.signature(storage._connect).parameters) == ["self", "shard"]
+        and takes("event", "event_id")(storage._store_asset_check_evaluation_planned)
+        and takes("event", "event_id")(storage.store_asset_check_event)
+        and takes("conn", "events", "event_ids")(storage._store_asset_event_tags)
+        and has("_event_to_row", "run_connection")(storage)
         and takes("events")(storage.store_event_batch)
         and takes("table_name")(storage.has_table)
         and takes("base_dir", "inst_data")(storage.__init__)
@@ -85,6 +89,8 @@ def takes_events_one_by_one(storage: type) -> bool:
 
 
 CONTRACT: Mapping[str, Callable[[Any], bool]] = {
+    "ASSET_CHECK_EVENTS": lambda symbol: dg.DagsterEventType.ASSET_CHECK_EVALUATION in symbol,
+    "ASSET_EVENTS": lambda symbol: dg.DagsterEventType.ASSET_MATERIALIZATION in symbol,
     "ASSET_PARTITION_RANGE_END_TAG": is_text,
     "ASSET_PARTITION_RANGE_START_TAG": is_text,
     "FINISHED_STATUSES": lambda symbol: dg.DagsterRunStatus.SUCCESS in symbol,
@@ -92,7 +98,10 @@ CONTRACT: Mapping[str, Callable[[Any], bool]] = {
     "PARTITION_NAME_TAG": is_text,
     "AssetCheckExecutionRecord": takes("run_id", "status", "event"),
     "AssetCheckExecutionRecordStatus": has_members("PLANNED", "SUCCEEDED", "FAILED"),
-    "AssetCheckExecutionsTable": lambda symbol: {"run_id", "execution_status"} <= set(symbol.c.keys()),
+    "AssetCheckExecutionsTable": lambda symbol: (
+        {"run_id", "execution_status", "partition", "evaluation_event", "evaluation_event_timestamp"}
+        <= set(symbol.c.keys())
+    ),
     "BulkActionStatus": has_members("REQUESTED", "CANCELING"),
     "BulkActionsFilter": lambda symbol: symbol(statuses=[internals.BulkActionStatus.REQUESTED]).statuses,
     "ConfigurableClassData": inspect.isclass,
@@ -114,6 +123,7 @@ CONTRACT: Mapping[str, Callable[[Any], bool]] = {
     "RunStepKeyStatsSnapshot": takes("step_key", "status", "start_time", "end_time"),
     "SerializableErrorInfo": takes("message", "stack", "cls_name", "cause"),
     "SqlEventLogStorage": has("index_connection"),
+    "SqlEventLogStorageTable": lambda symbol: {"id", "run_id", "event"} <= set(symbol.c.keys()),
     "SqliteEventLogStorage": takes_events_one_by_one,
     "StepEventStatus": has_members("SUCCESS", "FAILURE", "IN_PROGRESS"),
     "UnresolvedAssetJobDefinition": lambda symbol: (

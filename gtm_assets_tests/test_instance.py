@@ -7,13 +7,14 @@ import sys
 import dagster as dg
 import psutil
 import pytest
+import sqlalchemy
 from dagster import DagsterRunStatus
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import RemoteInstigatorOrigin
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from gtm_assets.runtime.dagster_internals import InstanceRef
+from gtm_assets.runtime.dagster_internals import AssetCheckExecutionsTable, InstanceRef
 from gtm_assets.runtime.event_log import KEPT_SHARDS, KeptOpenEventLogStorage
 from gtm_assets.runtime.instance import (
     FULL_EXTRACTION_SCHEDULE,
@@ -138,9 +139,14 @@ def log_of(instance: dg.DagsterInstance, run_id: str) -> tuple:
     figures = sorted((r.partition_key, r.asset_materialization.metadata["number"].value) for r in found)
     newest = instance.get_asset_records([daily.key])[0].asset_entry.last_materialization
     check = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(daily.check_keys))
+    with storage.index_connection() as connection:
+        columns = ("asset_key", "check_name", "partition", "execution_status")
+        planned = connection.execute(sqlalchemy.select(*(AssetCheckExecutionsTable.c[name] for name in columns)))
+        plan = sorted(map(tuple, planned), key=str)
     return (
         sorted(events, key=str),
         figures,
+        plan,
         newest.dagster_event.partition,
         [record.status for record in check.values()],
     )
@@ -167,19 +173,22 @@ def test_events_stored_as_a_batch_are_those_stored_one_by_one(instance, tmp_path
 
 
 def test_a_batch_of_events_of_which_one_fails_leaves_nothing_and_then_each_is_stored_alone(instance, monkeypatch):
-    store, failed = KeptOpenEventLogStorage.store_event, []
+    store, failed = KeptOpenEventLogStorage._store_asset_event_tags, []
 
-    def fail_once(log, event):
+    def fail_once(log, connection, events, event_ids):
+        # By then the run's database and the index hold all of the batch.
+        (event,) = events
         if event.dagster_event.is_step_materialization and event.dagster_event.partition == "2026-01-05":
             failed.append(event)
             if len(failed) == 1:
                 raise OSError("disk I/O error")
-        store(log, event)
+        store(log, connection, events, event_ids)
 
-    monkeypatch.setattr(KeptOpenEventLogStorage, "store_event", fail_once)
+    monkeypatch.setattr(KeptOpenEventLogStorage, "_store_asset_event_tags", fail_once)
     result = dg.materialize([daily], instance=instance, tags=WEEK)
 
-    _, figures, newest, *_ = log_of(instance, result.run_id)
+    assert len(failed) == 2
+    _, figures, _, newest, *_ = log_of(instance, result.run_id)
     assert figures == [(f"2026-01-0{day}", day - 1) for day in range(1, 8)]
     assert newest == "2026-01-07"
 

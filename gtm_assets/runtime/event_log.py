@@ -20,17 +20,22 @@ from dagster import EventLogEntry
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.dagster_internals import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
     AssetCheckExecutionsTable,
     ConfigurableClassData,
     SqlEventLogStorage,
+    SqlEventLogStorageTable,
     SqliteEventLogStorage,
 )
+from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 
 BUSY_TIMEOUT_SECONDS = 60
 KEPT_SHARDS = 8
 """Each run has a database of its own; so many are kept open, those used last."""
+_INDEXED = ASSET_EVENTS | ASSET_CHECK_EVENTS
+"""Types of events that the index over all runs holds too."""
 
 
 @dataclass
@@ -97,12 +102,53 @@ class KeptOpenEventLogStorage(SqliteEventLogStorage):
         with self._lock, ExitStack() as transactions:
             self._batch = _Batch(transactions)
             try:
-                super().store_event_batch(events)
+                if all(event.dagster_event_type in _INDEXED for event in events):
+                    self._store_indexed(events)
+                else:
+                    super().store_event_batch(events)
                 with self.index_connection() as connection:
                     for event, event_id in self._batch.newest.values():
                         super()._store_asset_event(connection, event, event_id)
             finally:
                 self._batch = None
+
+    def _store_indexed(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events that the runs' databases and the index hold, in one statement each."""
+        rows = [self._event_to_row(event) for event in events]
+        of_runs: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            of_runs.setdefault(row["run_id"], []).append(row)
+        insert, number = SqlEventLogStorageTable.insert(), SqlEventLogStorageTable.c.id
+        for run_id, own in of_runs.items():
+            with self.run_connection(run_id) as connection:
+                connection.execute(insert, own)
+        with self.index_connection() as connection:
+            numbered = insert.returning(number, sort_by_parameter_order=True)
+            event_ids: list[int] = list(connection.execute(numbered, rows).scalars())
+            for event, event_id in zip(events, event_ids, strict=True):
+                if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                    self.store_asset_check_event(event, event_id)
+                else:
+                    self._store_asset_event_tags(connection, [event], [event_id])
+                    self._store_asset_event(connection, event, event_id)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        # Dagster writes the event anew for each partition, and makes a statement for each number of them.
+        assert event.dagster_event is not None
+        planned: Any = event.dagster_event.event_specific_data
+        subset, stored = planned.partitions_subset, self._event_to_row(event)
+        row = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "run_id": event.run_id,
+            "execution_status": CheckStatus.PLANNED.value,
+            "evaluation_event": stored["event"],
+            "evaluation_event_timestamp": stored["timestamp"],
+            "evaluation_event_storage_id": event_id,
+        }
+        keys = subset.get_partition_keys() if subset else [None]
+        with self.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.insert(), [row | {"partition": key} for key in keys])
 
     def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
         # An asset's row tells of its newest event of each type: a batch's others would be overwritten at once.
