@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gtm_assets.partitions import Calendar, Window
 from gtm_assets.sources.salesforce.catalog import OBJECTS, SalesforceObject
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
+from gtm_assets.sources.salesforce.synthetic.ahead import Ahead
 from gtm_assets_tests.properties import at_most
 
 TABLES = {table.name: table for table in OBJECTS}
@@ -138,6 +139,42 @@ def test_what_an_old_window_shows_is_not_changed_by_having_looked_far_ahead(pull
     for name in ("forecasting_item", "campaign_member", "email_message", "account_history"):
         snapshot(org, TABLES[name], datetime(2028, 3, 1, tzinfo=UTC))
         assert pull(org, name, WINDOWS[5]).equals(pulls[name][5])
+
+
+def test_windows_asked_for_in_turn_are_made_one_ahead_and_are_the_same(pulls):
+    org, made = SyntheticOrg(), []
+    changes = org._ahead._make
+    org._ahead._make = lambda table, window: made.append(window.end) or changes(table, window)
+    asked = [6, 7, 8, 9, 12, 13, 9]
+    for day in asked:
+        assert pull(org, "task", WINDOWS[day]).equals(pulls["task"][day])
+
+    wait_for_the_thread(org._ahead)
+    # After the second of a row of windows the next one is made, and what was made is not made again.
+    assert sorted(made) == [WINDOWS[day].end for day in (6, 7, 8, 9, 9, 10, 12, 13, 14)]
+
+
+def test_an_error_of_a_window_made_ahead_is_raised_where_the_window_is_asked_for(pulls):
+    org, failed = SyntheticOrg(), []
+    changes = org._ahead._make
+
+    def make(table, window):
+        if window.end == WINDOWS[8].end and not failed:
+            failed.append(window)
+            raise OSError("no memory")
+        return changes(table, window)
+
+    org._ahead._make = make
+    for day in (6, 7):
+        pull(org, "task", WINDOWS[day])
+    with pytest.raises(OSError, match="no memory"):
+        pull(org, "task", WINDOWS[8])
+    assert pull(org, "task", WINDOWS[8]).equals(pulls["task"][8])
+
+
+def wait_for_the_thread(ahead: Ahead) -> None:
+    assert ahead._thread is not None
+    ahead._thread.submit(lambda: None).result()
 
 
 def test_another_seed_is_another_org(snapshots):

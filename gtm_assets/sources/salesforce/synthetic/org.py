@@ -17,6 +17,7 @@ from gtm_assets.sources.salesforce.org import Totals
 from gtm_assets.sources.salesforce.synthetic import series
 from gtm_assets.sources.salesforce.synthetic.accounts import Accounts
 from gtm_assets.sources.salesforce.synthetic.activities import EmailMessages, Events, Tasks
+from gtm_assets.sources.salesforce.synthetic.ahead import Ahead
 from gtm_assets.sources.salesforce.synthetic.arrays import Ints
 from gtm_assets.sources.salesforce.synthetic.clock import DAY, day_of, seconds
 from gtm_assets.sources.salesforce.synthetic.companies import Contacts, Leads
@@ -94,6 +95,7 @@ class SyntheticOrg:
         self.scale = scale
         self._world = World(seed, scale)
         self._recipes = {recipe.name: recipe(self._world) for recipe in RECIPES}
+        self._ahead = Ahead(self._changes)
 
     def known_at(self, window: Window) -> datetime:
         """The window's end: made-up records are seen when their day is over."""
@@ -150,6 +152,9 @@ class SyntheticOrg:
         (``start`` None: ever before). A few rows come twice, a few others again from the pull a day before, and
         late ones have a stamp from before the window.
         """
+        return self._ahead.pages(table, window)
+
+    def _changes(self, table: SalesforceObject, window: Window) -> Iterator[pl.DataFrame]:
         recipe = self._recipe(table)
         end = seconds(window.end)
         start = None if window.start is None else seconds(window.start)

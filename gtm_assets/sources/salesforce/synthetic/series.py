@@ -12,6 +12,7 @@ from gtm_assets.sources.salesforce.synthetic.arrays import Flags, Floats, Ints
 from gtm_assets.sources.salesforce.synthetic.clock import NEVER, unix_day
 
 STRING = pl.String()
+_NOT_A_TIME = np.iinfo(np.int64).min
 
 
 def text(values: Sequence[str | None] | pl.Series, which: Ints, null: Flags | None = None) -> pl.Series:
@@ -29,8 +30,7 @@ def nulled(series: pl.Series, null: Flags | None) -> pl.Series:
     """The series with nulls where ``null``."""
     if null is None or not null.any():
         return series
-    empty = pl.Series([None], dtype=series.dtype)
-    return series.zip_with(pl.Series(~null), pl.repeat(None, len(series), dtype=empty.dtype, eager=True))
+    return series.zip_with(pl.Series(~null), pl.Series([None], dtype=series.dtype))
 
 
 def flag(values: Flags) -> pl.Series:
@@ -66,5 +66,6 @@ def day(days: Ints, null: Flags | None = None) -> pl.Series:
 def moment(instants: Ints, null: Flags | None = None) -> pl.Series:
     """Timestamps from instants; null where the instant is NEVER."""
     missing = instants >= NEVER if null is None else null | (instants >= NEVER)
-    micros = pl.Series(np.where(missing, 0, instants).astype(np.int64) * 1_000_000)
-    return nulled(micros.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"), missing)
+    # Polars takes NumPy's "not a time" for null.
+    micros = np.where(missing, _NOT_A_TIME, np.where(missing, 0, instants).astype(np.int64) * 1_000_000)
+    return pl.Series(micros.view("datetime64[us]")).dt.replace_time_zone("UTC")
