@@ -36,28 +36,32 @@ class ColumnType(enum.Enum):
     @property
     def polars(self) -> pl.DataType:
         """The Polars type of a landed column."""
-        return {
-            ColumnType.STRING: pl.String(),
-            ColumnType.BOOLEAN: pl.Boolean(),
-            ColumnType.INTEGER: pl.Int64(),
-            ColumnType.DOUBLE: pl.Float64(),
-            ColumnType.CURRENCY: pl.Decimal(24, 6),
-            ColumnType.DATE: pl.Date(),
-            ColumnType.TIMESTAMP: pl.Datetime("us", "UTC"),
-        }[self]
+        return _POLARS[self]
 
     @property
     def arrow(self) -> pa.DataType:
         """The Arrow type written to Parquet."""
-        return {
-            ColumnType.STRING: pa.string(),
-            ColumnType.BOOLEAN: pa.bool_(),
-            ColumnType.INTEGER: pa.int64(),
-            ColumnType.DOUBLE: pa.float64(),
-            ColumnType.CURRENCY: pa.decimal128(24, 6),
-            ColumnType.DATE: pa.date32(),
-            ColumnType.TIMESTAMP: pa.timestamp("us", "UTC"),
-        }[self]
+        return _ARROW[self]
+
+
+_POLARS = {
+    ColumnType.STRING: pl.String(),
+    ColumnType.BOOLEAN: pl.Boolean(),
+    ColumnType.INTEGER: pl.Int64(),
+    ColumnType.DOUBLE: pl.Float64(),
+    ColumnType.CURRENCY: pl.Decimal(24, 6),
+    ColumnType.DATE: pl.Date(),
+    ColumnType.TIMESTAMP: pl.Datetime("us", "UTC"),
+}
+_ARROW = {
+    ColumnType.STRING: pa.string(),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.INTEGER: pa.int64(),
+    ColumnType.DOUBLE: pa.float64(),
+    ColumnType.CURRENCY: pa.decimal128(24, 6),
+    ColumnType.DATE: pa.date32(),
+    ColumnType.TIMESTAMP: pa.timestamp("us", "UTC"),
+}
 
 
 class Pii(enum.Enum):

@@ -144,8 +144,11 @@ def _require(values: pl.Series, given: pl.Series, rejects: list[Reject]) -> None
 
 def _repaired(page: pl.DataFrame) -> dict[str, int]:
     # Nearly always there are none, which one look tells.
-    is_odd = page.select(pl.col(pl.String).str.contains_any(["\0", "\ufffd"]).any())
-    if not any(column.any() for column in is_odd):
+    texts = [column for column in page if column.dtype == pl.String]
+    if not texts:
+        return {}
+    whole = pl.concat_str(*texts, ignore_nulls=True)
+    if not pl.select(whole.str.contains_any(["\0", "\ufffd"]).any()).item():
         return {}
     odd = [pl.col(pl.String).str.contains(character, literal=True) for character in ("\0", "\ufffd")]
     nul, replaced = (page.select(holds) for holds in odd)

@@ -84,14 +84,18 @@ def md5(texts: Iterable[bytes]) -> pl.Series:
 
 def with_hash(table: RawTable, frame: pl.DataFrame) -> pl.DataFrame:
     """The records with their version hash in ``_version_hash``."""
-    hashed = frame.drop(unhashed_columns(table), strict=False)
+    apart = unhashed_columns(table)
+    hashed = frame.select(name for name in frame.columns if name not in apart)
     return frame.hstack([version_hash(hashed).alias(HASH)])
 
 
 def versions_of(table: RawTable, page: CoercedPage) -> pl.DataFrame:
     """The records of a page that fit, each with its version hash, each version once."""
     frame = page.frame.filter(page.fits) if page.rejects else page.frame
-    return with_hash(table, frame).unique(HASH, keep="first", maintain_order=True)
+    frame = with_hash(table, frame)
+    if frame[HASH].n_unique() == frame.height:
+        return frame
+    return frame.unique(HASH, keep="first", maintain_order=True)
 
 
 def without(frame: pl.DataFrame, known: Iterable[pl.Series]) -> pl.DataFrame:

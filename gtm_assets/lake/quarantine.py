@@ -32,6 +32,7 @@ _SCHEMA = pl.Schema(
         RECORD_HASH: pl.String(),
     }
 )
+_NONE = pl.DataFrame(schema=_SCHEMA)
 
 
 class Quarantine:
@@ -137,7 +138,7 @@ class Rejects:
     def records(self) -> pl.DataFrame:
         """The rejected records, each content once."""
         if not self._pages:
-            return pl.DataFrame(schema=_SCHEMA)
+            return _NONE
         found = pl.concat(self._pages)
         return found.unique(RECORD_HASH, keep="first", maintain_order=True)
 

@@ -59,6 +59,8 @@ class Utf8:
 
     def add(self, chunk: bytes, is_last: bool = False) -> bytes:
         """The chunk as UTF-8. The start of a character whose rest has not come is held back."""
+        if chunk.isascii() and not self._held and not self._decoder.getstate()[0]:
+            return chunk
         text = self._held + self._decoder.decode(chunk, is_last)
         self._held = ""
         # Nearly always all texts are well, and finding those that are not takes ten times as long.
