@@ -21,6 +21,9 @@ import pyarrow.compute as pc
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.lake.columns import SYNCED
 
+FEW = 200
+"""Records of a page up to which Python looks at texts faster than Polars plans to."""
+_ODD = ["\0", "\ufffd"]
 _WHAT = {
     ColumnType.STRING: "a text",
     ColumnType.BOOLEAN: "true or false",
@@ -135,6 +138,8 @@ def _coerced(given: pl.Series, type_: ColumnType, rejects: list[Reject], rounded
 def _require(values: pl.Series, given: pl.Series, rejects: list[Reject]) -> None:
     """Reject the records that lack a value which each must have."""
     name = values.name
+    if values.dtype == pl.String and len(values) <= FEW and all(text and text.strip() for text in values):
+        return
     absent = values.is_null() if values.dtype != pl.String else values.fill_null("").str.strip_chars() == ""
     if absent.any():
         absent &= ~_any([reject.rows for reject in rejects if reject.column == name], len(values))
@@ -145,12 +150,13 @@ def _require(values: pl.Series, given: pl.Series, rejects: list[Reject]) -> None
 def _repaired(page: pl.DataFrame) -> dict[str, int]:
     # Nearly always there are none, which one look tells.
     texts = [column for column in page if column.dtype == pl.String]
-    if not texts:
+    if page.height <= FEW:
+        is_odd = any("\0" in text or "\ufffd" in text for column in texts for text in column if text)
+    else:
+        is_odd = any(column.str.contains_any(_ODD).any() for column in texts)
+    if not is_odd:
         return {}
-    whole = pl.concat_str(*texts, ignore_nulls=True)
-    if not pl.select(whole.str.contains_any(["\0", "\ufffd"]).any()).item():
-        return {}
-    odd = [pl.col(pl.String).str.contains(character, literal=True) for character in ("\0", "\ufffd")]
+    odd = [pl.col(pl.String).str.contains(character, literal=True) for character in _ODD]
     nul, replaced = (page.select(holds) for holds in odd)
     counts = {column.name: int((column | replaced[column.name]).sum()) for column in nul}
     return {name: count for name, count in counts.items() if count}

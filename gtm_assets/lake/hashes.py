@@ -8,12 +8,10 @@ from collections.abc import Iterable
 import polars as pl
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake.coerce import CoercedPage
+from gtm_assets.lake.coerce import FEW, CoercedPage
 from gtm_assets.lake.columns import unhashed_columns
 
 HASH = "_version_hash"
-_FEW = 200
-"""Records of a page up to which their texts are put together one by one."""
 
 
 def version_hash(frame: pl.DataFrame) -> pl.Series:
@@ -24,7 +22,7 @@ def version_hash(frame: pl.DataFrame) -> pl.Series:
     so what an older release landed with two decimals keeps its hash.
     """
     texts = frame.select([_as_text(name, type_) for name, type_ in sorted(frame.schema.items())])
-    return md5(_joined_few(texts) if texts.height <= _FEW else _joined_many(texts))
+    return md5(_joined_few(texts) if texts.height <= FEW else _joined_many(texts))
 
 
 def _as_text(name: str, type_: pl.DataType) -> pl.Expr:

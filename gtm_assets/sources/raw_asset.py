@@ -118,6 +118,7 @@ class LandingRun:
         """``read`` are the columns of the table that models read."""
         self._task, self._extraction, self._read = task, extraction, read
         self._now = until(task.context.run.tags) or clock.now()
+        self._partitions = task.context.partition_keys
         self._landings: list[Landing] = []
         self._described: Described | None = None
 
@@ -130,7 +131,7 @@ class LandingRun:
         context = self._task.context
         try:
             with retried(context, self._task.rules.retry_seconds):
-                for partition in context.partition_keys:
+                for partition in self._partitions:
                     self.land(partition)
                 self.describe()
         except Exception as error:
@@ -144,7 +145,7 @@ class LandingRun:
         context, table = self._task.context, self._task.table
         landing = self._extraction.land(self._task.rules.calendar.window(partition, self._now))
         self._landings.append(landing)
-        is_last = partition == context.partition_keys[-1]
+        is_last = partition == self._partitions[-1]
         context.add_asset_metadata(landing_metadata(landing, is_last), partition_key=partition)
         if landing.problems or landing.rounded:
             context.log.warning(landing.describe_problems())
