@@ -487,7 +487,7 @@ def bare(upon: Path | None, home: Path, warehouse: Path) -> None:
             given = [f"{n['schema']}.{n['alias']}" for n in seeds] + [f"gtm_meta.{name}" for (name,) in listed]
             for table in given:
                 connection.execute(f"create or replace table {database}.{table} as from built_{database}.{table}")
-        attach_staging(connection, warehouse)
+        attach_staging(connection, warehouse, read_only=False)
         seconds = {"model": 0.0, "test": 0.0}
         for result in results:
             node = nodes.get(result["unique_id"], {})
