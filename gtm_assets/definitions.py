@@ -26,6 +26,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import published_asset
+from gtm_assets.publishing.standing import built_from
 from gtm_assets.settings import Settings, load_settings
 from gtm_assets.sources import registry
 from gtm_assets.sources.raw_asset import Rules, asset_key
@@ -47,7 +48,9 @@ def definitions(settings: Settings) -> dg.Definitions:
         spec for made in [*raw, built, proof] if not isinstance(made, dg.AssetSpec) for spec in made.check_specs
     )
     standing = _standing(settings, lake, checks)
-    published = published_asset(built, checks, manifest, settings.retry_seconds, standing, lake)
+    published = published_asset(
+        built, checks, manifest, settings.retry_seconds, standing, lake, partial(built_from, settings)
+    )
 
     assets = dg.Definitions(
         assets=[

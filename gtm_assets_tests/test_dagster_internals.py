@@ -94,6 +94,12 @@ CONTRACT: Mapping[str, Callable[[Any], bool]] = {
     "ASSET_PARTITION_RANGE_END_TAG": is_text,
     "ASSET_PARTITION_RANGE_START_TAG": is_text,
     "FINISHED_STATUSES": lambda symbol: dg.DagsterRunStatus.SUCCESS in symbol,
+    "IMPLICIT_ASSET_JOB_NAME": lambda symbol: (
+        dg.Definitions(assets=[dg.AssetSpec("a"), dg.asset(name="b")(lambda: None)])
+        .resolve_implicit_global_asset_job_def()
+        .name
+        == symbol
+    ),
     "MAX_RETRIES_TAG": is_text,
     "PARTITION_NAME_TAG": is_text,
     "AssetCheckExecutionRecord": takes("run_id", "status", "event"),

@@ -26,7 +26,7 @@ from gtm_assets.checks.raw import VALUES, VOLUME, Limits, still_there
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.cli.main import main
-from gtm_assets.cli.run import refresh, wanted_by, with_open
+from gtm_assets.cli.run import Options, refresh, wanted_by, with_open
 from gtm_assets.lake import files
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
@@ -438,7 +438,7 @@ def test_tables_that_another_loader_lands_have_no_open_partition(tmp_path):
     with pytest.raises(
         PartitionError, match="another loader lands the records, and each run reads all that it has"
     ):
-        refresh(settings, Console(), None, None, up_to_now=True)
+        refresh(settings, Console(), Options(up_to_now=True))
 
 
 # -- the models ------------------------------------------------------------------------------------------------

@@ -25,10 +25,14 @@ OLD_FULL_EXTRACTION = "full_refresh"
 """The name of that job up to release 0.1. Dagster's records still hold runs of that name."""
 LANDING = frozenset({EXTRACT, REFRESH, FULL_EXTRACTION, OLD_FULL_EXTRACTION})
 """Names of the jobs that land."""
+PUBLISHING = frozenset({EXTRACT, TRANSFORM, REFRESH, FULL_EXTRACTION})
+"""Names of the jobs after which what is published may not be what there is to publish."""
 TRANSFORMING = (TRANSFORM, REFRESH, FULL_EXTRACTION, OLD_FULL_EXTRACTION)
 """Names of the jobs that build and publish."""
 REBUILD = {BUILD_OP: {"config": {"full_refresh": True}}}
 """Config of the ops that rebuilds every model from the whole lake."""
+FORCED = {BUILD_OP: {"config": {"force": True}}}
+"""Config of the ops that builds also what has not changed."""
 
 
 def extract_all(tables: Sequence[RawTable]) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def main() -> None:
 @click.option(
     "--now", "up_to_now", is_flag=True, help="Land the partition that is still open too, up to this minute."
 )
+@click.option("--force", is_flag=True, help="Build also what has not changed since it was built.")
 @click.option("--as-of", metavar="DAY", help="Build everything as it was known at the end of that day.")
 @explained
 def run(
@@ -111,12 +112,15 @@ def run(
     full_refresh: bool,
     full_extraction: bool,
     up_to_now: bool,
+    force: bool,
     as_of: str | None,
 ) -> None:
     """Land records, build the warehouse, prove it and publish it.
 
     Without --from and --to, the partitions that are over and have not landed yet are landed. With --now the one
     that is still open comes too; it is landed again when it is over.
+
+    Tables, views and tests are left out where nothing that they are made of has changed: with --force none is.
 
     With --as-of nothing is landed or published: the build goes into a file of its own.
 
@@ -126,7 +130,7 @@ def run(
     started = time.monotonic()
     settings = load_settings()
     if as_of:
-        if first or last or full_refresh or full_extraction or up_to_now:
+        if first or last or full_refresh or full_extraction or up_to_now or force:
             raise click.UsageError("--as-of builds from the lake alone: leave the other options out.")
         from gtm_assets.publishing.as_of import build_as_of
 
@@ -147,9 +151,10 @@ def run(
         from gtm_assets.dbt import process as dbt_process
 
         dbt_process.warm_up()
-    from gtm_assets.cli.run import refresh
+    from gtm_assets.cli.run import Options, refresh
 
-    outcome = refresh(settings, console, first, last, full_refresh, full_extraction, up_to_now)
+    options = Options(first, last, full_refresh, full_extraction, up_to_now, force)
+    outcome = refresh(settings, console, options)
     if outcome.errors and disk_is_full(settings.home, *outcome.errors):
         outcome.errors.append(FULL_DISK.format(home=settings.home, error="see above"))
     outcome.print_summary(console, settings, time.monotonic() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,13 +22,15 @@ from gtm_assets.automation import jobs
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
-from gtm_assets.dbt.assets import BUILD_OP, LAYERS, selected_models
+from gtm_assets.dbt.assets import BUILD_OP, LAYERS, STANDS_FROM, layer_of, selected_models
 from gtm_assets.dbt.external import tables_not_read
 from gtm_assets.dbt.inspection import check_readable
+from gtm_assets.dbt.project import manifest_path
 from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.publishing.standing import Standing, standing
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
 from gtm_assets.runtime.runs import cause_of, execute
 from gtm_assets.settings import EXTERNAL, Settings
@@ -57,6 +60,10 @@ class Outcome:
     """Tables that lie in the external database and are not in the catalogue."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
+    stands_from: str = ""
+    """Where there was nothing to do: since which run, in words."""
+    left_out: int = 0
+    """Tables and views that were left out, as nothing that they are made of has changed."""
 
     @property
     def succeeded(self) -> bool:
@@ -73,6 +80,12 @@ class Outcome:
         for sentence in filter(None, said):
             console.print(f"source     {sentence}")
         self.print_end(console, seconds)
+        if self.stands_from:
+            console.print(
+                f"unchanged  all stands as built {self.stands_from}. To build it anyway: gtm run --force"
+            )
+        elif self.left_out:
+            console.print(f"unchanged  {self.left_out:,} tables and views, which stand as they were")
         if self.published:
             console.print(f"published  {settings.published_path}")
             console.print("next       make dev          opens the UI")
@@ -146,22 +159,38 @@ def _one_liner(settings: Settings) -> str:
     return f"import duckdb; duckdb.connect('{settings.published_path}', read_only=True).sql('{query}').show()"
 
 
-def refresh(
-    settings: Settings,
-    console: Console,
-    first: str | None,
-    last: str | None,
-    full_refresh: bool = False,
-    full_extraction: bool = False,
-    up_to_now: bool = False,
-) -> Outcome:
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for."""
+
+    first: str | None = None
+    """The first partition that is landed (again). Without it those are landed that have not landed yet."""
+    last: str | None = None
+    """The last partition. Both are days, or days back as in :func:`~gtm_assets.partitions.day_named`."""
+    full_refresh: bool = False
+    """Rebuild every model from the whole lake."""
+    full_extraction: bool = False
+    """Take all records of every table for the last partition, and rebuild every model."""
+    up_to_now: bool = False
+    """Land the partition that is still open too, up to the last whole minute."""
+    force: bool = False
+    """Build also what has not changed since it was built."""
+
+    @property
+    def ops(self) -> Mapping[str, Any]:
+        """The config of the ops that build."""
+        return jobs.REBUILD if self.full_refresh else jobs.FORCED if self.force else {}
+
+    @property
+    def may_do_nothing(self) -> bool:
+        """Whether there is nothing to do where nothing has changed."""
+        return not (self.full_refresh or self.full_extraction or self.force)
+
+
+def refresh(settings: Settings, console: Console, options: Options) -> Outcome:
     """Land what is wanted, build, prove and publish.
 
-    From ``first`` on partitions are landed (again), without it those not landed yet; ``last`` is the last one.
-    Both are days, or days back as in :func:`~gtm_assets.partitions.day_named`.
-    ``up_to_now`` lands the partition that is still open too, up to the last whole minute.
-    ``full_refresh`` rebuilds every model; ``full_extraction`` does so too, and takes all records of every table
-    for the last partition.
+    What has not changed since it was built is left out; where nothing has changed at all, no run is made.
 
     Raises:
         PartitionError: the range is not one that can be landed.
@@ -171,48 +200,79 @@ def refresh(
     """
     lake, tables = Lake(settings.lake_dir), raw_tables(settings)
     now = clock.now()
-    if settings.is_external:
-        _refuse_to_land(up_to_now, bool(first or last or full_extraction) and not tables)
-        check_readable(settings.external_database)
-    if tables:
-        # What can't be landed is refused before a state folder is made.
-        Calendar.of(settings).range(first, last, now)
-    for source in registry.extracted(settings):
-        source.refuse_to_land(settings, lake)
+    _refuse(settings, options, lake, tables, now)
     prepare_home(settings)
     calendar = Calendar.of(settings)
-    keys = calendar.range(first, last, now) if tables else []
+    keys = calendar.range(options.first, options.last, now) if tables else []
     still_open = calendar.open_at(now) if tables else None
-    early = still_open if up_to_now else None
-    if up_to_now and early is None:
+    early = still_open if options.up_to_now else None
+    if options.up_to_now and early is None:
         console.print(_nothing_is_open(calendar, keys[-1]))
     with dg.DagsterInstance.get() as instance:
         for run_id in end_dead_runs(instance):
             console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
-        wanted = dict.fromkeys(tables, keys) if first else wanted_by(settings, lake, tables, keys, early)
-        if still_open is not None and last is None:
-            wanted = with_open(lake, wanted, still_open, up_to_now)
+        missed = wanted_by(settings, lake, tables, keys, early)
+        wanted = dict.fromkeys(tables, keys) if options.first else missed
+        if still_open is not None and options.last is None:
+            wanted = with_open(lake, wanted, still_open, options.up_to_now)
         if settings.is_external:
             console.print(f"Reading the external database {settings.external_database}.")
         if tables and not any(wanted.values()):
             console.print("All partitions that are over have landed.")
+            if options.may_do_nothing and (stands := standing(settings, lake, instance, jobs.PUBLISHING)):
+                return _unchanged(stands, _reaches(lake, tables, still_open))
         # Imported here, because the code location parses the dbt project when that has changed.
         console.print("Loading the code location.")
         from gtm_assets.definitions import defs
 
         refresh = _Refresh(instance, defs, console, tables, minute_of(now) if early else None)
-        if full_extraction:
+        if options.full_extraction:
             before = {table: [key for key in wanted[table] if key != keys[-1]] for table in tables}
             plan = [*extractions(before), Extraction(tables, (keys[-1],))]
             outcome = refresh.run(plan, jobs.FULL_EXTRACTION, jobs.extract_all(tables) | jobs.REBUILD)
             outcome.reach = _reaches(lake, tables, still_open)
             return outcome
-        outcome = refresh.run(extractions(wanted), jobs.REFRESH, jobs.REBUILD if full_refresh else {})
-        released = {} if first or outcome.errors else _released(lake, wanted, missing(lake, tables, keys))
-        refresh.run_released(released)
+        outcome = refresh.run(extractions(wanted), jobs.REFRESH, options.ops)
+        left = missing(lake, tables, keys)
+        refresh.run_released({} if options.first or outcome.errors else _released(lake, wanted, left))
         outcome.reach = _reaches(lake, tables, still_open)
         outcome.unread = _unread(settings, outcome)
         return outcome
+
+
+def _refuse(settings: Settings, options: Options, lake: Lake, tables: Sequence[RawTable], now: datetime) -> None:
+    """Refuse what can't be landed, before a state folder is made."""
+    if settings.is_external:
+        wants_records = bool(options.first or options.last or options.full_extraction)
+        _refuse_to_land(options.up_to_now, wants_records and not tables)
+        check_readable(settings.external_database)
+    if tables:
+        Calendar.of(settings).range(options.first, options.last, now)
+    for source in registry.extracted(settings):
+        source.refuse_to_land(settings, lake)
+
+
+def _unchanged(stands: Standing, reach: Mapping[str, str]) -> Outcome:
+    """What a run says that has nothing to do: how what is published stands."""
+    nodes = json.loads(manifest_path().read_text())["nodes"]
+    keys = {name: dg.AssetKey([nodes[name]["schema"], nodes[name]["alias"]]) for name in stands.rows}
+    failed = sum(outcome == "failed" for _, _, outcome, _ in stands.findings)
+    return Outcome(
+        rows={keys[name]: rows for name, rows in stands.rows.items()},
+        layers={keys[name]: layer_of(nodes[name]) for name in stands.rows},
+        checks=Counter(
+            passed=stands.checks_passed, warned=stands.checks_warned - failed, failed=failed, blocking=0
+        ),
+        troubles=[_trouble(*finding) for finding in stands.findings],
+        reach=reach,
+        published=True,
+        stands_from=f"by run {stands.run_id[:8]}, {stands.published_at:%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def _trouble(asset: str, check: str, outcome: str, sentence: str) -> str:
+    """What a check that did not pass says in the summary."""
+    return f"{outcome}: {asset} {check}. {sentence}".rstrip(". ") + "."
 
 
 def _refuse_to_land(up_to_now: bool, wants_records: bool) -> None:
@@ -403,7 +463,7 @@ class _Refresh:
         """Build these models alone."""
         with _progress(self.console) as self.progress:
             self.building = self.progress.add_task("building tables", total=len(models))
-            config = {"full_refresh": full_refresh, "unit_tests": True}
+            config = {"full_refresh": full_refresh, "force": True, "unit_tests": True}
             run_config = {"ops": {BUILD_OP: {"config": config}}}
             self._follow(jobs.TRANSFORM, assets=models, run_config=run_config)
         return self.outcome
@@ -456,7 +516,10 @@ class _Refresh:
         else:
             rows = _count(metadata["dagster/row_count"])
             self.outcome.rows[key] = rows
-            self.console.print(f"built   {'.'.join(key.path)}: {rows:,} rows")
+            if STANDS_FROM in metadata:
+                self.outcome.left_out += 1
+            else:
+                self.console.print(f"built   {'.'.join(key.path)}: {rows:,} rows")
         self.progress.advance(self.building)
 
     def _landed(self, landed: Counter[tuple[dg.AssetKey, str]]) -> None:
@@ -502,7 +565,7 @@ class _Refresh:
             self.outcome.checks["blocking"] += blocks
             outcome += ", blocks publishing" if blocks else ", blocks nothing"
         asset, detail = evaluation.asset_key.to_user_string(), evaluation.description or ""
-        self.outcome.troubles.append(f"{outcome}: {asset} {evaluation.check_name}. {detail}".rstrip(". ") + ".")
+        self.outcome.troubles.append(_trouble(asset, evaluation.check_name, outcome, detail))
 
 
 def _count(figure: dg.MetadataValue) -> int:

@@ -20,6 +20,7 @@ from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
+from gtm_assets.runtime.dagster_internals import IMPLICIT_ASSET_JOB_NAME
 from gtm_assets.runtime.event_log import forget_planned_checks
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
@@ -29,6 +30,8 @@ LAYERS = ("seeds", "staging", "intermediate", "core", "mart")
 PUBLISHED_LAYERS = ("core", "mart")
 OWNER = "team:revops"
 BUILD_OP = "build_models"
+STANDS_FROM = "stands_from"
+"""Metadata of what was left out, as nothing that it is made of has changed: the run that built it."""
 
 # -- nodes as assets ------------------------------------------------------------------------------------------
 
@@ -117,6 +120,8 @@ class TransformConfig(dg.Config):
 
     full_refresh: bool = False
     """Rebuild incremental models from the whole lake."""
+    force: bool = False
+    """Build also what has not changed since it was built."""
     unit_tests: bool = False
     """Run the unit tests of the selected models too. They prove the code, not the data."""
 
@@ -157,7 +162,7 @@ class DbtBuild:
             else:
                 self._verify_new_batches(config.full_refresh)
             try:
-                yield from self._events(context, manifest, translator, arguments)
+                yield from self._events(context, manifest, translator, arguments, _is_forced(context, config))
             except TransformError:
                 # The one failure is the build's. What was not built is not looked at, and nothing comes after it.
                 forget_planned_checks(context.instance, context.run.run_id)
@@ -185,8 +190,10 @@ class DbtBuild:
         manifest: Mapping[str, Any],
         translator: Translator,
         arguments: list[str],
+        force: bool,
     ) -> Iterator[Any]:
-        for event in build_beside(arguments, self._settings, self._warehouse.path):
+        left_out = 0
+        for event in build_beside(arguments, self._settings, self._warehouse.path, context.run_id, force):
             if isinstance(event, ExternalListed):
                 for table in event.tables:
                     context.log_event(observation(table))
@@ -196,12 +203,23 @@ class DbtBuild:
                     context.log.info(f"Built afresh because {reason}: {', '.join(models)}")
                 continue
             node = event.message["data"]["node_info"]
+            left_out += event.stands_from is not None
             if node["resource_type"] == "unit_test":
                 context.log.info(f"unit test {node['node_name']}: {event.message['data']['status']}")
                 continue
             dbt_event = DbtCoreCliEventMessage(raw_event=dict(event.message), event_history_metadata={})
             for result in dbt_event.to_default_asset_events(manifest, translator, context=context):
                 yield _completed(result, event, manifest)
+        if left_out:
+            context.log.info(
+                f"{left_out:,} tables, views and tests were left out: nothing that they are made of has changed "
+                "since they were built."
+            )
+
+
+def _is_forced(context: dg.AssetExecutionContext, config: TransformConfig) -> bool:
+    """Whether everything selected is built, changed or not: it was asked for, or a person chose it in the UI."""
+    return config.force or config.full_refresh or context.job_name.startswith(IMPLICIT_ASSET_JOB_NAME)
 
 
 def selected(context: dg.AssetExecutionContext, manifest: Mapping[str, Any], translator: Translator) -> list[str]:
@@ -254,7 +272,13 @@ def _completed(result: Any, ended: NodeEnded, manifest: Mapping[str, Any]) -> An
             metadata["dagster/row_count"] = dg.MetadataValue.int(ended.row_count)
         if ended.built_afresh_because:
             metadata["built_afresh_because"] = "; ".join(ended.built_afresh_because)
+        if ended.stands_from is not None:
+            metadata[STANDS_FROM] = dg.MetadataValue.dagster_run(ended.stands_from)
         return result.with_metadata(metadata)
+    if isinstance(result, dg.AssetCheckResult) and ended.stands_from is not None:
+        return result._replace(
+            metadata={**result.metadata, STANDS_FROM: dg.MetadataValue.dagster_run(ended.stands_from)}
+        )
     if isinstance(result, dg.AssetCheckResult) and not result.passed:
         node = manifest["nodes"][ended.message["data"]["node_info"]["unique_id"]]
         count = result.metadata.get("dagster_dbt/failed_row_count")

@@ -8,7 +8,7 @@ leaves what was found in ``gtm_meta`` of the warehouse.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import duckdb
 
@@ -105,6 +105,16 @@ def external_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
     now: datetime | None
     ((now,),) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchall()
     return now
+
+
+def models_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
+    """The models' now, UTC: the end of the lake that they are built from, or an external database's last load.
+
+    None where nothing says it.
+    """
+    ((read_until,),) = warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchall()
+    now: datetime | None = external_now(warehouse) or read_until
+    return now and now.astimezone(UTC)
 
 
 def _flaws(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:

@@ -8,6 +8,7 @@ lock beside the warehouse, on which whoever opens the warehouse waits: a run tha
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pickle
 import subprocess
@@ -19,16 +20,31 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import duckdb
 from filelock import FileLock
 
-from gtm_assets.dbt.external import ExternalTable, external_tables
+from gtm_assets.dbt.external import ExternalTable, external_tables, models_now
 from gtm_assets.dbt.files import compact, connect
-from gtm_assets.dbt.project import TransformError, parsed_manifest, run_dbt
+from gtm_assets.dbt.project import (
+    TransformError,
+    dbt_environment,
+    manifest_path,
+    parsed_manifest,
+    project_variables,
+    run_dbt,
+)
 from gtm_assets.dbt.sample import rows_of
-from gtm_assets.settings import Settings
+from gtm_assets.dbt.state import Inputs, States, content_of_database, contents_of_lake
+from gtm_assets.settings import EXTERNAL_SOURCES, Settings
+
+if TYPE_CHECKING:
+    from gtm_assets.dbt.runners import Keeper
+
+
+_WITHOUT_EFFECT = frozenset({"GTM_HOME", "GTM_DBT_THREADS", "GTM_WAREHOUSE_FILE"})
+"""What dbt is told that decides where and how it works, and not what models hold."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,8 @@ class NodeEnded:
     """The first of them."""
     built_afresh_because: Sequence[str] = ()
     """Of an incremental model that was built before: why it was not built on what was there."""
+    stands_from: str | None = None
+    """Of a node that was left out, as nothing has changed of what it is made of: the run that built it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,8 @@ class _Order:
     arguments: Sequence[str]
     settings: Settings
     warehouse: Path
+    run_id: str
+    force: bool
 
 
 @dataclass(frozen=True)
@@ -105,10 +125,13 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) -> Iterator[BuildEvent]:
+def build_beside(
+    arguments: Sequence[str], settings: Settings, warehouse: Path, run_id: str = "", force: bool = False
+) -> Iterator[BuildEvent]:
     """Run ``dbt build`` on a warehouse file in a process of its own; yield its events as they happen.
 
-    The caller holds the warehouse's lock.
+    Nodes whose inputs have not changed since they were built are left out, unless ``force`` is set. ``run_id``
+    names the build in the states that it leaves. The caller holds the warehouse's lock.
 
     Raises:
         TransformError: a node failed, or the process ended before its time. What does not depend on a node that
@@ -120,7 +143,7 @@ def build_beside(arguments: Sequence[str], settings: Settings, warehouse: Path) 
     assert child.stdin and child.stdout
     try:
         try:
-            pickle.dump(_Order(arguments, settings, warehouse), child.stdin)
+            pickle.dump(_Order(arguments, settings, warehouse, run_id, force), child.stdin)
             child.stdin.flush()
             while not isinstance(event := pickle.load(child.stdout), _End):
                 yield event
@@ -159,6 +182,23 @@ def serve() -> None:
     os._exit(0)
 
 
+def inputs_of(settings: Settings, lake: Mapping[str, str], now: str) -> Inputs:
+    """What decides what the project's nodes hold: the project's code, the settings, and the raw tables.
+
+    ``lake`` holds the content of each table that lies there, ``source.table``; ``now`` is the models' now.
+    """
+    manifest = json.loads(manifest_path().read_text())
+    environment = dbt_environment(settings, settings.warehouse_path)
+    contents = dict(lake)
+    if settings.is_external and settings.external_database is not None:
+        content = content_of_database(settings.external_database)
+        for source in manifest["sources"].values():
+            if source["source_name"] in EXTERNAL_SOURCES:
+                contents[f"{source['source_name']}.{source['name']}"] = content
+    told = {name: value for name, value in environment.items() if name not in _WITHOUT_EFFECT}
+    return Inputs(manifest, project_variables(), told, contents, now, settings.is_external)
+
+
 def _end_with_parent() -> None:
     os.read(0, 1)
     os._exit(1)
@@ -178,36 +218,58 @@ def _answer(order: _Order, answers: IO[bytes]) -> _End:
 
 
 def _events(order: _Order) -> Iterator[BuildEvent]:
+    # Imported here: dbt's modules take seconds, and the parent does without them.
+    from gtm_assets.dbt.runners import Keeper, leave_out_unchanged
+
     manifest = parsed_manifest()
     compiled = order.settings.dbt_target_dir / "target" / "compiled"
-    with closing(_Reader(order.warehouse, compiled, manifest)) as reader:
-        for message in run_dbt(order.arguments, order.settings, order.warehouse, manifest):
-            if not reader.is_open:
-                yield ExternalListed(external_tables(reader.connection))
-                if reader.rebuilds:
-                    yield RebuildsDecided(reader.rebuilds)
-            yield reader.completed(message)
+    states = States(order.warehouse)
+    states.begin()
+
+    def opened() -> duckdb.DuckDBPyConnection:
+        return connect(order.warehouse, read_only=False)
+
+    def inputs() -> Inputs:
+        with opened() as connection:
+            states.now = str(models_now(connection))
+            return inputs_of(order.settings, contents_of_lake(connection), states.now)
+
+    keeper = Keeper(states, order.run_id, order.force, inputs, opened)
+    leave_out_unchanged(keeper)
+    try:
+        with closing(_Reader(order.warehouse, compiled, manifest, keeper)) as reader:
+            for message in run_dbt(order.arguments, order.settings, order.warehouse, manifest):
+                if not reader.is_open:
+                    yield ExternalListed(external_tables(reader.connection))
+                    if reader.rebuilds:
+                        yield RebuildsDecided(reader.rebuilds)
+                yield reader.completed(message)
+    except TransformError:
+        states.keep()
+        raise
     compact(order.warehouse)
+    states.keep()
 
 
 class _Reader:
     """Reads beside dbt, in its own process, what its events lack: row counts, and the rows that failed."""
 
-    def __init__(self, path: Path, compiled: Path, manifest: Any) -> None:
-        self._path, self._compiled, self._manifest = path, compiled, manifest
+    def __init__(self, path: Path, compiled: Path, manifest: Any, keeper: Keeper) -> None:
+        self._path, self._compiled, self._manifest, self._keeper = path, compiled, manifest, keeper
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def completed(self, message: Mapping[str, Any]) -> NodeEnded:
-        node = self._manifest.nodes.get(message["data"]["node_info"]["unique_id"])
+        node_id = message["data"]["node_info"]["unique_id"]
+        node = self._manifest.nodes.get(node_id)
         if node is None:
             return NodeEnded(message)  # A unit test: it leaves nothing in the warehouse.
+        if left_out := self._keeper.left_out.get(node_id):
+            return NodeEnded(message, row_count=left_out.row_count, stands_from=left_out.run_id)
         status = message["data"]["node_info"]["node_status"]
         if node.resource_type != "test" and status == "success":
-            # Counting the rows of a table costs nothing.
-            query = f"select count(*) from {node.schema}.{node.alias}"
-            ((rows,),) = self.connection.execute(query).fetchall()
+            state = self._keeper.states.nodes.get(node_id)
             reasons = tuple(reason for reason, models in self.rebuilds.items() if node.name in models)
-            return NodeEnded(message, row_count=rows, built_afresh_because=reasons)
+            return NodeEnded(message, row_count=state.row_count if state else None, built_afresh_because=reasons)
         if node.resource_type == "test" and message["data"].get("num_failures"):
             sql = self._compiled_sql(node)
             return NodeEnded(message, failing_sql=sql, failing_rows=rows_of(self.connection, sql))

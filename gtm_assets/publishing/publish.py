@@ -22,7 +22,7 @@ from gtm_assets import clock
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
-from gtm_assets.dbt.external import external_now, external_tables
+from gtm_assets.dbt.external import external_tables, models_now
 from gtm_assets.dbt.files import is_published_format, literal, log_path
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.errors import GtmError
@@ -57,6 +57,8 @@ class Verdict:
     blocking: bool
     outcome: str
     """``passed``, ``warned``, ``failed`` or ``missing`` (never run since the asset was last built)."""
+    sentence: str = ""
+    """What it found."""
 
     @property
     def forbids(self) -> bool:
@@ -72,7 +74,10 @@ def verdicts(instance: dg.DagsterInstance, checks: CheckRegistry) -> list[Verdic
     for key in checks:
         built = assets.get(key.asset_key)
         built_at = built.asset_entry.last_materialization_record if built else None
-        found.append(Verdict(key, key in checks.blocking, _outcome(records.get(key), built_at)))
+        record = records.get(key)
+        evaluation = record.evaluation if record else None
+        sentence = evaluation.description if isinstance(evaluation, dg.AssetCheckEvaluation) else None
+        found.append(Verdict(key, key in checks.blocking, _outcome(record, built_at), sentence or ""))
     return found
 
 
@@ -177,6 +182,10 @@ class Publication:
     """The instant that the models took for now, UTC."""
     unreadable: Sequence[tuple[str, str, str]] = ()
     """Source, table and reason of each table that the source doesn't let us read: it may lack records."""
+    findings: Sequence[tuple[str, str, str, str]] = ()
+    """Asset, check, outcome and sentence of each check that warned, or failed and does not block publishing."""
+    built_from: str = ""
+    """A digest of what the warehouse was built from, by which a later run sees whether anything has changed."""
 
 
 @dataclass(frozen=True)
@@ -325,8 +334,15 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
     for row in publication.unreadable:
         source.execute("insert into published.gtm_meta.unreadable_tables values (?, ?, ?)", row)
     source.execute(
+        "create table published.gtm_meta.findings"
+        " (asset varchar, check_name varchar, outcome varchar, sentence varchar)"
+    )
+    for finding in publication.findings:
+        source.execute("insert into published.gtm_meta.findings values (?, ?, ?, ?)", finding)
+    source.execute(
         "create table published.gtm_meta.publication as select"
         " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
+        " ?::varchar as built_from,"
         " case when exists (from published.gtm_meta.external_tables) then 'external' else 'lake' end"
         " as read_from,"
         " ?::bigint as checks_passed,"
@@ -339,6 +355,7 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
             publication.run_id,
             publication.published_at,
             publication.as_of,
+            publication.built_from,
             publication.checks_passed,
             publication.checks_warned,
             partition_of(publication.as_of),
@@ -398,8 +415,7 @@ def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
     Raises:
         PublishError: nothing says it.
     """
-    ((read_until,),) = warehouse.execute("select max(read_until) from gtm_meta.lake_batches").fetchall()
-    now: datetime | None = external_now(warehouse) or read_until
+    now = models_now(warehouse)
     if now is None:
         raise PublishError(
             "not published: no row of the external database says when it was loaded (_fivetran_synced), so that "
@@ -426,11 +442,13 @@ def published_asset(
     retry_seconds: float = RETRY_SECONDS,
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
     lake: Lake | None = None,
+    built_from: Callable[[], str] = str,
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream.
 
     ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
     it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.
+    ``built_from`` says what the warehouse was built from (:func:`~gtm_assets.publishing.standing.built_from`).
     """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
@@ -474,6 +492,12 @@ def published_asset(
                 checks_passed=sum(v.outcome == "passed" for v in found),
                 checks_warned=sum(v.outcome in ("warned", "failed") for v in found),
                 unreadable=unreadable_tables(context.instance, checks),
+                findings=[
+                    (v.check.asset_key.to_user_string(), v.check.name, v.outcome, v.sentence)
+                    for v in found
+                    if v.outcome in ("warned", "failed")
+                ],
+                built_from=built_from(),
             )
             rows = publish(connection, published_path, publication, descriptions(manifest))
         return dg.MaterializeResult(

@@ -25,7 +25,7 @@
             and batches.source_name = '{{ source_name }}'
             and batches.table_name = '{{ table_name }}'
             {%- if var('as_of', none) is not none %}
-        where raw_versions._known_at <= {{ as_of() }}
+        where raw_versions._known_at <= {{ given_as_of(var('as_of')) }}
             {%- endif %}
         {%- else %}
             cast(null as varchar) as _partition

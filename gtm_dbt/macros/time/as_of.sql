@@ -9,7 +9,15 @@
         (select external_now.now_at from {{ meta_table('external_now') }} as external_now)
     {%- elif given is none -%}
         (select max(lake_batches.read_until) from {{ meta_table('lake_batches') }} as lake_batches)
-    {%- elif (given | string | length) == 10 -%}
+    {%- else -%}
+        {{ given_as_of(given) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The instant that the var `as_of` gives. What calls `as_of()` is built anew as time goes on, and this is not. -#}
+{% macro given_as_of(given) -%}
+    {%- if (given | string | length) == 10 -%}
         {{ partition_boundary("cast('" ~ given ~ "' as date)") }}
     {%- else -%}
         cast('{{ given }}' as timestamp with time zone)

@@ -1,0 +1,132 @@
+"""How dbt's build leaves out the nodes whose inputs have not changed, and keeps the state of those that it builds.
+
+dbt asks ``BuildTask.RUNNER_MAP`` which class runs a node of each kind. In the process that builds it names these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+import duckdb
+from dbt.artifacts.resources.types import NodeType
+from dbt.artifacts.schemas.results import NodeStatus
+from dbt.artifacts.schemas.run import RunResult
+from dbt.task.build import BuildTask
+from dbt.task.run import ModelRunner
+from dbt.task.seed import SeedRunner
+from dbt.task.test import TestRunner
+
+from gtm_assets.dbt.state import Inputs, NodeState, States, content_of_table
+
+_KEPT = {NodeStatus.Success: "success", NodeStatus.Pass: "pass", NodeStatus.Warn: "warn"}
+_LEFT_OUT = frozenset({"success", "pass"})
+"""What warned is asked again, so that it shows its rows."""
+
+
+class Keeper:
+    """Decides which nodes are left out, and keeps the states of those that are built. dbt's threads share it."""
+
+    def __init__(
+        self,
+        states: States,
+        run_id: str,
+        force: bool,
+        inputs: Callable[[], Inputs],
+        connect: Callable[[], duckdb.DuckDBPyConnection],
+    ) -> None:
+        """``force`` leaves nothing out. ``inputs`` and ``connect`` are asked once dbt has listed the lake."""
+        self.states, self._run_id, self._force = states, run_id, force
+        self._make_inputs, self._connect = inputs, connect
+        self._inputs: Inputs | None = None
+        self._contents = states.contents
+        self._lock = Lock()
+        self.left_out: dict[str, NodeState] = {}
+        """The nodes that were left out, with how they stand."""
+
+    def standing(self, node: Any) -> NodeState | None:
+        """The state of a node that need not be built; None where it has to be."""
+        with self._lock:
+            state, inputs = self.states.nodes.get(node.unique_id), self._of(node)
+            if self._force or state is None or state.inputs != inputs or state.status not in _LEFT_OUT:
+                # Until it has been built again, nothing is known of it.
+                self._forget(node.unique_id)
+                return None
+            self.left_out[node.unique_id] = state
+            return state
+
+    def ended(self, node: Any, status: NodeStatus) -> None:
+        """Keep the state of a node that was built. One whose content can't be read is built again next time."""
+        with self._lock:
+            inputs = self._of(node)
+        if inputs is None or status not in _KEPT:
+            return
+        content, rows = "", None
+        if node.resource_type != NodeType.Test:
+            try:
+                content, rows = self._content(node, inputs)
+            except duckdb.Error:
+                return
+        with self._lock:
+            self.states.nodes[node.unique_id] = NodeState(inputs, content, _KEPT[status], self._run_id, rows)
+            if content:
+                self._contents[node.unique_id] = content
+
+    def _of(self, node: Any) -> str | None:
+        if self._inputs is None:
+            self._inputs = self._make_inputs()
+        return self._inputs.of(node.unique_id, self._contents)
+
+    def _forget(self, node_id: str) -> None:
+        self.states.nodes.pop(node_id, None)
+        self._contents.pop(node_id, None)
+
+    def _content(self, node: Any, inputs: str) -> tuple[str, int]:
+        assert self._inputs is not None
+        with self._connect() as connection:
+            is_table = node.resource_type == NodeType.Model and node.config.materialized != "view"
+            if is_table and not self._inputs.reads_the_lake(node.unique_id):
+                return content_of_table(connection, node.schema, node.alias)
+            query = f'select count(*) from "{node.schema}"."{node.alias}"'
+            ((rows,),) = connection.execute(query).fetchall()
+            return inputs, rows
+
+
+class _Sparing:
+    """A runner that runs its node only where the keeper says so."""
+
+    keeper: Keeper
+    node: Any
+    skip: bool
+
+    def run_with_hooks(self, manifest: Any) -> Any:
+        """Run the node, or tell dbt how it stands."""
+        if self.skip or self.node.resource_type == NodeType.Unit:
+            return super().run_with_hooks(manifest)  # type: ignore[misc]
+        if state := self.keeper.standing(self.node):
+            return self._left_out(state)
+        return super().run_with_hooks(manifest)  # type: ignore[misc]
+
+    def after_execute(self, result: Any) -> None:
+        """Keep the node's state before dbt says that it has ended."""
+        if self.node.resource_type != NodeType.Unit:
+            self.keeper.ended(self.node, result.status)
+        super().after_execute(result)  # type: ignore[misc]
+
+    def _left_out(self, state: NodeState) -> RunResult:
+        status = next(status for status, kept in _KEPT.items() if kept == state.status)
+        result: RunResult = RunResult.from_node(self.node, status, "unchanged")  # type: ignore[arg-type]
+        result.failures = 0 if self.node.resource_type == NodeType.Test else None
+        ended = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        self.node.update_event_status(node_status=status, finished_at=ended)
+        self.print_result_line(result)  # type: ignore[attr-defined]
+        return result
+
+
+def leave_out_unchanged(keeper: Keeper) -> None:
+    """Let dbt's builds in this process leave out what the keeper says."""
+    for kind, runner in ((NodeType.Model, ModelRunner), (NodeType.Seed, SeedRunner), (NodeType.Test, TestRunner)):
+        sparing: Any = type(f"Sparing{runner.__name__}", (_Sparing, runner), {"keeper": keeper})
+        BuildTask.RUNNER_MAP[kind] = sparing

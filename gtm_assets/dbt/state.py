@@ -1,0 +1,285 @@
+"""What each node of the dbt project was last built from: a build leaves out a node whose inputs have not changed.
+
+A node's *inputs* are a digest of all that its result depends on: its code with the macros that it uses, the
+project's vars, the settings that dbt is told, the models' now where its code asks for it, and the contents of its
+parents. Its *content* is a digest of what it holds. What was built and came out equal has the content that it had,
+so that what is built from it is left out in turn:
+
+| node | content |
+|---|---|
+| table of the lake | the batches that have landed |
+| external table | the external database's file |
+| seed, view, and what is read from the lake | its inputs: they alone decide what it holds |
+| any other table | its columns, with their types, and its rows, whatever their order |
+| test | none; it has a verdict, which stands where its inputs have not changed |
+
+The states lie in a file beside the warehouse. They hold as long as the warehouse's file is the one that the last
+build left: where anybody else has written it, and after a build that did not come to its end, nothing is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+PACKAGE = "gtm_dbt"
+NOW = f"macro.{PACKAGE}.as_of"
+"""The macro by which a model asks for now."""
+EXTERNAL_MACROS = "macros/external/"
+"""Macros that only external tables need."""
+_LIBRARIES = ("dbt-core", "dbt-duckdb", "duckdb")
+_HEADERS = 3 * 4096
+"""Bytes of a DuckDB file's headers."""
+_STANDING = frozenset({"success", "pass", "warn"})
+_CODE = ("resource_type", "checksum", "raw_code", "test_metadata", "schema", "alias", "contract", "constraints")
+_NOT_IN_CODE = frozenset({"meta", "tags", "docs", "group", "description"})
+"""Parts of a node's config that tell people about it."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """How a node stands since it was last built."""
+
+    inputs: str
+    """The digest of its inputs."""
+    content: str
+    """The digest of its content; empty of a test."""
+    status: str
+    """``success`` of a model or seed, ``pass`` or ``warn`` of a test."""
+    run_id: str
+    """The run that built it."""
+    row_count: int | None = None
+    """Of a table."""
+
+
+def digest_of(*parts: Any) -> str:
+    """A digest of values that JSON can hold; objects by their sorted keys."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Inputs:
+    """Digests of the inputs of the project's nodes, for one build."""
+
+    def __init__(
+        self,
+        manifest: Mapping[str, Any],
+        variables: Mapping[str, Any],
+        environment: Mapping[str, str],
+        sources: Mapping[str, str],
+        now: str,
+        is_external: bool,
+    ) -> None:
+        """``sources`` holds the content of each raw table, ``source.table``; ``now`` is the models' now.
+
+        ``environment`` holds the settings that decide what models hold. ``is_external`` says whether another
+        loader fills raw tables.
+        """
+        self._nodes = manifest["nodes"]
+        self._macros = manifest["macros"]
+        self._sources = {
+            unique_id: sources.get(f"{source['source_name']}.{source['name']}", "")
+            for unique_id, source in manifest["sources"].items()
+        }
+        self._now = now
+        self._is_external = is_external
+        self._used: dict[str, frozenset[str]] = {}
+        self._common = digest_of(
+            variables,
+            environment,
+            {name: version(name) for name in _LIBRARIES},
+            # Macros read the columns of raw tables whether or not they read the table.
+            [self._columns(source) for source in manifest["sources"].values()],
+            self._macros_that_dbt_calls(),
+        )
+        self._code: dict[str, str] = {}
+
+    def of(self, node_id: str, contents: Mapping[str, str]) -> str | None:
+        """The digest of a node's inputs; None where the content of a parent is not known."""
+        node = self._nodes[node_id]
+        parents = []
+        for parent in sorted(_parents(node)):
+            content = self._sources.get(parent) or contents.get(parent)
+            if not content:
+                return None
+            parents.append([parent, content])
+        now = self._now if self.asks_for_now(node_id) else None
+        return digest_of(self._common, self._code_of(node_id), parents, now)
+
+    def reads_the_lake(self, node_id: str) -> bool:
+        """Whether a node is made of batches of the lake, which alone decide what it holds."""
+        node = self._nodes[node_id]
+        return not self._is_external and any(parent in self._sources for parent in _parents(node))
+
+    def asks_for_now(self, node_id: str) -> bool:
+        """Whether a node's code asks for the models' now. In external mode more of it does."""
+        return NOW in self._macros_of(node_id, with_external=self._is_external)
+
+    def _code_of(self, node_id: str) -> str:
+        if node_id not in self._code:
+            node = self._nodes[node_id]
+            self._code[node_id] = digest_of(
+                {key: node.get(key) for key in _CODE},
+                {key: value for key, value in node["config"].items() if key not in _NOT_IN_CODE},
+                self._columns(node),
+                self._sql_of(self._macros_of(node_id, with_external=True)),
+            )
+        return self._code[node_id]
+
+    @staticmethod
+    def _columns(node: Mapping[str, Any]) -> list[Any]:
+        """The columns that the yml names; of a raw table also what it says to the macros."""
+        meta = [node["meta"], node["config"].get("meta")] if node["resource_type"] == "source" else None
+        return [
+            node["unique_id"],
+            meta,
+            [
+                [column["name"], column["data_type"], column.get("constraints"), column["meta"] if meta else None]
+                for column in node["columns"].values()
+            ],
+        ]
+
+    def _macros_of(self, node_id: str, with_external: bool) -> frozenset[str]:
+        return self._closure(self._nodes[node_id]["depends_on"]["macros"], with_external)
+
+    def _closure(self, names: Iterable[str], with_external: bool = True) -> frozenset[str]:
+        """The project's macros that are called, directly or by others, when these are."""
+        found: set[str] = set()
+        waiting = [*names]
+        while waiting:
+            macro = self._macros.get(name := waiting.pop())
+            if name in found or macro is None or macro["package_name"] != PACKAGE:
+                continue
+            if not with_external and macro["original_file_path"].startswith(EXTERNAL_MACROS):
+                continue
+            found.add(name)
+            waiting += macro["depends_on"]["macros"]
+        return frozenset(found)
+
+    def _sql_of(self, names: Iterable[str]) -> list[list[str]]:
+        return [[name, self._macros[name]["macro_sql"]] for name in sorted(names)]
+
+    def _macros_that_dbt_calls(self) -> list[list[str]]:
+        """The project's macros that no node calls: materializations, hooks and what stands in for dbt's own."""
+        own = {name for name, macro in self._macros.items() if macro["package_name"] == PACKAGE}
+        called: set[str] = set()
+        for node in self._nodes.values():
+            if node["resource_type"] != "operation":
+                called |= self._closure(node["depends_on"]["macros"])
+        return self._sql_of(own - called)
+
+
+def _parents(node: Mapping[str, Any]) -> Sequence[str]:
+    """What a node is made of. A seed's entry does not say that it is made of nothing."""
+    parents: Sequence[str] = node["depends_on"].get("nodes", ())
+    return parents
+
+
+def content_of_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> tuple[str, int]:
+    """The digest of a table's columns and rows, whatever the rows' order, and the number of rows.
+
+    Rows are told apart by two hashes of 64 bits, one of the columns in reverse order.
+    """
+    columns = connection.execute(
+        "select column_name, data_type from duckdb_columns()"
+        " where schema_name = ? and table_name = ? and database_name = current_database() order by column_index",
+        [schema, table],
+    ).fetchall()
+    names = [f'"{name}"' for name, _ in columns]
+    one, other = (f"sum(hash({', '.join(order)}))::varchar" for order in (names, reversed(names)))
+    ((count, *sums),) = connection.execute(f'select count(*), {one}, {other} from "{schema}"."{table}"').fetchall()
+    return digest_of(columns, count, sums), count
+
+
+def content_of_batches(batches: Iterable[tuple[str, str]]) -> str:
+    """The content of a table of the lake: its batches, each given by its partition and its id."""
+    return digest_of(sorted([partition, batch] for partition, batch in batches))
+
+
+def contents_of_lake(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The content of each table of the lake, ``source.table``, as dbt has listed it for this build."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    listed = connection.execute(
+        "select source_name || '.' || table_name, partition_key, batch_id from gtm_meta.lake_batches"
+    )
+    for table, partition, batch in listed.fetchall():
+        found.setdefault(table, []).append((partition, batch))
+    return {table: content_of_batches(batches) for table, batches in found.items()}
+
+
+def content_of_database(path: Path) -> str:
+    """The content of an external database: the same as long as nobody writes the file."""
+    stats = [file.stat() for file in (path, path.with_name(path.name + ".wal")) if file.exists()]
+    return digest_of([[stat.st_size, stat.st_mtime_ns] for stat in stats], _headers(path))
+
+
+class States:
+    """The states of all nodes, in a file beside the warehouse."""
+
+    def __init__(self, warehouse: Path) -> None:
+        """Those of a warehouse file; none where it is not the file that the last build left."""
+        self._warehouse = warehouse
+        self._path = warehouse.with_suffix(".state.json")
+        self.now = ""
+        """The models' now of the last build."""
+        self.nodes: dict[str, NodeState] = {}
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            kept = json.loads(self._path.read_text())
+            if kept["warehouse"] == _stamp(warehouse):
+                self.nodes = {name: NodeState(**state) for name, state in kept["nodes"].items()}
+                self.now = kept["now"]
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """The contents of all nodes."""
+        return {name: state.content for name, state in self.nodes.items() if state.content}
+
+    def begin(self) -> None:
+        """Say that a build is under way: until :meth:`keep`, no state holds."""
+        self._path.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """Write the states, once the warehouse is closed."""
+        stamp = _stamp(self._warehouse)
+        if stamp is None:
+            return
+        nodes = {name: asdict(state) for name, state in sorted(self.nodes.items())}
+        kept = {"warehouse": stamp, "now": self.now, "nodes": nodes}
+        temporary = self._path.with_name(f".{self._path.name}.tmp")
+        temporary.write_text(json.dumps(kept))
+        temporary.replace(self._path)
+
+    def stale(self, inputs: Inputs, nodes: Sequence[str]) -> list[str]:
+        """Those of the nodes, upstream first, that a build would not leave out."""
+        contents = self.contents
+        return [
+            node
+            for node in nodes
+            if (state := self.nodes.get(node)) is None
+            or state.status not in _STANDING
+            or state.inputs != inputs.of(node, contents)
+        ]
+
+
+def _stamp(path: Path) -> list[Any] | None:
+    """What tells a database file from one that was written since; None where it is not there, or not closed."""
+    if path.with_name(path.name + ".wal").exists() or not path.exists():
+        return None
+    return [path.stat().st_size, _headers(path)]
+
+
+def _headers(path: Path) -> str:
+    """A digest of a DuckDB file's headers: each write that reaches the file changes one of them.
+
+    Source: DuckDB's documentation, Storage Format.
+    """
+    with path.open("rb") as file:
+        return hashlib.md5(file.read(_HEADERS), usedforsecurity=False).hexdigest()
