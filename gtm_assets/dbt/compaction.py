@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt.project import run_dbt
+from gtm_assets.dbt.state import States
 from gtm_assets.lake.compaction import Compaction
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import Settings
@@ -45,8 +46,11 @@ def compact_lake(
         _outwait_builds_as_of(settings)
         with warehouse.locked("gtm lake compact", say):
             if warehouse.path.exists():
+                states = States(warehouse.path)
                 for _ in run_dbt(["run-operation", "follow_compaction"], settings, warehouse.path):
                     pass
+                # Only the batches' paths have changed: what was built stands.
+                states.keep()
             removed = sum(lake.remove_replaced(table) for table in tables)
         say(f"{removed:,} files were removed.")
     return done

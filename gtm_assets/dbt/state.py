@@ -38,6 +38,8 @@ EXTERNAL_MACROS = "macros/external/"
 _LIBRARIES = ("dbt-core", "dbt-duckdb", "duckdb")
 _HEADERS = 3 * 4096
 """Bytes of a DuckDB file's headers."""
+_NOTHING = "nothing"
+"""The content of a raw table of which nothing has landed."""
 _STANDING = frozenset({"success", "pass", "warn"})
 _CODE = ("resource_type", "checksum", "raw_code", "test_metadata", "schema", "alias", "contract", "constraints")
 _NOT_IN_CODE = frozenset({"meta", "tags", "docs", "group", "description"})
@@ -78,7 +80,7 @@ class Inputs:
         now: str,
         is_external: bool,
     ) -> None:
-        """``sources`` holds the content of each raw table, ``source.table``; ``now`` is the models' now.
+        """``sources`` holds the content of each raw table that has landed; ``now`` is the models' now.
 
         ``environment`` holds the settings that decide what models hold. ``is_external`` says whether another
         loader fills raw tables.
@@ -86,7 +88,7 @@ class Inputs:
         self._nodes = manifest["nodes"]
         self._macros = manifest["macros"]
         self._sources = {
-            unique_id: sources.get(f"{source['source_name']}.{source['name']}", "")
+            unique_id: sources.get(f"{source['source_name']}.{source['name']}", _NOTHING)
             for unique_id, source in manifest["sources"].items()
         }
         self._now = now

@@ -1,0 +1,316 @@
+"""A build leaves out what has not changed, and what it leaves out is what a build of everything would give.
+
+The rules are tried one by one on small lakes, then together over random sequences of landings, changed code,
+changed settings and builds: after each step tables and verdicts are those of a full refresh.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import duckdb
+import pytest
+from dbt.task.build import BuildTask
+
+from gtm_assets.dbt.external import models_now
+from gtm_assets.dbt.project import project_variables
+from gtm_assets.dbt.runners import Keeper, leave_out_unchanged
+from gtm_assets.dbt.state import Inputs, States, content_of_table, contents_of_lake
+from gtm_assets_tests.change_logs import ChangeLog, id_of
+from gtm_assets_tests.dbt_harness import (
+    PIPEDRIVE,
+    Home,
+    account,
+    at,
+    describe,
+    empty_tables,
+    opportunity,
+    parsed,
+    partition,
+    user,
+)
+
+MODELS = ("dim_account", "dim_user", "fct_opportunity_history", "stg_salesforce__opportunity")
+"""Built with all that they are made of: tables, views, and models that build on themselves."""
+TABLES = ("account", "opportunity", "user", "user_role")
+
+
+class Build:
+    """A build that leaves out what has not changed: what it said of each node, and which ones it left out."""
+
+    def __init__(
+        self,
+        home: Home,
+        force: bool = False,
+        full_refresh: bool = False,
+        variables: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        path = home.path / "warehouse.duckdb"
+        manifest = home.manifest or parsed()
+        states = States(path)
+        states.begin()
+
+        def connect() -> duckdb.DuckDBPyConnection:
+            return duckdb.connect(str(path))
+
+        def inputs() -> Inputs:
+            with connect() as connection:
+                now = str(models_now(connection))
+                code = manifest.writable_manifest().to_dict(omit_none=False)
+                vars_ = {**project_variables(), **variables}
+                return Inputs(code, vars_, {}, contents_of_lake(connection), now, is_external=False)
+
+        keeper = Keeper(states, "run", force, inputs, connect)
+        with _sparing(keeper):
+            result = home.dbt(
+                "build",
+                "--select",
+                *(f"+{model}" for model in MODELS),
+                "--indirect-selection",
+                "cautious",
+                "--exclude-resource-type",
+                "unit_test",
+                *(["--full-refresh"] if full_refresh else []),
+                variables=variables,
+            )
+        states.keep()
+        assert result.exception is None, describe(result)
+        self.statuses = {r.node.unique_id: str(r.status) for r in result.result}
+        self.left_out = {id_.split(".")[2] for id_ in keeper.left_out}
+        self.built = {
+            id_.split(".")[2]
+            for id_, status in self.statuses.items()
+            if id_.startswith(("model.", "seed.")) and status == "success"
+        } - self.left_out
+
+
+@contextmanager
+def _sparing(keeper: Keeper) -> Iterator[None]:
+    before = dict(BuildTask.RUNNER_MAP)
+    leave_out_unchanged(keeper)
+    try:
+        yield
+    finally:
+        BuildTask.RUNNER_MAP.update(before)
+
+
+def changed(home: Home, model: str, before: str, after: str) -> None:
+    """Let the code of a model, or of a macro, of the home's project say something else."""
+    home.manifest = home.manifest or parsed().deepcopy()
+    node = home.manifest.nodes.get(f"model.gtm_dbt.{model}")
+    place: Any = node or home.manifest.macros[f"macro.gtm_dbt.{model}"]
+    field = "raw_code" if node else "macro_sql"
+    code = getattr(place, field)
+    assert before in code
+    setattr(place, field, code.replace(before, after, 1))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> tuple[Home, Build]:
+    """A home that was built once, and what that build said."""
+    home = Home(tmp_path_factory.mktemp("state") / "home")
+    empty_tables(home, *PIPEDRIVE)
+    home.land("account", partition(1), account(1, at(1)), account(2, at(1)))
+    home.land("user", partition(1), user(1, at(1)))
+    home.land("opportunity", partition(1), opportunity(1, at(1), account_id=id_of("account", 1)))
+    empty_tables(home, *TABLES)
+    return home, Build(home)
+
+
+@pytest.fixture
+def home(first, tmp_path) -> Home:
+    """A copy of it."""
+    shutil.copytree(first[0].path, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+# -- what is left out ------------------------------------------------------------------------------------------
+
+
+def test_where_nothing_has_changed_nothing_is_built_and_all_verdicts_stand(home, first):
+    again = Build(home)
+
+    assert not first[1].left_out
+    assert not again.built
+    assert again.statuses == first[1].statuses
+    assert Build(home, force=True).built == first[1].built
+
+
+def test_a_batch_builds_what_is_made_of_its_table_and_what_asks_for_now(home):
+    home.land("account", partition(2), account(1, at(2), name="renamed"))
+
+    build = Build(home)
+
+    assert {"base_salesforce__account", "stg_salesforce__account", "dim_account"} <= build.built
+    assert "fct_opportunity_history" in build.built, "a day more has its row"
+    assert {"base_salesforce__user", "stg_salesforce__user", "dim_user"} <= build.left_out
+
+
+def test_a_table_that_comes_out_equal_leaves_out_what_is_made_of_it(home):
+    changed(home, "dim_user", "with_unknown as (", "with_unknown as ( -- the row of whom nobody knows\n")
+
+    assert Build(home).built == {"dim_user"}
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after"),
+    [
+        ("stg_salesforce__account", "renamed as (", "renamed as ( -- a word\n"),
+        ("salesforce_account_columns", "name as account_name", "'A ' || name as account_name"),
+    ],
+    ids=["a_view", "a_macro"],
+)
+def test_changed_code_is_built_with_what_is_made_of_it(home, what, before, after):
+    changed(home, what, before, after)
+
+    build = Build(home)
+
+    assert "stg_salesforce__account" in build.built
+    assert "dim_account" in build.built
+    assert "dim_user" in build.left_out
+
+
+def test_another_setting_builds_everything(home, first):
+    assert Build(home, variables={"reporting_timezone": "UTC"}).built == first[1].built
+
+
+# -- when nothing is known ---------------------------------------------------------------------------------------
+
+
+def test_a_warehouse_that_somebody_else_has_written_is_built_whole(home, first):
+    with duckdb.connect(str(home.path / "warehouse.duckdb")) as connection:
+        connection.execute("update gtm_core.dim_user set user_name = 'Somebody'")
+
+    assert Build(home).built == first[1].built
+    assert not home.rows("select 1 from gtm_core.dim_user where user_name = 'Somebody'")
+
+
+def test_a_build_that_did_not_come_to_its_end_lets_nothing_stand(home, first):
+    States(home.path / "warehouse.duckdb").begin()
+
+    assert Build(home).built == first[1].built
+
+
+def test_what_failed_is_built_again_though_its_code_is_that_of_the_last_success(home):
+    changed(home, "dim_user", "select * from with_unknown", "select no_such_column from with_unknown")
+    assert Build(home).statuses["model.gtm_dbt.dim_user"] == "error"
+    home.manifest = None
+
+    assert "dim_user" in Build(home).built
+
+
+def test_a_test_that_did_not_pass_is_asked_again(home):
+    home.land("opportunity", partition(2), opportunity(2, at(2), account_id=id_of("account", 7)))
+    warned = {id_ for id_, status in Build(home).statuses.items() if status == "warn"}
+
+    assert warned
+    assert not {id_.split(".")[2] for id_ in warned} & Build(home).left_out
+    assert {id_ for id_, status in Build(home).statuses.items() if status == "warn"} == warned
+
+
+# -- digests -----------------------------------------------------------------------------------------------------
+
+
+def test_the_content_of_a_table_is_its_columns_types_and_rows_whatever_their_order():
+    with duckdb.connect() as connection:
+
+        def content(query: str) -> str:
+            connection.execute(f"create or replace table t as {query}")
+            return content_of_table(connection, "main", "t")[0]
+
+        rows = "select * from (values (1, 'a'), (2, 'b'), (2, 'b')) as v (x, y)"
+        assert content(rows) == content(f"{rows} order by x desc")
+        others = [
+            "select * from (values (1, 'a'), (2, 'b')) as v (x, y)",
+            "select * from (values (1, 'a'), (1, 'a'), (2, 'b')) as v (x, y)",
+            "select * from (values (1, 'b'), (2, 'a'), (2, 'b')) as v (x, y)",
+            "select x::bigint as x, y from (values (1, 'a'), (2, 'b'), (2, 'b')) as v (x, y)",
+            "select x, y as z from (values (1, 'a'), (2, 'b'), (2, 'b')) as v (x, y)",
+            "select * from (values (1, null), (2, 'b'), (2, 'b')) as v (x, y)",
+        ]
+        assert len({content(query) for query in [rows, *others]}) == len(others) + 1
+
+
+def test_the_macros_that_read_bookkeeping_are_those_whose_answers_are_inputs():
+    """A macro that reads gtm_meta gives a node an input that no digest knows of, unless it is one of these."""
+    batches_of_a_source = {"available_batches", "consumed_batches", "has_late_batch", "lake_versions"}
+    now = {"as_of"}
+    before_the_first_model = {
+        "duckdb__list_lake",
+        "list_external_tables",
+        "list_rebuild_reasons",
+        "reasons_of_ledger",
+        "files_for_base",
+    }
+    writes = {"record_consumed", "duckdb__follow_compaction"}
+    on_a_warehouse_of_its_own = {"examine_external"}
+    callers = {
+        macro.name
+        for macro in parsed().macros.values()
+        if macro.package_name == "gtm_dbt" and "macro.gtm_dbt.meta_table" in macro.depends_on.macros
+    }
+
+    assert callers == batches_of_a_source | now | before_the_first_model | writes | on_a_warehouse_of_its_own
+
+
+def test_few_models_ask_for_now():
+    """A model that asks for now is built each day: those that read the lake do not."""
+    manifest = parsed().writable_manifest().to_dict(omit_none=False)
+    inputs = Inputs(manifest, {}, {}, {}, "now", is_external=False)
+    asking = {name for name in manifest["nodes"] if inputs.asks_for_now(name)}
+
+    assert "model.gtm_dbt.dim_date" in asking
+    assert not [name for name in asking if ".base_" in name or ".stg_" in name]
+
+
+# -- together ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "steps"),
+    [
+        pytest.param(1, 5, id="5_steps"),
+        *[pytest.param(seed, 25, id=f"25_steps_{seed}", marks=pytest.mark.nightly) for seed in (2, 3, 4)],
+    ],
+)
+def test_after_any_changes_tables_and_verdicts_are_those_of_a_full_refresh(tmp_path, seed, steps):
+    dice = random.Random(seed)
+    home = Home(tmp_path / "home")
+    empty_tables(home, *TABLES, *PIPEDRIVE)
+    log = ChangeLog(home, f"state {seed}")
+    variables: dict[str, Any] = {}
+    left_out = 0
+    for day in range(2, 2 + steps):
+        what = dice.choice(["land", "land", "land", "code", "setting", "nothing"])
+        if what == "land":
+            table = dice.choice(TABLES)
+            log.land(table, day, log.draw(table, day, dice.randint(1, 6)))
+        elif what == "code":
+            home.manifest = None
+            changed(home, *dice.choice(CHANGES))
+        elif what == "setting":
+            variables = {"reporting_timezone": dice.choice(["UTC", "America/Los_Angeles"])}
+        build = Build(home, variables=variables, full_refresh=what == "setting")
+        left_out += len(build.left_out)
+
+        fresh = home.twin("fresh")
+        fresh.manifest = home.manifest
+        expected = Build(fresh, force=True, variables=variables, full_refresh=True)
+        assert build.statuses == expected.statuses, f"day {day}, {what}"
+        tables = [name for name in expected.built if not name.startswith("stg_")]
+        assert home.tables(*tables) == fresh.tables(*tables), f"day {day}, {what}"
+    assert left_out, "a sequence that leaves nothing out proves nothing"
+
+
+CHANGES = (
+    ("dim_user", "with_unknown as (", "with_unknown as ( -- a word\n"),
+    ("salesforce_account_columns", "name as account_name", "'A ' || name as account_name"),
+    ("stg_salesforce__user", "renamed as (", "renamed as ( -- a word\n"),
+)
+"""Changes of code: of some the tables come out equal, of some not."""
