@@ -14,6 +14,7 @@ from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.checks import reconciliation, scd
 from gtm_assets.checks.definitions import checks_by_key
 from gtm_assets.dbt.files import connect
+from gtm_assets.lake.files import LakeError
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import proofs
 from gtm_assets_tests.dbt_harness import (
@@ -272,6 +273,24 @@ def test_each_total_ties_to_records_with_gaps_and_a_wrong_one_is_found(gappy):
         """
         connection.execute(f"update gtm_core.fct_event set duration_minutes = null where event_id in ({filled})")
         assert found(next(rule for rule in SOURCE_RECONCILIATIONS if rule.core == "fct_event")).passed is False
+
+
+def test_a_damaged_file_of_the_lake_is_named_by_the_check_that_reads_it(tmp_path):
+    home = Home(tmp_path / "home")
+    home.land("opportunity", partition(1), opportunity(1, at(1)))
+    home.build("base_salesforce__opportunity")
+    (batch,) = home.lake.batches(DEAL)
+    batch.path.write_bytes(b"")
+    settings = load_settings({"GTM_HOME": str(home.path)})
+    checks = {key.to_user_string(): check for key, check in checks_by_key(settings, proofs(settings)).items()}
+
+    with (
+        connect(home.path / "warehouse.duckdb") as connection,
+        pytest.raises(
+            LakeError, match=rf"salesforce.opportunity 2026-01-01: the lake's file {batch.path} can't be"
+        ),
+    ):
+        checks["gtm_core/fct_opportunity:reconciles_with_source"](connection, None)
 
 
 @pytest.mark.slow

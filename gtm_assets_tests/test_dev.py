@@ -160,7 +160,7 @@ def test_what_every_dagster_user_types_serves_the_state_folder(built_home, tmp_p
         raw, model = ["salesforce", "account"], ["gtm_core", "dim_account"]
         check = {"assetKey": {"path": ["gtm_core", "fct_opportunity"]}, "name": "reconciles_with_source"}
         for params in (
-            {"assetSelection": [{"path": raw}], "assetCheckSelection": [], "partitioned": True},
+            {"assetSelection": [{"path": raw}], "partitioned": True},
             {"assetSelection": [{"path": model}], "assetCheckSelection": []},
             {"assetSelection": [], "assetCheckSelection": [check]},
         ):

@@ -862,6 +862,16 @@ def test_reading_an_unreadable_file_says_which_it_is_and_what_to_do(lake, how):
     )
 
 
+def test_a_damaged_file_of_the_partition_that_is_open_is_landed_again_up_to_now(lake):
+    land(lake, page(deal(1)))
+    (batch,) = lake.batches(DEALS)
+    batch.path.write_bytes(b"")
+    (batch.path.parent / "until=2026-01-06T0100Z").touch()
+
+    with pytest.raises(LakeError, match=r"puts the file aside: gtm run --now$"):
+        lake.read(DEALS)
+
+
 @pytest.mark.parametrize("how", TORN)
 def test_landing_the_partition_again_puts_an_unreadable_file_aside_and_lands_all(lake, how):
     land(lake, page(deal(1), deal(2)))

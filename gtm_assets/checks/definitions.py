@@ -16,6 +16,7 @@ from gtm_assets.dbt.project import project_variables
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
+from gtm_assets.lake.store import Lake
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
 
@@ -86,6 +87,7 @@ _DESCRIPTIONS = {
 
 def checks_by_key(settings: Settings, proofs: Sequence[SourceProof]) -> dict[dg.AssetCheckKey, Check]:
     """The checks that :func:`built_checks` offers, each with how it is made."""
+    lake = Lake(settings.lake_dir)
     timezone, allowance = project_variables()["reporting_timezone"], settings.reconciliation_allowance
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():
@@ -95,7 +97,7 @@ def checks_by_key(settings: Settings, proofs: Sequence[SourceProof]) -> dict[dg.
         newest = reconciliation.newest_external if proof.is_external else reconciliation.newest_in_lake
         for rule in proof.reconciliations:
             checks[_key("core", rule.core, proof.check)] = partial(
-                _with_source, rule, tables[rule.raw], newest, timezone, allowance
+                _with_source, rule, tables[rule.raw], newest, timezone, allowance, lake
             )
         if proof.is_external:
             # The settings refuse external mode without it.
@@ -136,10 +138,17 @@ def _with_source(
     newest: reconciliation.Newest,
     timezone: str,
     allowance: float,
+    lake: Lake,
     warehouse: duckdb.DuckDBPyConnection,
     _before: Figures | None,
 ) -> Finding:
-    return reconciliation.reconcile_with_source(warehouse, rule, table, newest, timezone, allowance)
+    try:
+        return reconciliation.reconcile_with_source(warehouse, rule, table, newest, timezone, allowance)
+    except duckdb.Error:
+        # DuckDB does not say which of the table's files is damaged.
+        for batch in lake.batches(table):
+            lake.verify(batch)
+        raise
 
 
 def _with_active_rows(

@@ -19,7 +19,7 @@ from dbt.task.run import ModelRunner
 from dbt.task.seed import SeedRunner
 from dbt.task.test import TestRunner
 
-from gtm_assets.dbt.state import Inputs, NodeState, States, content_of_table
+from gtm_assets.dbt.state import LAKE_COLUMNS, Inputs, NodeState, States, content_of_table, digest_of
 
 _KEPT = {NodeStatus.Success: "success", NodeStatus.Pass: "pass", NodeStatus.Warn: "warn"}
 _LEFT_OUT = frozenset({"success", "pass"})
@@ -86,12 +86,14 @@ class Keeper:
     def _content(self, node: Any, inputs: str) -> tuple[str, int]:
         assert self._inputs is not None
         with self._connect() as connection:
-            is_table = node.resource_type == NodeType.Model and node.config.materialized != "view"
-            if is_table and not self._inputs.reads_the_lake(node.unique_id):
+            if node.resource_type == NodeType.Seed or node.config.materialized == "view":
+                query = f'select count(*) from "{node.schema}"."{node.alias}"'
+                ((rows,),) = connection.execute(query).fetchall()
+                return inputs, rows
+            if not self._inputs.reads_the_lake(node.unique_id):
                 return content_of_table(connection, node.schema, node.alias)
-            query = f'select count(*) from "{node.schema}"."{node.alias}"'
-            ((rows,),) = connection.execute(query).fetchall()
-            return inputs, rows
+            content, rows = content_of_table(connection, node.schema, node.alias, by=LAKE_COLUMNS)
+            return digest_of(self._inputs.code_of(node.unique_id), content), rows
 
 
 class _Sparing:

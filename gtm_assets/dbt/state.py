@@ -9,7 +9,8 @@ so that what is built from it is left out in turn:
 |---|---|
 | table of the lake | the batches that have landed |
 | external table | the external database's file |
-| seed, view, and what is read from the lake | its inputs: they alone decide what it holds |
+| seed, view | its inputs: they alone decide what it holds |
+| table that is read from the lake | its code, and which versions of which batches it holds |
 | any other table | its columns, with their types, and its rows, whatever their order |
 | test | none; it has a verdict, which stands where its inputs have not changed |
 
@@ -36,6 +37,8 @@ NOW = f"macro.{PACKAGE}.as_of"
 EXTERNAL_MACROS = "macros/external/"
 """Macros that only external tables need."""
 _LIBRARIES = ("dbt-core", "dbt-duckdb", "duckdb")
+LAKE_COLUMNS = ("_batch_id", "_partition", "_version_hash")
+"""Of a row that is read from the lake: they and the code decide what the row holds."""
 _HEADERS = 3 * 4096
 """Bytes of a DuckDB file's headers."""
 _NOTHING = "nothing"
@@ -114,18 +117,10 @@ class Inputs:
                 return None
             parents.append([parent, content])
         now = self._now if self.asks_for_now(node_id) else None
-        return digest_of(self._common, self._code_of(node_id), parents, now)
+        return digest_of(self.code_of(node_id), parents, now)
 
-    def reads_the_lake(self, node_id: str) -> bool:
-        """Whether a node is made of batches of the lake, which alone decide what it holds."""
-        node = self._nodes[node_id]
-        return not self._is_external and any(parent in self._sources for parent in _parents(node))
-
-    def asks_for_now(self, node_id: str) -> bool:
-        """Whether a node's code asks for the models' now. In external mode more of it does."""
-        return NOW in self._macros_of(node_id, with_external=self._is_external)
-
-    def _code_of(self, node_id: str) -> str:
+    def code_of(self, node_id: str) -> str:
+        """The digest of a node's code."""
         if node_id not in self._code:
             node = self._nodes[node_id]
             self._code[node_id] = digest_of(
@@ -133,8 +128,18 @@ class Inputs:
                 {key: value for key, value in node["config"].items() if key not in _NOT_IN_CODE},
                 self._columns(node),
                 self._sql_of(self._macros_of(node_id, with_external=True)),
+                self._common,
             )
         return self._code[node_id]
+
+    def reads_the_lake(self, node_id: str) -> bool:
+        """Whether a node is made of batches of the lake."""
+        node = self._nodes[node_id]
+        return not self._is_external and any(parent in self._sources for parent in _parents(node))
+
+    def asks_for_now(self, node_id: str) -> bool:
+        """Whether a node's code asks for the models' now. In external mode more of it does."""
+        return NOW in self._macros_of(node_id, with_external=self._is_external)
 
     @staticmethod
     def _columns(node: Mapping[str, Any]) -> list[Any]:
@@ -185,17 +190,20 @@ def _parents(node: Mapping[str, Any]) -> Sequence[str]:
     return parents
 
 
-def content_of_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> tuple[str, int]:
+def content_of_table(
+    connection: duckdb.DuckDBPyConnection, schema: str, table: str, by: Sequence[str] = ()
+) -> tuple[str, int]:
     """The digest of a table's columns and rows, whatever the rows' order, and the number of rows.
 
-    Rows are told apart by two hashes of 64 bits, one of the columns in reverse order.
+    Rows are told apart by two hashes of 64 bits, one of the columns in reverse order; by some of the columns where
+    these are given in ``by``.
     """
     columns = connection.execute(
         "select column_name, data_type from duckdb_columns()"
         " where schema_name = ? and table_name = ? and database_name = current_database() order by column_index",
         [schema, table],
     ).fetchall()
-    names = [f'"{name}"' for name, _ in columns]
+    names = [f'"{name}"' for name, _ in columns if not by or name in by]
     one, other = (f"sum(hash({', '.join(order)}))::varchar" for order in (names, reversed(names)))
     ((count, *sums),) = connection.execute(f'select count(*), {one}, {other} from "{schema}"."{table}"').fetchall()
     return digest_of(columns, count, sums), count

@@ -76,7 +76,7 @@ class Marks:
 
     def is_early(self, partition: str) -> bool:
         """Whether a partition has landed early and not yet to its end."""
-        return bool(self._early(partition))
+        return is_early(self._partition(partition))
 
     def _early(self, partition: str) -> list[str]:
         return [path.name for path in self._partition(partition).glob(_ANY_UNTIL)]
@@ -123,6 +123,11 @@ class Marks:
         with suppress(FileNotFoundError):
             return datetime.fromisoformat((self._folder / _FORGOTTEN).read_text())
         return None
+
+
+def is_early(folder: Path) -> bool:
+    """Whether a partition has landed early and not yet to its end, by its folder."""
+    return any(folder.glob(_ANY_UNTIL))
 
 
 class AheadMarks:

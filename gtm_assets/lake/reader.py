@@ -29,7 +29,7 @@ from gtm_assets.lake.files import (
     read_list,
     table_of,
 )
-from gtm_assets.lake.marks import Marks
+from gtm_assets.lake.marks import Marks, is_early
 from gtm_assets.lake.quarantine import Quarantine
 from gtm_assets.partitions import end_of
 
@@ -253,10 +253,9 @@ class LakeReader:
                 f".unreadable in place of .parquet, leave its list, and land the month's partitions again"
             )
         else:
-            advice = (
-                f"Restore it from a backup, or land the partition again, which puts the file aside: "
-                f"gtm run --from {batch.partition} --to {batch.partition}"
-            )
+            days = f"--from {batch.partition} --to {batch.partition}"
+            command = "gtm run --now" if is_early(batch.path.parent) else f"gtm run {days}"
+            advice = f"Restore it from a backup, or land the partition again, which puts the file aside: {command}"
         raise LakeError(
             f"{batch.table} {batch.partition}: the lake's file {batch.path} can't be read ({error}). {advice}"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ class Standing:
 
 
 def built_from(settings: Settings) -> str:
-    """A digest of all that decides what is built and how it is proven: the nodes' states, the settings, our code.
+    """A digest of what is built and how it is proven: the nodes' states, the lake's files, the settings, our code.
 
     It is empty where it is not known what the warehouse was built from.
     """
@@ -47,7 +47,13 @@ def built_from(settings: Settings) -> str:
     if not nodes:
         return ""
     states = {name: [state.inputs, state.content, state.status] for name, state in nodes.items()}
-    return digest_of(states, settings.model_dump(), project_state(PROJECT_DIR / "gtm_assets"))
+    # A file of the lake that was damaged since is found by the checks that read it.
+    files = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(_files(settings))]
+    return digest_of(states, files, settings.model_dump(), project_state(PROJECT_DIR / "gtm_assets"))
+
+
+def _files(settings: Settings) -> Iterator[Path]:
+    return settings.lake_dir.glob("*/*/*/*.parquet")
 
 
 def standing(settings: Settings, lake: Lake, instance: dg.DagsterInstance, jobs: Iterable[str]) -> Standing | None:
