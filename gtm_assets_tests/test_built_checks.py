@@ -286,9 +286,7 @@ def test_a_damaged_file_of_the_lake_is_named_by_the_check_that_reads_it(tmp_path
 
     with (
         connect(home.path / "warehouse.duckdb") as connection,
-        pytest.raises(
-            LakeError, match=rf"2026-01-01: the lake's file {batch.path} can't be"
-        ),
+        pytest.raises(LakeError, match=rf"2026-01-01: the lake's file {batch.path} can't be"),
     ):
         checks["gtm_core/fct_opportunity:reconciles_with_source"](connection, None)
 

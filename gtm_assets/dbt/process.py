@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 import duckdb
 from filelock import FileLock
 
+from gtm_assets.dbt import project
 from gtm_assets.dbt.external import ExternalTable, external_tables, models_now
 from gtm_assets.dbt.files import compact, connect
 from gtm_assets.dbt.project import (
@@ -164,8 +165,10 @@ def build_beside(
 
 def serve() -> None:
     """The child: take one order from standard input, write what happens to standard output, and end."""
-    # Do what takes long before the order comes.
-    importlib.import_module("dbt.cli.main")
+    # Do what takes long before the order comes. What is wrong with the project is said to whoever gives one.
+    importlib.import_module("gtm_assets.dbt.runners")
+    with suppress(TransformError):
+        project.warm_up()
     try:
         order = pickle.load(sys.stdin.buffer)
     except EOFError:
