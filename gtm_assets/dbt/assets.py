@@ -219,7 +219,7 @@ class DbtBuild:
 
 def _is_forced(context: dg.AssetExecutionContext, config: TransformConfig) -> bool:
     """Whether everything selected is built, changed or not: it was asked for, or a person chose it in the UI."""
-    return config.force or config.full_refresh or context.job_name.startswith(IMPLICIT_ASSET_JOB_NAME)
+    return config.force or context.job_name == IMPLICIT_ASSET_JOB_NAME
 
 
 def selected(context: dg.AssetExecutionContext, manifest: Mapping[str, Any], translator: Translator) -> list[str]:

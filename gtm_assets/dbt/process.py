@@ -131,8 +131,9 @@ def build_beside(
 ) -> Iterator[BuildEvent]:
     """Run ``dbt build`` on a warehouse file in a process of its own; yield its events as they happen.
 
-    Nodes whose inputs have not changed since they were built are left out, unless ``force`` is set. ``run_id``
-    names the build in the states that it leaves. The caller holds the warehouse's lock.
+    Nodes whose inputs have not changed since they were built are left out, unless ``force`` is set or a full
+    refresh is asked for. ``run_id`` names the build in the states that it leaves. The caller holds the warehouse's
+    lock.
 
     Raises:
         TransformError: a node failed, or the process ended before its time. What does not depend on a node that
@@ -237,7 +238,10 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
             states.now = str(models_now(connection))
             return inputs_of(order.settings, contents_of_lake(connection), states.now)
 
-    keeper = Keeper(states, order.run_id, order.force, inputs, opened)
+    # What is no part of the project any more is forgotten.
+    states.nodes = {name: state for name, state in states.nodes.items() if name in manifest.nodes}
+    force = order.force or "--full-refresh" in order.arguments
+    keeper = Keeper(states, order.run_id, force, inputs, opened)
     leave_out_unchanged(keeper)
     try:
         with closing(_Reader(order.warehouse, compiled, manifest, keeper)) as reader:

@@ -87,12 +87,12 @@ class Keeper:
         assert self._inputs is not None
         with self._connect() as connection:
             if node.resource_type == NodeType.Seed or node.config.materialized == "view":
-                query = f'select count(*) from "{node.schema}"."{node.alias}"'
+                query = f'select count(*) from "{node.database}"."{node.schema}"."{node.alias}"'
                 ((rows,),) = connection.execute(query).fetchall()
                 return inputs, rows
             if not self._inputs.reads_the_lake(node.unique_id):
-                return content_of_table(connection, node.schema, node.alias)
-            content, rows = content_of_table(connection, node.schema, node.alias, by=LAKE_COLUMNS)
+                return content_of_table(connection, node.database, node.schema, node.alias)
+            content, rows = content_of_table(connection, node.database, node.schema, node.alias, by=LAKE_COLUMNS)
             return digest_of(self._inputs.code_of(node.unique_id), content), rows
 
 

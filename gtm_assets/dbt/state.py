@@ -31,6 +31,8 @@ from typing import Any
 
 import duckdb
 
+from gtm_assets.dbt.files import log_path, staging_path
+
 PACKAGE = "gtm_dbt"
 NOW = f"macro.{PACKAGE}.as_of"
 """The macro by which a model asks for now."""
@@ -191,7 +193,7 @@ def _parents(node: Mapping[str, Any]) -> Sequence[str]:
 
 
 def content_of_table(
-    connection: duckdb.DuckDBPyConnection, schema: str, table: str, by: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str, by: Sequence[str] = ()
 ) -> tuple[str, int]:
     """The digest of a table's columns and rows, whatever the rows' order, and the number of rows.
 
@@ -200,12 +202,14 @@ def content_of_table(
     """
     columns = connection.execute(
         "select column_name, data_type from duckdb_columns()"
-        " where schema_name = ? and table_name = ? and database_name = current_database() order by column_index",
-        [schema, table],
+        " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
+        [database, schema, table],
     ).fetchall()
     names = [f'"{name}"' for name, _ in columns if not by or name in by]
     one, other = (f"sum(hash({', '.join(order)}))::varchar" for order in (names, reversed(names)))
-    ((count, *sums),) = connection.execute(f'select count(*), {one}, {other} from "{schema}"."{table}"').fetchall()
+    ((count, *sums),) = connection.execute(
+        f'select count(*), {one}, {other} from "{database}"."{schema}"."{table}"'
+    ).fetchall()
     return digest_of(columns, count, sums), count
 
 
@@ -227,7 +231,7 @@ def contents_of_lake(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def content_of_database(path: Path) -> str:
     """The content of an external database: the same as long as nobody writes the file."""
-    stats = [file.stat() for file in (path, path.with_name(path.name + ".wal")) if file.exists()]
+    stats = [file.stat() for file in (path, log_path(path)) if file.exists()]
     return digest_of([[stat.st_size, stat.st_mtime_ns] for stat in stats], _headers(path))
 
 
@@ -243,9 +247,15 @@ class States:
         self.nodes: dict[str, NodeState] = {}
         with suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(self._path.read_text())
-            if kept["warehouse"] == _stamp(warehouse):
+            if kept["warehouse"] == self._stamp_of(warehouse):
                 self.nodes = {name: NodeState(**state) for name, state in kept["nodes"].items()}
                 self.now = kept["now"]
+
+    @staticmethod
+    def _stamp_of(warehouse: Path) -> list[Any] | None:
+        """What tells the warehouse's files from files that were written since."""
+        stamps = [_stamp(warehouse), _stamp(staging_path(warehouse))]
+        return None if None in stamps else stamps
 
     @property
     def contents(self) -> dict[str, str]:
@@ -258,7 +268,7 @@ class States:
 
     def keep(self) -> None:
         """Write the states, once the warehouse is closed."""
-        stamp = _stamp(self._warehouse)
+        stamp = self._stamp_of(self._warehouse)
         if stamp is None:
             return
         nodes = {name: asdict(state) for name, state in sorted(self.nodes.items())}
@@ -281,7 +291,7 @@ class States:
 
 def _stamp(path: Path) -> list[Any] | None:
     """What tells a database file from one that was written since; None where it is not there, or not closed."""
-    if path.with_name(path.name + ".wal").exists() or not path.exists():
+    if log_path(path).exists() or not path.exists():
         return None
     return [path.stat().st_size, _headers(path)]
 
