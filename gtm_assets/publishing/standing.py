@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,12 +48,13 @@ def built_from(settings: Settings) -> str:
         return ""
     states = {name: [state.inputs, state.content, state.status] for name, state in nodes.items()}
     # A file of the lake that was damaged since is found by the checks that read it.
-    files = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(_files(settings))]
-    return digest_of(states, files, settings.model_dump(), project_state(PROJECT_DIR / "gtm_assets"))
-
-
-def _files(settings: Settings) -> Iterator[Path]:
-    return settings.lake_dir.glob("*/*/*/*.parquet")
+    files = [
+        [str(path.relative_to(settings.lake_dir)), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in sorted(settings.lake_dir.glob("*/*/*/*.parquet"))
+    ]
+    return digest_of(
+        states, files, settings.model_dump(exclude={"home"}), project_state(PROJECT_DIR / "gtm_assets")
+    )
 
 
 def standing(settings: Settings, lake: Lake, instance: dg.DagsterInstance, jobs: Iterable[str]) -> Standing | None:
