@@ -41,7 +41,7 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets.sources.salesforce.synthetic import SyntheticOrg
 from gtm_assets.sources.salesforce.totals import CHECK
 from gtm_assets_tests.change_logs import ChangeLog, assert_equal
-from gtm_assets_tests.dbt_harness import Home, account, as_page, at, partition, user, with_ancestors
+from gtm_assets_tests.dbt_harness import CREATED, Home, account, as_page, at, partition, user, with_ancestors
 from gtm_assets_tests.lake_builders import content
 from gtm_assets_tests.properties import at_most
 
@@ -226,6 +226,46 @@ def alive(lake: Lake, table: RawTable) -> dict[str, tuple[str, datetime]]:
     found = found.sort(table.cursor, "_partition", mark, "_version_hash").unique("id", keep="last")
     found = found.filter(~mark).select("id", "name", pl.col(table.cursor).dt.truncate("1ms"))
     return {id_: (name, cursor) for id_, name, cursor in found.iter_rows()}
+
+
+def test_a_content_that_changes_under_its_cursor_and_back_is_what_was_shown_last(lake):
+    """As of a formula field, or of a field that was hidden meanwhile."""
+    (id_,) = {account(1, CREATED)["id"]}
+    for hours, name, added in ((6, "a", 1), (8, "b", 1), (9, "b", 0), (10, "a", 1), (11, "a", 0)):
+        landing = land(lake, account(1, at(5, 2), name=name), now=at(5, hours))
+        assert (landing.added, alive(lake, ACCOUNT)) == (added, {id_: (name, at(5, 2))})
+    # The next day reads its last hour again, and a later change is a later change.
+    end = OPEN.window(DAY).end
+    late = account(2, end - timedelta(minutes=9), name="a")
+    land(lake, late, now=end - timedelta(minutes=5))
+    land(lake, late | {"name": "b"})
+    for name in ("b", "c", "b"):
+        land(lake, late | {"name": name}, day=partition(6))
+        assert alive(lake, ACCOUNT)[late["id"]] == (name, late["system_modstamp"])
+    land(lake, late | {"name": "d", "system_modstamp": end + timedelta(milliseconds=1)}, day=partition(6))
+    assert alive(lake, ACCOUNT)[late["id"]][0] == "d"
+
+
+def test_a_source_that_shows_several_versions_of_a_record_shows_them_all_each_time(lake):
+    both = [account(1, at(5, 2), name=name) for name in ("a", "b")]
+
+    assert [land(lake, *both, now=at(5, hours)).added for hours in (6, 8)] == [2, 0]
+
+
+def test_what_comes_out_of_quarantine_is_no_later_sight(lake):
+    bad = account(1, at(5, 2), name="old") | {"number_of_employees": "many"}
+    land(lake, bad, now=at(5, 6))
+    land(lake, account(1, at(5, 2), name="new"), now=at(5, 8))
+    (path,) = lake.quarantine(ACCOUNT).files()
+    waiting = pl.read_parquet(path)
+    mended = waiting.with_columns(pl.col("record").str.replace("many", "7"))
+    mended.write_parquet(path)
+
+    (landing,) = lake.retry(ACCOUNT, OPEN.window, at(5, 9))
+
+    assert landing.added == 1
+    cursors = lake.read(ACCOUNT).select("system_modstamp").collect()["system_modstamp"].to_list()
+    assert cursors == [at(5, 2)] * 2
 
 
 @pytest.mark.parametrize("table", [ACCOUNT, USER], ids=lambda table: table.name)

@@ -25,23 +25,29 @@ def columns(table: RawTable) -> list[str]:
     return [table.id_column, table.cursor, table.deletes.value, HASH]
 
 
+def just_after_others(table: RawTable, landed: pl.DataFrame) -> pl.DataFrame:
+    """Of landed versions those that stand just after another. Of an earlier partition no others matter here."""
+    cursor = landed[table.cursor]
+    return landed.filter(cursor != cursor.dt.truncate("1ms"))
+
+
 def shown_otherwise(
     table: RawTable, versions: pl.DataFrame, landed: Sequence[pl.DataFrame], partition: str
-) -> pl.DataFrame:
+) -> pl.DataFrame | None:
     """Of a page's versions those whose instant has another one that would count, with that one's cursor and hash.
 
-    ``landed`` are versions of ``partition``, which is landed again, and of earlier ones, each with ``_partition``.
-    Over a version of an earlier partition one of this partition counts anyway, unless that stands just after
-    another. A record of which a page has several versions is left out: such a source shows them all.
+    ``landed`` are all versions of ``partition``, which is landed again, and of earlier ones those that stand just
+    after another; each with ``_partition``. A record of which a page has several versions is left out: such a
+    source shows them all. None where there are none.
     """
     seen = [frame for frame in landed if not frame.is_empty()]
     if not seen or versions.is_empty():
-        return versions.clear()
+        return None
     id_, cursor, mark = table.id_column, table.cursor, table.deletes.value
     at = pl.col(cursor).dt.truncate("1ms").alias(_AT)
     once = versions.filter(pl.col(id_).is_unique() & pl.col(cursor).is_not_null()).with_columns(at)
     newest = (
-        pl.concat(seen, how="diagonal_relaxed")
+        pl.concat([versions.clear().select(columns(table)), *seen], how="diagonal_relaxed")
         .join(once.select(id_), on=id_, how="semi")
         .with_columns(at, pl.col(cursor).alias(_CURSOR), pl.col(HASH).alias(_HASH))
         .sort(cursor, "_partition", pl.col(mark).fill_null(False), HASH)
@@ -51,7 +57,7 @@ def shown_otherwise(
     counts = (pl.col(_CURSOR) > pl.col(cursor)) | (pl.col("_partition") == partition)
     found = once.join(newest, on=[id_, _AT], how="inner")
     found = found.filter(pl.col(_CURSOR) >= pl.col(cursor), pl.col(_HASH) != pl.col(HASH), counts)
-    return found.drop("_partition")
+    return None if found.is_empty() else found.drop("_partition")
 
 
 def just_after(table: RawTable, shown: pl.DataFrame) -> pl.DataFrame:

@@ -94,7 +94,8 @@ class WindowSelection:
         """
         self._reader, self._table, self._window, self._ahead = reader, target.table, target.window, ahead
         self._shows_now = shows_now and not target.table.is_append_only
-        self._landed: dict[str, pl.DataFrame] = {}
+        self._landed: dict[str, pl.Series] = {}
+        self._may_count: list[pl.DataFrame] = []
 
     def prepare(self) -> None:
         """Nothing: partitions are opened as the pages call for them."""
@@ -105,12 +106,9 @@ class WindowSelection:
         One that has another content than a version landed with the same cursor comes just after that.
         """
         versions = versions_of(self._table, page)
-        landed = [self._landed_in(self._window.key), *self._landed_earlier(versions)]
-        new = without(versions, [frame[HASH] for frame in landed])
-        if not self._shows_now:
-            return new
-        shown = same_instant.shown_otherwise(self._table, versions, landed, self._window.key)
-        if shown.is_empty():
+        new = without(versions, [self._landed_in(self._window.key), *self._landed_earlier(versions)])
+        shown = same_instant.shown_otherwise(self._table, versions, self._may_count, self._window.key)
+        if shown is None:
             return new
         later = same_instant.just_after(self._table, shown)
         return pl.concat([without(new, [shown[HASH]]), later.select(new.columns)])
@@ -119,8 +117,8 @@ class WindowSelection:
         """None: what an extraction of one window lacks did not change in it."""
         return iter(())
 
-    def _landed_earlier(self, versions: pl.DataFrame) -> list[pl.DataFrame]:
-        """What was landed by the earlier partitions that may hold a record of this page.
+    def _landed_earlier(self, versions: pl.DataFrame) -> list[pl.Series]:
+        """Hashes landed by the earlier partitions that may hold a record of this page.
 
         Those are the partitions to which late records belong, and those that hold records of after their window's
         end. Only these are opened, so the cost depends on how late records are and not on how long the history is.
@@ -137,12 +135,15 @@ class WindowSelection:
             earlier.update(landed for landed in self._reader.partitions(self._table) if since <= landed < key)
         return [self._landed_in(partition) for partition in sorted(earlier)]
 
-    def _landed_in(self, partition: str) -> pl.DataFrame:
+    def _landed_in(self, partition: str) -> pl.Series:
         if partition not in self._landed:
             batches = self._reader.batches_of(self._table, partition)
             columns = same_instant.columns(self._table) if self._shows_now else [HASH]
             landed = self._reader.versions(batches, columns)
-            self._landed[partition] = landed.with_columns(pl.col(HASH).cast(pl.String))
+            self._landed[partition] = landed[HASH].cast(pl.String)
+            if self._shows_now and not landed.is_empty():
+                is_own = partition == self._window.key
+                self._may_count.append(landed if is_own else same_instant.just_after_others(self._table, landed))
         return self._landed[partition]
 
 
