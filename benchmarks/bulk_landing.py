@@ -22,7 +22,7 @@ from pathlib import Path
 
 import click
 
-HIGHEST_RATIO, HIGHEST_MIB = 3.0, 500
+HIGHEST_RATIO, HIGHEST_MIB = 2.0, 500
 PROJECT = Path(__file__).resolve().parent.parent
 ROWS = 1_000_000
 """Tasks of the synthetic organisation at scale 1 on that day, roughly."""

@@ -258,7 +258,7 @@ class Bench:
         cost = part("land", **settings(self.folder / "backfill", SMALL_SCALE, days))
         what = f"backfill of {days} days of all tables at scale {SMALL_SCALE}"
         self.add(what, cost["seconds"], peak_mib=cost.peak_mib)
-        self.add("of it Salesforce's tables and the runs", cost["seconds"] - cost["pipedrive"], bar=240)
+        self.add("of it Salesforce's tables and the runs", cost["seconds"] - cost["pipedrive"], bar=150)
 
 
 def _copy_warehouse(path: Path, to: Path) -> None:

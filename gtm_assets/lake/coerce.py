@@ -149,11 +149,11 @@ def _require(values: pl.Series, given: pl.Series, rejects: list[Reject]) -> None
 
 def _repaired(page: pl.DataFrame) -> dict[str, int]:
     # Nearly always there are none, which one look tells.
-    texts = [column for column in page if column.dtype == pl.String]
+    texts = page.select(pl.col(pl.String))
     if page.height <= FEW:
         is_odd = any("\0" in text or "\ufffd" in text for column in texts for text in column if text)
     else:
-        is_odd = any(column.str.contains_any(_ODD).any() for column in texts)
+        is_odd = any(column.any() for column in texts.select(pl.all().str.contains_any(_ODD).any()))
     if not is_odd:
         return {}
     odd = [pl.col(pl.String).str.contains(character, literal=True) for character in _ODD]

@@ -37,7 +37,7 @@ class NewestVersions:
     anew. So nothing is kept but what stands in the lake's files. The caller holds the table's lock while a landing
     uses the index, and closes it.
 
-    DuckDB holds about 110 bytes for each record of the table (id, cursor, hash), and 100 more where contents were
+    DuckDB holds about 75 bytes for each record of the table (id, cursor, hash), and 70 more where contents were
     compared; of the records themselves memory holds one page.
     """
 
