@@ -85,6 +85,17 @@ def test_models_built_alone_in_any_order_end_where_all_together_end(home):
         assert {batch for _, batch in home.consumed(model)} == {b.batch_id for b in home.lake.batches()}
 
 
+@pytest.mark.parametrize("lost", ["warehouse.duckdb", "warehouse.staging.duckdb"])
+def test_where_one_of_the_warehouse_s_files_is_lost_the_next_build_makes_what_it_held(home, lost):
+    home.build(*with_ancestors(MODELS[-1]))
+    before = state(home)
+    (home.path / lost).unlink()
+
+    home.build(*with_ancestors(MODELS[-1]))
+
+    assert state(home) == before
+
+
 def test_a_child_does_not_take_for_consumed_what_its_parent_has_not_read(home):
     empty_tables(home, "task", "user", "contact")
     home.build("dim_account_scd2")

@@ -60,16 +60,17 @@ def test_a_killed_process_leaves_no_lock_behind(warehouse, tmp_path):
         pass
 
 
-def test_a_program_that_has_the_file_open_is_named_with_what_to_do(warehouse):
+@pytest.mark.parametrize("file", ["warehouse.duckdb", "warehouse.staging.duckdb"])
+def test_a_program_that_has_a_file_open_is_named_with_what_to_do(warehouse, file):
     foreign = start(
         "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('ready', flush=True); time.sleep(600)",
-        warehouse.path,
+        warehouse.path.with_name(file),
     )
 
     try:
         with pytest.raises(WarehouseError) as refused, warehouse.locked("run 5678"):
             pass
-        assert f"is open in process {foreign.pid}" in str(refused.value)
+        assert f"{file} is open in process {foreign.pid}" in str(refused.value)
         assert "open the published file instead" in str(refused.value)
     finally:
         foreign.kill()
@@ -77,11 +78,12 @@ def test_a_program_that_has_the_file_open_is_named_with_what_to_do(warehouse):
     assert warehouse.holder() is None
 
 
-def test_a_file_that_is_no_database_is_explained_and_left_as_it_is(tmp_path):
-    path = tmp_path / "warehouse.duckdb"
+@pytest.mark.parametrize("file", ["warehouse.duckdb", "warehouse.staging.duckdb"])
+def test_a_file_that_is_no_database_is_explained_and_left_as_it_is(tmp_path, file):
+    path = tmp_path / file
     path.write_bytes(b"not a database" * 1000)
 
-    damaged = Warehouse(path, tmp_path / "warehouse.lock")
+    damaged = Warehouse(tmp_path / "warehouse.duckdb", tmp_path / "warehouse.lock")
     with (
         pytest.raises(WarehouseError, match="move it away and run: gtm run --full-refresh"),
         damaged.locked("run"),
