@@ -394,6 +394,7 @@ PUBLISHED = [
     "gtm_core.dim_user",
     "gtm_mart.rep",
     "gtm_meta.external_tables",
+    "gtm_meta.findings",
     "gtm_meta.publication",
     "gtm_meta.published_partitions",
     "gtm_meta.tables_not_read",
