@@ -114,6 +114,21 @@ def test_a_warehouse_of_another_format_is_written_in_that_of_what_is_published(t
         assert connection.execute("from gtm_core.fct").fetchall() == [(1,)]
 
 
+def test_where_the_disk_is_full_the_file_stays_as_it_is(path, monkeypatch):
+    monkeypatch.setattr(files, "FREE_BLOCKS", 0)
+    fill(path, 0.6)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+
+    assert not compact(path)
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*"))
+
+
 KILLED = """
 import os, sys, pathlib
 from gtm_assets.dbt import files

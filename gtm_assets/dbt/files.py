@@ -66,14 +66,16 @@ def connect(warehouse: Path, read_only: bool = True) -> duckdb.DuckDBPyConnectio
 def compact(warehouse: Path) -> bool:
     """Write the file anew where its format is another, or much of it is free; says whether it was.
 
-    The caller holds the warehouse's lock. The file is replaced by rename: whenever this ends, it is whole.
+    The caller holds the warehouse's lock. The file is replaced by rename: whenever this ends, it is whole. Where
+    the disk has no room for it the file stays as it is, unless its format is another.
     """
     with duckdb.connect() as connection:
         connection.execute(f"attach {literal(warehouse)} as warehouse (read_only)")
         ((total, free),) = connection.execute(
             "select total_blocks, free_blocks from pragma_database_size() where database_name = 'warehouse'"
         ).fetchall()
-        if is_published_format(connection, "warehouse") and free <= max(FREE_BLOCKS, FREE_SHARE * total):
+        is_right = is_published_format(connection, "warehouse")
+        if is_right and free <= max(FREE_BLOCKS, FREE_SHARE * total):
             return False
         connection.execute("detach warehouse")
         temporary = _temporary(warehouse)
@@ -87,6 +89,10 @@ def compact(warehouse: Path) -> bool:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(warehouse)
+        except (OSError, duckdb.IOException):
+            if not is_right:
+                raise
+            return False
         finally:
             temporary.unlink(missing_ok=True)
     return True
