@@ -219,7 +219,7 @@ class Bench:
             self.add(f"on disk: {what}", _gib(home / where), "GiB")
 
     def developing(self, days: int) -> None:
-        """What somebody waits for who works with the default scale: nothing to do, a model, a click, a day more."""
+        """What a developer waits for at the default scale: nothing to do, a model, a click, a day more."""
         home = self.folder / "default"
         before = settings(home, SMALL_SCALE, days, LAST_DAY - timedelta(1))
         part("load", **before)
