@@ -139,8 +139,10 @@ def run_dbt(
     outcome: list[Any] = []
     create(warehouse)
     folder = folder or settings.dbt_target_dir
-    # Nobody reads dbt's own record of a build, and writing it takes half a second.
-    flags = [*_flags(folder / "target", folder / "logs"), "--no-write-json"]
+    flags = _flags(folder / "target", folder / "logs")
+    # How fresh sources are is read from dbt's own record. Nobody reads that of a build, which takes half a second.
+    if arguments[0] != "source":
+        flags.append("--no-write-json")
     if settings.is_external and arguments[-1] not in _WITHOUT_SOURCES:
         manifest = manifest or parsed_manifest()
         _inspect(settings, manifest)
