@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import click
+import duckdb
 import psutil
 
 from gtm_assets.dbt.files import attach_staging, staging_path
@@ -49,7 +51,7 @@ SMALL_SCALE = 0.01
 class Cost:
     """What a process and its children used; the peak is of all together, looked at ten times a second.
 
-    ``said`` is the last line that it printed, where that is JSON.
+    ``said`` is the last line that it printed, where that is JSON: figures by their names.
     """
 
     seconds: float
@@ -146,6 +148,19 @@ def settings(home: Path, scale: float, days: int, last: date = LAST_DAY) -> dict
     }
 
 
+@dataclass(frozen=True)
+class Statements:
+    """What the SQL of a model or a test cost, and how many rows a model wrote of how many that it holds."""
+
+    name: str
+    kind: str
+    seconds: float
+    cpu_seconds: float
+    deleted: int | None = None
+    inserted: int | None = None
+    held: int | None = None
+
+
 # -- the figures ------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +171,8 @@ class Bench:
     folder: Path
     scale: float
     rows: list[Row] = field(default_factory=list)
+    statements: dict[str, list[Statements]] = field(default_factory=dict)
+    """By what bare SQL was measured of."""
 
     def at_scale_1(self, bar: float) -> float | None:
         return bar if self.scale == 1 else None
@@ -195,7 +212,7 @@ class Bench:
         """Build everything from the lake, against dbt alone and against bare SQL."""
         environment = settings(home, self.scale, days)
         cost = run(str(BIN / "gtm"), "run", "--full-refresh", **environment)
-        bare = part("bare", str(home), str(self.folder / "bare" / "warehouse.duckdb"))
+        bare = self.bare("full rebuild", home)
         alone = self.dbt_alone(home, "--full-refresh")
         steps = part("steps", **environment)
         against = {
@@ -238,6 +255,14 @@ class Bench:
         more = run(str(BIN / "gtm"), "run", **{**before, "GTM_END_DATE": str(LAST_DAY)})
         self.add(f"one more day after {days} at scale {SMALL_SCALE}", more.seconds, bar=20, compared_with=at)
 
+    def bare(self, what: str, home: Path, *arguments: str) -> Cost:
+        """The SQL of a state folder's newest build in one connection; what each statement cost is kept."""
+        warehouse = self.folder / "bare" / "warehouse.duckdb"
+        cost = part("bare", *arguments, str(home), str(warehouse))
+        told = json.loads(warehouse.with_suffix(".json").read_text())
+        self.statements[what] = [Statements(**given) for given in told]
+        return cost
+
     def dbt_alone(self, home: Path, *arguments: str) -> Cost:
         """``dbt build`` of everything into a warehouse of its own."""
         warehouse = self.folder / "alone" / "warehouse.duckdb"
@@ -260,6 +285,7 @@ class Bench:
         Months that are over are merged before, as the monthly schedule does.
         """
         seconds: dict[int, float] = {}
+        bare_cpu_seconds: dict[int, float] = {}
         for days in sorted(history):
             home = self.folder / f"history-{days}"
             before = settings(home, self.scale, days, LAST_DAY - timedelta(1))
@@ -269,17 +295,19 @@ class Bench:
             was = home.with_name(f"{home.name}-before.duckdb")
             _copy_warehouse(home / "warehouse.duckdb", was)
             cost = run(str(BIN / "gtm"), "run", **{**before, "GTM_END_DATE": str(LAST_DAY)})
-            bare = part("bare", "--upon", str(was), str(home), str(self.folder / "day" / "warehouse.duckdb"))
-            seconds[days] = cost.seconds
-            against = {"bare SQL": bare["seconds"]}
             what = f"one more day after {days}, closed months merged"
+            bare = self.bare(what, home, "--upon", str(was))
+            seconds[days], bare_cpu_seconds[days] = cost.seconds, bare["cpu_seconds"]
+            against = {"bare SQL": bare["seconds"]}
             self.add(what, cost.seconds, bar=bare["seconds"] + 15, compared_with=against, peak_mib=cost.peak_mib)
             self.add(f"bare SQL of one more day after {days}", bare["seconds"], bar=self.at_scale_1(8))
             shutil.rmtree(home)
             _remove_warehouse(was)
         first, *_, last = seconds
         if last != first:
-            self.add(f"one more day: after {last} to after {first}", seconds[last] / seconds[first], "x", bar=1.1)
+            what = f"one more day: after {last} to after {first}"
+            self.add(what, seconds[last] / seconds[first], "x", bar=1.1)
+            self.add(f"{what}, bare SQL's CPU time", bare_cpu_seconds[last] / bare_cpu_seconds[first], "x")
 
     def backfill(self, days: int) -> None:
         cost = part("land", **settings(self.folder / "backfill", SMALL_SCALE, days))
@@ -364,19 +392,49 @@ def main(
         for name, measure in parts.items():
             if not only or name in only:
                 measure()
-    write(about, bench.rows)
+    write(about, bench.rows, bench.statements)
     sys.exit(not all(row.met for row in bench.rows))
 
 
-def write(about: Mapping[str, object], rows: Iterable[Row]) -> None:
-    """Write the table as JSON and as Markdown."""
+LEDGER = "gtm_meta.consumed_batches"
+COSTLIEST = 20
+"""So many models and tests of a build are listed; the rest is one line."""
+
+
+def as_table(statements: Iterable[Statements]) -> list[str]:
+    """The costliest models and tests of a build as a table of Markdown."""
+    listed = sorted(statements, key=lambda given: -given.cpu_seconds)
+    rest = listed[COSTLIEST:]
+    lines = [
+        "| model or test | CPU s | s | rows deleted | rows inserted | of rows |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {given.name} | {given.cpu_seconds:.2f} | {given.seconds:.2f} | "
+            + " | ".join("" if n is None else f"{n:,}" for n in (given.deleted, given.inserted, given.held))
+            + " |"
+            for given in listed[:COSTLIEST]
+        ),
+    ]
+    cpu, seconds = (sum(getattr(given, name) for given in rest) for name in ("cpu_seconds", "seconds"))
+    return [*lines, f"| {len(rest)} others | {cpu:.2f} | {seconds:.2f} | | | |"]
+
+
+def write(
+    about: Mapping[str, object], rows: Iterable[Row], statements: Mapping[str, Iterable[Statements]]
+) -> None:
+    """Write the tables as JSON and as Markdown."""
     RESULTS.mkdir(exist_ok=True)
     name = f"warehouse-scale-{about['scale']:g}"
     listed = [{**asdict(row), "met": row.met} for row in rows]
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about, "rows": listed}, indent=2) + "\n")
+    costs = {what: [asdict(given) for given in of] for what, of in statements.items()}
+    told = {"machine": about, "rows": listed, "statements": costs}
+    (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
     head = [", ".join(f"{key} {value}" for key, value in about.items()), ""]
     table = ["| what | measured | bar | compared with | peak MiB |", "|---|---|---|---|---|"]
-    (RESULTS / f"{name}.md").write_text("\n".join([*head, *table, *(as_text(row) for row in rows)]) + "\n")
+    lines = [*head, *table, *(as_text(row) for row in rows)]
+    for what, of in statements.items():
+        lines += ["", f"## Bare SQL: {what}", "", *as_table(of)]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 
 # -- the parts, each a process ----------------------------------------------------------------------------------
@@ -521,8 +579,6 @@ def steps() -> None:
 @click.argument("home", type=click.Path(path_type=Path))
 @click.argument("warehouse", type=click.Path(path_type=Path))
 def bare(upon: Path | None, home: Path, warehouse: Path) -> None:
-    import duckdb
-
     from gtm_assets.dbt.project import manifest_path
 
     manifest = json.loads(manifest_path().read_text())
@@ -547,16 +603,60 @@ def bare(upon: Path | None, home: Path, warehouse: Path) -> None:
             ).fetchall()
             seeds = [n for n in nodes.values() if n["resource_type"] == "seed" and n["database"] == database]
             given = [f"{n['schema']}.{n['alias']}" for n in seeds] + [f"gtm_meta.{name}" for (name,) in listed]
-            for table in given:
+            # What had been consumed before the day is what the day begins with.
+            for table in [name for name in given if not (upon and name == LEDGER)]:
                 connection.execute(f"create or replace table {database}.{table} as from built_{database}.{table}")
         attach_staging(connection, warehouse, read_only=False)
-        seconds = {"model": 0.0, "test": 0.0}
+        costs: list[Statements] = []
         for name, text in sql.items():
-            began = time.perf_counter()
-            for statement in _statements(nodes[name], text, upon is not None):
-                connection.execute(statement).fetchall()
-            seconds[nodes[name]["resource_type"]] += time.perf_counter() - began
-    tell(seconds=sum(seconds.values()), models=seconds["model"], tests=seconds["test"])
+            costs.append(_executed(connection, nodes[name], text, upon is not None))
+            if upon:
+                _consume(connection, nodes[name])
+    warehouse.with_suffix(".json").write_text(json.dumps([asdict(cost) for cost in costs]))
+    seconds = {kind: sum(c.seconds for c in costs if c.kind == kind) for kind in ("model", "test")}
+    tell(
+        seconds=sum(seconds.values()),
+        models=seconds["model"],
+        tests=seconds["test"],
+        cpu_seconds=sum(cost.cpu_seconds for cost in costs),
+    )
+
+
+def _executed(connection: duckdb.DuckDBPyConnection, node: Mapping, sql: str, incremental: bool) -> Statements:
+    """Execute a node's SQL and say what it cost."""
+    began, cpu_began = time.perf_counter(), _cpu_seconds()
+    counts = [
+        (statement.split(maxsplit=1)[0], connection.execute(statement).fetchall())
+        for statement in _statements(node, sql, incremental)
+    ]
+    seconds, cpu_seconds = time.perf_counter() - began, _cpu_seconds() - cpu_began
+    if node["resource_type"] == "test" or node["config"]["materialized"] == "view":
+        return Statements(node["name"], node["resource_type"], seconds, cpu_seconds)
+    [(held,)] = connection.execute(f"select count(*) from {node['schema']}.{node['alias']}").fetchall()
+    written = {verb: rows[0][0] for verb, rows in counts}
+    # A table that is made anew is all of it written.
+    return Statements(
+        node["name"],
+        node["resource_type"],
+        seconds,
+        cpu_seconds,
+        deleted=written.get("delete", 0),
+        inserted=written.get("insert", held),
+        held=held,
+    )
+
+
+def _consume(connection: duckdb.DuckDBPyConnection, node: Mapping) -> None:
+    """Enter into the ledger what the measured build entered for a node."""
+    ledger, built = (f"{prefix}{node['database']}.{LEDGER}" for prefix in ("", "built_"))
+    connection.execute(f"delete from {ledger} where model = ?", [node["name"]])
+    connection.execute(f"insert into {ledger} from {built} where model = ?", [node["name"]])
+
+
+def _cpu_seconds() -> float:
+    """What this process used so far, its threads together."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def _compiled(home: Path, manifest: Mapping) -> dict[str, str]:
@@ -591,10 +691,12 @@ def _statements(node: Mapping, sql: str, incremental: bool) -> list[str]:
     keys = node["config"]["unique_key"] or []
     keys = [keys] if isinstance(keys, str) else keys
     same = " and ".join(f"{name}.{key} = incoming.{key}" for key in keys)
+    # What is gone, a row of the strategy `sync` without its source, is not inserted.
+    there = " where source_system is not null" if node["config"]["incremental_strategy"] == "sync" else ""
     return [
         f"create or replace temp table incoming as (\n{sql}\n)",
         *([f"delete from {name} using incoming where {same}"] if keys else []),
-        f"insert into {name} by name from incoming",
+        f"insert into {name} by name from incoming{there}",
     ]
 
 

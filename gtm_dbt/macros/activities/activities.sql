@@ -35,15 +35,6 @@
 {%- endmacro %}
 
 
-{#- The key of the Salesforce record with this id; the key of the unknown member where the id was not found. -#}
-{% macro key_if_found(id) -%}
-    case
-        when {{ id }} is null then {{ unknown_key() }}
-        else {{ surrogate_key(["'salesforce'", id]) }}
-    end
-{%- endmacro %}
-
-
 {#- The duration of an event in minutes: as the source says, or else from its start to its end. -#}
 {% macro event_minutes(events) -%}
     coalesce({{ events }}.duration_in_minutes, {{ dbt.datediff(events ~ '.started_at', events ~ '.ended_at', 'minute') }})

@@ -43,18 +43,23 @@
     Select of the rows that a model's table does not hold as they are, and of the keys of what it holds and `rows`, all
     of its rows, do not have: they have changed, or are gone. Where the model is built afresh, select of all rows.
 
+    rows: CTE with the model's columns but its unique key. key: the unique key. key_of_row: the same as SQL over the other
+    columns, of which it follows: it is not compared, and made for what has changed alone.
+
     Rows are compared by two hashes of 64 bits: on all columns, null-safe, it takes several times as long.
 -#}
-{% macro changed_rows(rows) %}
+{% macro changed_rows(rows, key, key_of_row) %}
     {%- if not (execute and is_incremental()) -%}
-    select * from {{ rows }}
-    {%- else -%}
-    {%- set columns = model.columns.keys() | list -%}
-    {%- set key = model.config.unique_key -%}
     select
+        {{ key_of_row }} as {{ key }},
+        {{ rows }}.*
+    from {{ rows }}
+    {%- else -%}
+    {%- set columns = model.columns.keys() | reject('equalto', key) | list -%}
+    select
+        coalesce(built.built_key, {{ key_of_row }}) as {{ key }},
         {%- for column in columns %}
-        {{ 'coalesce(' ~ rows ~ '.' ~ key ~ ', built.built_key) as ' ~ key if column == key else rows ~ '.' ~ column }}
-        {{- ',' if not loop.last }}
+        {{ rows }}.{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     from {{ rows }}
     full outer join (
@@ -67,7 +72,7 @@
         on
             built.one_hash = {{ row_hash(columns) }}
             and built.other_hash = {{ row_hash(columns | reverse) }}
-    where built.built_key is null or {{ rows }}.{{ key }} is null
+    where built.built_key is null or {{ rows }}.source_system is null
     {%- endif -%}
 {%- endmacro %}
 

@@ -15,7 +15,6 @@ activities as (
 final as (
     select
         -- keys
-        {{ surrogate_key(['source_system', 'activity_source', 'activity_id']) }} as activity_key,
         activity_id,
         owner_user_key,
         owner_user_id,
@@ -43,4 +42,10 @@ final as (
 )
 
 -- Few rows have changed, and comparing all is faster than writing all.
-{{ changed_rows('final') }}
+{{
+    changed_rows(
+        'final',
+        key='activity_key',
+        key_of_row=surrogate_key(['source_system', 'activity_source', 'activity_id'])
+    )
+}}

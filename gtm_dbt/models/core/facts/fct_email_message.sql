@@ -25,7 +25,10 @@ deleted as (
 ),
 
 users as (
-    select * from {{ ref('stg_salesforce__user') }}
+    select
+        user_id,
+        {{ surrogate_key(["'salesforce'", 'user_id']) }} as user_key
+    from {{ ref('stg_salesforce__user') }}
 ),
 
 account_versions as (
@@ -71,7 +74,7 @@ final as (
     select
         -- keys
         activities.email_message_id,
-        {{ key_if_found('users.user_id') }} as owner_user_key,
+        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
         activities.created_by_user_id as owner_user_id,
         coalesce(activities.account_key, {{ unknown_key() }}) as account_key,
         activities.account_id,

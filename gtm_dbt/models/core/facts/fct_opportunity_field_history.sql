@@ -19,7 +19,10 @@ deleted as (
 ),
 
 users as (
-    select * from {{ ref('stg_salesforce__user') }}
+    select
+        user_id,
+        {{ surrogate_key(["'salesforce'", 'user_id']) }} as user_key
+    from {{ ref('stg_salesforce__user') }}
 ),
 
 {% if is_incremental() %}
@@ -57,7 +60,7 @@ final as (
         -- keys
         changes.opportunity_field_history_id,
         changes.opportunity_id,
-        {{ key_if_found('users.user_id') }} as changed_by_user_key,
+        coalesce(users.user_key, {{ unknown_key() }}) as changed_by_user_key,
         changes.created_by_user_id as changed_by_user_id,
         {{ date_key(to_reporting_date('changes.created_at')) }} as changed_date_key,
         -- what it is

@@ -14,7 +14,10 @@ versions as (
 ),
 
 users as (
-    select * from {{ ref('stg_salesforce__user') }}
+    select
+        user_id,
+        {{ surrogate_key(["'salesforce'", 'user_id']) }} as user_key
+    from {{ ref('stg_salesforce__user') }}
 ),
 
 -- The history reaches from the first landed boundary to today. For an external table it begins with the first
@@ -230,7 +233,7 @@ final as (
         {{ date_key('opportunities.date_day') }} as date_key,
         {{ date_key('opportunities.close_date') }} as close_date_key,
         opportunities.account_id,
-        {{ key_if_found('users.user_id') }} as owner_user_key,
+        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
         opportunities.owner_user_id,
         -- what it is
         opportunities.stage_on_day as stage_name,

@@ -19,11 +19,17 @@ deleted as (
 ),
 
 users as (
-    select * from {{ ref('stg_salesforce__user') }}
+    select
+        user_id,
+        {{ surrogate_key(["'salesforce'", 'user_id']) }} as user_key
+    from {{ ref('stg_salesforce__user') }}
 ),
 
 contacts as (
-    select * from {{ ref('stg_salesforce__contact') }}
+    select
+        contact_id,
+        {{ surrogate_key(["'salesforce'", 'contact_id']) }} as contact_key
+    from {{ ref('stg_salesforce__contact') }}
 ),
 
 account_versions as (
@@ -71,11 +77,11 @@ final as (
     select
         -- keys
         activities.task_id,
-        {{ key_if_found('users.user_id') }} as owner_user_key,
+        coalesce(users.user_key, {{ unknown_key() }}) as owner_user_key,
         activities.owner_user_id,
         coalesce(activities.account_key, {{ unknown_key() }}) as account_key,
         activities.account_id,
-        {{ key_if_found('contacts.contact_id') }} as contact_key,
+        coalesce(contacts.contact_key, {{ unknown_key() }}) as contact_key,
         activities.contact_id,
         activities.lead_id,
         activities.who_id,
