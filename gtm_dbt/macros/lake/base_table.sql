@@ -22,8 +22,13 @@ select {{ columns | join(', ') }}
 from {{ this }}
 where 1 = 0
 {%- else -%}
+    {%- set ranking = ['id', meta.cursor, meta.deletes, '_version_hash', '_partition', '_batch_id'] | unique | join(', ') -%}
+    {#- Where all of the lake is read it is read again for each step: to keep all of it in memory costs more. -#}
+    {%- set is_kept = builds_on_itself or not execute or is_external(source_name) -%}
+    {%- set candidates = 'candidates' if is_kept else '(' ~ lake_versions(source_name, table_name, files) ~ ') as candidates' -%}
 with
 
+{% if is_kept %}
 incoming as (
     {{ lake_versions(source_name, table_name, files) }}
 ),
@@ -38,26 +43,29 @@ candidates as (
     where id in (select incoming.id from incoming)
     {%- endif %}
 ),
+{% endif %}
 
--- Most records have one version. Only the others are compared.
+-- Most records have one version. Only the others are compared, by the columns that decide.
 repeated as (
     select id
-    from candidates
+    from {{ candidates }}
     group by id
     having count(*) > 1
 ),
 
 sightings as (
     select
-        {{ columns | join(', ') }},
-        row_number() over (partition by _version_hash order by _partition, _batch_id) as _sighting
-    from candidates
+        {{ ranking }},
+        row_number() over (partition by _version_hash order by _partition, _batch_id) as _sighting,
+        count(*) over (partition by id, _version_hash, _batch_id) as _copies
+    from {{ candidates }}
     where exists (select 1 from repeated where repeated.id = candidates.id)
 ),
 
 ranked as (
     select
-        {{ columns | join(', ') }},
+        {{ ranking }},
+        _copies,
         row_number() over (
             partition by id
             order by {{ newest_first(meta.cursor, meta.deletes) }}
@@ -66,14 +74,45 @@ ranked as (
     where _sighting = 1
 ),
 
-final as (
-    select {{ columns | join(', ') }}
+newest as (
+    select
+        id as newest_id,
+        _version_hash as newest_hash,
+        _batch_id as newest_batch,
+        _copies
     from ranked
     where _recency = 1
+),
+
+-- A version may lie in its batch more than once, or be here already.
+copies as (
+    select
+        candidates.*,
+        row_number() over (partition by id order by _partition) as _copy
+    from {{ candidates }}
+    inner join newest
+        on
+            candidates._version_hash = newest.newest_hash
+            and candidates._batch_id = newest.newest_batch
+            and candidates.id = newest.newest_id
+    where newest._copies > 1
+),
+
+final as (
+    select {{ columns | join(', ') }}
+    from {{ candidates }}
+    left join newest on candidates.id = newest.newest_id
+    where
+        newest.newest_id is null
+        or (
+            newest._copies = 1
+            and candidates._version_hash = newest.newest_hash
+            and candidates._batch_id = newest.newest_batch
+        )
     union all
     select {{ columns | join(', ') }}
-    from candidates
-    where not exists (select 1 from repeated where repeated.id = candidates.id)
+    from copies
+    where _copy = 1
 )
 
 select * from final

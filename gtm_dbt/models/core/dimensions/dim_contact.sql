@@ -1,3 +1,11 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='sync',
+        unique_key='contact_key'
+    )
+}}
+
 with
 
 records as (
@@ -77,4 +85,5 @@ with_unknown as (
     }}
 )
 
-select * from with_unknown
+-- Few records have changed, and comparing all is faster than writing all.
+{{ changed_rows('with_unknown', key='contact_key') }}

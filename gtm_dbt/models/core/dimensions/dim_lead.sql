@@ -1,3 +1,11 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='sync',
+        unique_key='lead_key'
+    )
+}}
+
 with
 
 leads as (
@@ -80,4 +88,5 @@ with_unknown as (
     }}
 )
 
-select * from with_unknown
+-- Few records have changed, and comparing all is faster than writing all.
+{{ changed_rows('with_unknown', key='lead_key') }}
