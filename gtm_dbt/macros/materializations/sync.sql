@@ -43,42 +43,35 @@
     Select of the rows that a model's table does not hold as they are, and of the keys of what it holds and `rows`, all
     of its rows, do not have: they have changed, or are gone. Where the model is built afresh, select of all rows.
 
-    rows: CTE with the model's columns. key: the unique key. key_of_row: where the key follows from the other columns, the
-    same as SQL over them; `rows` lacks it then, and it is not compared, but made for what has changed alone.
+    rows: CTE with the model's columns but its unique key. key: the unique key. key_of_row: the same as SQL over the other
+    columns, of which it follows: it is not compared, and made for what has changed alone.
 
     Rows are compared by two hashes of 64 bits: on all columns, null-safe, it takes several times as long.
 -#}
-{% macro changed_rows(rows, key, key_of_row=none) %}
+{% macro changed_rows(rows, key, key_of_row) %}
     {%- if not (execute and is_incremental()) -%}
     select
-        {%- if key_of_row %}
         {{ key_of_row }} as {{ key }},
-        {%- endif %}
         {{ rows }}.*
     from {{ rows }}
     {%- else -%}
-    {%- set columns = contracted_columns() | map(attribute='name') | list -%}
-    {%- set compared = columns | reject('equalto', key) | list if key_of_row else columns -%}
+    {%- set columns = model.columns.keys() | reject('equalto', key) | list -%}
     select
+        coalesce(built.built_key, {{ key_of_row }}) as {{ key }},
         {%- for column in columns %}
-        {%- if column == key %}
-        coalesce(built.built_key, {{ key_of_row or rows ~ '.' ~ key }}) as {{ key }}
-        {%- else %}
-        {{ rows }}.{{ column }}
-        {%- endif %}
-        {{- ',' if not loop.last }}
+        {{ rows }}.{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     from {{ rows }}
     full outer join (
         select
             {{ key }} as built_key,
-            {{ row_hash(compared) }} as one_hash,
-            {{ row_hash(compared | reverse) }} as other_hash
+            {{ row_hash(columns) }} as one_hash,
+            {{ row_hash(columns | reverse) }} as other_hash
         from {{ this }}
     ) as built
         on
-            built.one_hash = {{ row_hash(compared) }}
-            and built.other_hash = {{ row_hash(compared | reverse) }}
+            built.one_hash = {{ row_hash(columns) }}
+            and built.other_hash = {{ row_hash(columns | reverse) }}
     where built.built_key is null or {{ rows }}.source_system is null
     {%- endif -%}
 {%- endmacro %}

@@ -1,11 +1,3 @@
-{{
-    config(
-        materialized='incremental',
-        incremental_strategy='sync',
-        unique_key='contact_key'
-    )
-}}
-
 with
 
 records as (
@@ -85,5 +77,4 @@ with_unknown as (
     }}
 )
 
--- Few records have changed, and comparing all is faster than writing all.
-{{ changed_rows('with_unknown', key='contact_key') }}
+select * from with_unknown

@@ -1,11 +1,3 @@
-{{
-    config(
-        materialized='incremental',
-        incremental_strategy='sync',
-        unique_key='lead_key'
-    )
-}}
-
 with
 
 leads as (
@@ -88,5 +80,4 @@ with_unknown as (
     }}
 )
 
--- Few records have changed, and comparing all is faster than writing all.
-{{ changed_rows('with_unknown', key='lead_key') }}
+select * from with_unknown
