@@ -661,8 +661,6 @@ def _cpu_seconds() -> float:
 
 def _compiled(home: Path, manifest: Mapping) -> dict[str, str]:
     """The SQL of the models and tests that the newest build of a state folder did not leave out, parents first."""
-    import duckdb
-
     with duckdb.connect(str(home / "published" / "gtm.duckdb"), read_only=True) as published:
         ((run_id,),) = published.execute("select run_id from gtm_meta.publication").fetchall()
     states = json.loads((home / "warehouse.state.json").read_text())["nodes"]
