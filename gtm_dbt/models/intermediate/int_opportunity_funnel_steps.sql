@@ -14,7 +14,8 @@ dated as (
 final as (
     select
         -- keys
-        {{ surrogate_key(['source_system', 'opportunity_id', 'funnel_step', 'entered_month']) }} as opportunity_funnel_step_key,
+        {{ surrogate_key(['source_system', 'opportunity_id', 'funnel_step', 'entered_month']) }}
+            as opportunity_funnel_step_key,
         opportunity_id,
         -- what it is
         funnel_step,
