@@ -16,7 +16,7 @@ from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake.hashes import HASH, with_hash
 
 JUST_AFTER = pl.duration(microseconds=1)
-_AT, _CURSOR, _HASH = "_instant", "_newest_cursor", "_newest_hash"
+_AT, _CURSOR, _HASH, _GONE = "_instant", "_newest_cursor", "_newest_hash", "_newest_is_deleted"
 _BESIDE = (_AT, _CURSOR, _HASH)
 
 
@@ -52,12 +52,16 @@ def shown_otherwise(
         .with_columns(at, pl.col(cursor).alias(_CURSOR), pl.col(HASH).alias(_HASH))
         .sort(cursor, "_partition", pl.col(mark).fill_null(False), HASH)
         .unique([id_, _AT], keep="last", maintain_order=True)
-        .select(id_, _AT, _CURSOR, _HASH, "_partition")
+        .select(id_, _AT, _CURSOR, _HASH, "_partition", pl.col(mark).fill_null(False).alias(_GONE))
     )
     counts = (pl.col(_CURSOR) > pl.col(cursor)) | (pl.col("_partition") == partition)
     found = once.join(newest, on=[id_, _AT], how="inner")
-    found = found.filter(pl.col(_CURSOR) >= pl.col(cursor), pl.col(_HASH) != pl.col(HASH), counts)
-    return None if found.is_empty() else found.drop("_partition")
+    # A delete outweighs an edit of the same instant, whichever was seen first.
+    edits_what_is_gone = pl.col(_GONE) & ~pl.col(mark).fill_null(False)
+    found = found.filter(
+        pl.col(_CURSOR) >= pl.col(cursor), pl.col(_HASH) != pl.col(HASH), counts, ~edits_what_is_gone
+    )
+    return None if found.is_empty() else found.drop("_partition", _GONE)
 
 
 def just_after(table: RawTable, shown: pl.DataFrame) -> pl.DataFrame:
