@@ -15,6 +15,7 @@ from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 from dbt.artifacts.schemas.run import RunResult
 from dbt.task.build import BuildTask
+from dbt.task.compile import CompileRunner
 from dbt.task.run import ModelRunner
 from dbt.task.seed import SeedRunner
 from dbt.task.test import TestRunner
@@ -96,34 +97,35 @@ class Keeper:
             return digest_of(self._inputs.code_of(node.unique_id), content), rows
 
 
-class _Sparing:
+class _Sparing(CompileRunner):
     """A runner that runs its node only where the keeper says so."""
 
     keeper: Keeper
-    node: Any
-    skip: bool
+    print_result_line: Callable[[Any], None]
+    """Of the runner that this is combined with."""
 
     def run_with_hooks(self, manifest: Any) -> Any:
         """Run the node, or tell dbt how it stands."""
-        if self.skip or self.node.resource_type == NodeType.Unit:
-            return super().run_with_hooks(manifest)  # type: ignore[misc]
-        if state := self.keeper.standing(self.node):
+        has_no_state = self.skip or self.node.resource_type == NodeType.Unit
+        if not has_no_state and (state := self.keeper.standing(self.node)):
             return self._left_out(state)
-        return super().run_with_hooks(manifest)  # type: ignore[misc]
+        # dbt's own runners are not typed.
+        runner: Any = super()
+        return runner.run_with_hooks(manifest)
 
     def after_execute(self, result: Any) -> None:
         """Keep the node's state before dbt says that it has ended."""
         if self.node.resource_type != NodeType.Unit:
             self.keeper.ended(self.node, result.status)
-        super().after_execute(result)  # type: ignore[misc]
+        super().after_execute(result)
 
-    def _left_out(self, state: NodeState) -> RunResult:
-        status = next(status for status, kept in _KEPT.items() if kept == state.status)
-        result: RunResult = RunResult.from_node(self.node, status, "unchanged")  # type: ignore[arg-type]
+    def _left_out(self, state: NodeState) -> Any:
+        status: Any = next(status for status, kept in _KEPT.items() if kept == state.status)
+        result: Any = RunResult.from_node(self.node, status, "unchanged")
         result.failures = 0 if self.node.resource_type == NodeType.Test else None
         ended = datetime.now(UTC).replace(tzinfo=None).isoformat()
         self.node.update_event_status(node_status=status, finished_at=ended)
-        self.print_result_line(result)  # type: ignore[attr-defined]
+        self.print_result_line(result)
         return result
 
 
