@@ -228,6 +228,14 @@ def entry(**changes) -> RawTable:
         ({"id_column": "key"}, "crm.deal: column key is missing from the catalogue"),
         ({"deletes": Deletes.SNAPSHOT}, "crm.deal: column _fivetran_deleted is missing from the catalogue"),
         ({"columns": entry().columns * 2}, "crm.deal: columns ['at', 'id', 'is_deleted'] are listed twice"),
+        (
+            {"cursor": "id"},
+            "crm.deal: the catalogue declares id as varchar; the lake needs a timestamp with time zone",
+        ),
+        (
+            {"columns": tuple(replace(c, type=ColumnType.TIMESTAMP) for c in entry().columns)},
+            "crm.deal: the catalogue declares is_deleted as timestamp with time zone; the lake needs a boolean",
+        ),
     ],
 )
 def test_an_entry_that_the_lake_could_not_use_is_refused(mistake, complaint):

@@ -35,7 +35,7 @@ def read_texts(name: str) -> tuple[list[str], list[list[str]]]:
 
 
 def sample_table(name: str, header: list[str]) -> RawTable:
-    """The table of a sample file: the catalogue's where it has one, else its header as texts."""
+    """The table of a sample file: the catalogue's where it has one, else texts and a delete mark."""
     catalogued = next((table for table in OBJECTS if table.name == name), None)
     cursor = next(column for column in CURSORS if column in header)
     deletes = Deletes.SOFT if "is_deleted" in header else Deletes.SNAPSHOT
@@ -44,6 +44,7 @@ def sample_table(name: str, header: list[str]) -> RawTable:
     else:
         types = dict(catalogued.types)
     types |= dict.fromkeys([cursor, *NOT_AT_MIDNIGHT.get(name, [])], ColumnType.TIMESTAMP)
+    types[deletes.value] = ColumnType.BOOLEAN
     columns = tuple(Column(column, type_, "A column of the sample.", column) for column, type_ in types.items())
     if catalogued is None:
         return RawTable("salesforce", name, name, "A table of the sample.", columns, cursor, deletes)

@@ -129,6 +129,12 @@ class RawTable:
         for needed in (self.id_column, self.cursor, self.deletes.value):
             if needed not in names:
                 raise ValueError(f"{self.qualified_name}: column {needed} is missing from the catalogue")
+        for name, type_ in ((self.cursor, ColumnType.TIMESTAMP), (self.deletes.value, ColumnType.BOOLEAN)):
+            if self.types[name] is not type_:
+                raise ValueError(
+                    f"{self.qualified_name}: the catalogue declares {name} as {self.types[name].value}; "
+                    f"the lake needs a {type_.value}"
+                )
 
     @property
     def qualified_name(self) -> str:
