@@ -330,9 +330,13 @@ def describe(result: dbtRunnerResult) -> str:
     return "\n".join(f"{r.node.name}: {r.status}: {r.message}" for r in failed)
 
 
-@cache
 def parsed(project: Path = DBT_DIR) -> Manifest:
     """The project's manifest, parsed once a session. To change it, change a copy: ``parsed().deepcopy()``."""
+    return _parsed(project)
+
+
+@cache
+def _parsed(project: Path) -> Manifest:
     places = ["--project-dir", str(project), "--profiles-dir", str(project)]
     with tempfile.TemporaryDirectory() as target, _environment(GTM_HOME="/nowhere"):
         result = dbtRunner().invoke(

@@ -15,13 +15,21 @@ from typing import Any
 
 import duckdb
 import pytest
+from dbt.contracts.graph.manifest import Manifest
 from dbt.task.build import BuildTask
 
 from gtm_assets.dbt.external import models_now
 from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import project_variables
 from gtm_assets.dbt.runners import Keeper, leave_out_unchanged
-from gtm_assets.dbt.state import Inputs, States, content_of_table, contents_of_lake
+from gtm_assets.dbt.state import (
+    Code,
+    Inputs,
+    States,
+    content_of_table,
+    contents_of_lake,
+    tell_what_models_are_made_of,
+)
 from gtm_assets_tests.change_logs import ChangeLog, id_of
 from gtm_assets_tests.dbt_harness import (
     PIPEDRIVE,
@@ -64,13 +72,11 @@ class Build:
 
         def inputs() -> Inputs:
             with opened() as connection:
-                now = str(models_now(connection))
-                code = manifest.writable_manifest().to_dict(omit_none=False)
-                vars_ = {**project_variables(), **variables}
-                return Inputs(code, vars_, {}, contents_of_lake(connection), now, is_external=False)
+                return Inputs(code, contents_of_lake(connection), str(models_now(connection)))
 
         keeper = Keeper(states, "run", force, inputs, opened)
-        with _sparing(keeper):
+        code = code_of(manifest, {**project_variables(), **variables})
+        with _sparing(keeper), _told(manifest, code, states):
             result = home.dbt(
                 "build",
                 "--select",
@@ -91,6 +97,22 @@ class Build:
             for id_, status in self.statuses.items()
             if id_.startswith(("model.", "seed.")) and status == "success"
         } - self.left_out
+
+
+def code_of(manifest: Manifest, variables: Mapping[str, Any] = MappingProxyType({})) -> Code:
+    return Code(manifest.writable_manifest().to_dict(omit_none=False), variables, {}, is_external=False)
+
+
+@contextmanager
+def _told(manifest: Manifest, code: Code, states: States) -> Iterator[None]:
+    tell_what_models_are_made_of(manifest, code, states)
+    try:
+        yield
+    finally:
+        # Other tests build by the same manifest.
+        for node_id, node in manifest.nodes.items():
+            node.config.meta.pop("made_of", None)
+            manifest.flat_graph["nodes"][node_id]["config"]["meta"].pop("made_of", None)
 
 
 @contextmanager
@@ -183,6 +205,63 @@ def test_another_setting_builds_everything(home, first):
     assert Build(home, variables={"reporting_timezone": "UTC"}).built == first[1].built
 
 
+# -- what is built afresh -----------------------------------------------------------------------------------------
+
+NAME = ("salesforce_account_columns", "name as account_name", "'A ' || name as account_name")
+VERSIONS, HISTORY = "int_account_versions", "dim_account_scd2"
+
+
+@pytest.fixture
+def histories(home) -> Home:
+    """The home with the history of accounts built."""
+    Build(home, models=[HISTORY])
+    return home
+
+
+def rebuilds(home: Home) -> dict[str, str]:
+    """Why the last build built models afresh, by the model."""
+    return dict(home.rows("select model, reason from gtm_meta.rebuild_reasons"))
+
+
+def test_an_incremental_model_goes_on_with_its_table_as_long_as_its_code_is_the_same(histories):
+    histories.land("account", partition(2), account(1, at(2), name="renamed"))
+
+    assert {VERSIONS, HISTORY} <= Build(histories, models=[HISTORY]).built
+    assert not rebuilds(histories)
+
+
+def test_an_incremental_model_whose_code_has_changed_is_built_afresh_with_what_is_made_of_it(histories):
+    changed(histories, *NAME)
+
+    assert {VERSIONS, HISTORY} <= Build(histories, models=[HISTORY]).built
+    assert rebuilds(histories)[VERSIONS] == "its code has changed since it was built"
+    assert HISTORY in rebuilds(histories)
+    assert all(
+        name[0].startswith("A ")
+        for name in histories.rows(
+            f"select account_name from staging.gtm_intermediate.{VERSIONS} where account_name is not null"
+        )
+    )
+    assert Build(histories, models=[HISTORY]).built == set()
+
+
+def test_a_child_is_built_afresh_after_its_parent_was_in_another_build(histories):
+    assert histories.dbt("run", "--select", VERSIONS, "--full-refresh").success
+
+    Build(histories, models=[HISTORY])
+
+    assert {VERSIONS, HISTORY} <= set(rebuilds(histories))
+
+
+def test_dbt_by_hand_builds_nothing_afresh_and_leaves_the_code_unknown(histories):
+    assert histories.dbt("run", "--select", HISTORY).success
+    assert not rebuilds(histories)
+
+    Build(histories, models=[HISTORY])
+
+    assert rebuilds(histories) == {HISTORY: "nothing tells with which code it was built"}
+
+
 # -- when nothing is known ---------------------------------------------------------------------------------------
 
 
@@ -244,6 +323,7 @@ def test_the_macros_that_read_bookkeeping_are_those_whose_answers_are_inputs():
     """A macro that reads gtm_meta gives a node an input that no digest knows of, unless it is one of these."""
     batches_of_a_source = {"available_batches", "has_late_batch", "lake_versions", "ledger"}
     now = {"as_of"}
+    says_what_was_built = {"record_build", "builds_of", "reasons_of_code"}
     before_the_first_model = {
         "drop_staging_of_older_release",
         "duckdb__list_lake",
@@ -261,14 +341,20 @@ def test_the_macros_that_read_bookkeeping_are_those_whose_answers_are_inputs():
         if macro.package_name == "gtm_dbt" and "macro.gtm_dbt.meta_table" in macro.depends_on.macros
     }
 
-    assert callers == batches_of_a_source | now | before_the_first_model | writes | on_a_warehouse_of_its_own
+    assert callers == (
+        batches_of_a_source
+        | now
+        | says_what_was_built
+        | before_the_first_model
+        | writes
+        | on_a_warehouse_of_its_own
+    )
 
 
 def test_few_models_ask_for_now():
     """A model that asks for now is built each day: those that read the lake do not."""
-    manifest = parsed().writable_manifest().to_dict(omit_none=False)
-    inputs = Inputs(manifest, {}, {}, {}, "now", is_external=False)
-    asking = {name for name in manifest["nodes"] if inputs.asks_for_now(name)}
+    code = code_of(parsed())
+    asking = {name for name in parsed().nodes if code.asks_for_now(name)}
 
     assert "model.gtm_dbt.dim_date" in asking
     assert not [name for name in asking if ".base_" in name or ".stg_" in name]
@@ -302,7 +388,7 @@ def test_after_any_changes_tables_and_verdicts_are_those_of_a_full_refresh(tmp_p
             changed(home, *dice.choice(CHANGES))
         elif what == "setting":
             variables = {"reporting_timezone": dice.choice(["UTC", "America/Los_Angeles"])}
-        build = Build(home, variables=variables, full_refresh=what == "setting", models=models)
+        build = Build(home, variables=variables, models=models)
         left_out += len(build.left_out)
 
         fresh = home.twin("fresh")

@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 from gtm_assets.checks import raw
 from gtm_assets.checks.freshness import LANDED
 from gtm_assets.lake.store import Lake
+from gtm_assets.lake.summary import summarize
 from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.instance import job_origin, prepare_home
 from gtm_assets.settings import PROJECT_DIR, Settings, load_settings
@@ -76,10 +77,10 @@ def server(tmp_path_factory):
         for table, without in ((WELL, None), (FAILING, "company")):
             landings = land(settings, table, without=without)
             limits = raw.Limits(settings.volume_tolerance, settings.quarantine_limit)
-            key, lake = asset_key(table), Lake(settings.lake_dir)
+            key, summary = asset_key(table), summarize(Lake(settings.lake_dir), landings, first.isoformat())
             for landing in landings:
                 instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=landing.partition))
-            for name, finding in raw.findings(lake, table, landings, {"company"}, limits, first.isoformat()):
+            for name, finding in raw.findings(summary, {"company"}, limits).items():
                 instance.report_runless_asset_event(finding.evaluation(dg.AssetCheckKey(key, name)))
         with freeze_time(datetime.now(UTC) - timedelta(days=3)):
             instance.report_runless_asset_event(

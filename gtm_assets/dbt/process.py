@@ -37,7 +37,14 @@ from gtm_assets.dbt.project import (
     run_dbt,
 )
 from gtm_assets.dbt.sample import rows_of
-from gtm_assets.dbt.state import Inputs, States, content_of_database, contents_of_lake
+from gtm_assets.dbt.state import (
+    Code,
+    Inputs,
+    States,
+    content_of_database,
+    contents_of_lake,
+    tell_what_models_are_made_of,
+)
 from gtm_assets.settings import EXTERNAL_SOURCES, Settings
 
 if TYPE_CHECKING:
@@ -186,21 +193,26 @@ def serve() -> None:
     os._exit(0)
 
 
-def inputs_of(settings: Settings, lake: Mapping[str, str], now: str) -> Inputs:
+def code_of(settings: Settings) -> Code:
+    """The project's code, with the settings that decide what its nodes hold."""
+    environment = dbt_environment(settings, settings.warehouse_path)
+    told = {name: value for name, value in environment.items() if name not in _WITHOUT_EFFECT}
+    manifest = json.loads(manifest_path().read_text())
+    return Code(manifest, project_variables(), told, settings.is_external)
+
+
+def inputs_of(settings: Settings, lake: Mapping[str, str], now: str, code: Code | None = None) -> Inputs:
     """What decides what the project's nodes hold: the project's code, the settings, and the raw tables.
 
-    ``lake`` holds the content of each table that lies there, ``source.table``; ``now`` is the models' now.
+    ``lake`` holds the content of each table that lies there, ``source.table``; ``now`` is the models' now;
+    ``code`` is that of :func:`code_of` where the caller has it.
     """
-    manifest = json.loads(manifest_path().read_text())
-    environment = dbt_environment(settings, settings.warehouse_path)
+    code = code or code_of(settings)
     contents = dict(lake)
     if settings.is_external and settings.external_database is not None:
         content = content_of_database(settings.external_database)
-        for source in manifest["sources"].values():
-            if source["source_name"] in EXTERNAL_SOURCES:
-                contents[f"{source['source_name']}.{source['name']}"] = content
-    told = {name: value for name, value in environment.items() if name not in _WITHOUT_EFFECT}
-    return Inputs(manifest, project_variables(), told, contents, now, settings.is_external)
+        contents |= {table: content for table in code.sources.values() if table.split(".")[0] in EXTERNAL_SOURCES}
+    return Inputs(code, contents, now)
 
 
 def _end_with_parent() -> None:
@@ -236,8 +248,10 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
     def inputs() -> Inputs:
         with opened() as connection:
             states.now = str(models_now(connection))
-            return inputs_of(order.settings, contents_of_lake(connection), states.now)
+            return inputs_of(order.settings, contents_of_lake(connection), states.now, code)
 
+    code = code_of(order.settings)
+    tell_what_models_are_made_of(manifest, code, states)
     # What is no part of the project any more is forgotten.
     states.nodes = {name: state for name, state in states.nodes.items() if name in manifest.nodes}
     force = order.force or "--full-refresh" in order.arguments

@@ -64,6 +64,8 @@ class Keeper:
             inputs = self._of(node)
         if inputs is None or status not in _KEPT:
             return
+        assert self._inputs is not None
+        code = self._inputs.code.of(node.unique_id)
         content, rows = "", None
         if node.resource_type != NodeType.Test:
             try:
@@ -71,7 +73,7 @@ class Keeper:
             except duckdb.Error:
                 return
         with self._lock:
-            self.states.nodes[node.unique_id] = NodeState(inputs, content, _KEPT[status], self._run_id, rows)
+            self.states.nodes[node.unique_id] = NodeState(inputs, content, _KEPT[status], self._run_id, rows, code)
             if content:
                 self._contents[node.unique_id] = content
 
@@ -91,10 +93,10 @@ class Keeper:
                 query = f'select count(*) from "{node.database}"."{node.schema}"."{node.alias}"'
                 ((rows,),) = connection.execute(query).fetchall()
                 return inputs, rows
-            if not self._inputs.reads_the_lake(node.unique_id):
+            if not self._inputs.code.reads_the_lake(node.unique_id):
                 return content_of_table(connection, node.database, node.schema, node.alias)
             content, rows = content_of_table(connection, node.database, node.schema, node.alias, by=LAKE_COLUMNS)
-            return digest_of(self._inputs.code_of(node.unique_id), content), rows
+            return digest_of(self._inputs.code.of(node.unique_id), content), rows
 
 
 class _Sparing(CompileRunner):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -65,6 +65,8 @@ class NodeState:
     """The run that built it."""
     row_count: int | None = None
     """Of a table."""
+    code: str = ""
+    """The digest of its code."""
 
 
 def digest_of(*parts: Any) -> str:
@@ -73,31 +75,39 @@ def digest_of(*parts: Any) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-class Inputs:
-    """Digests of the inputs of the project's nodes, for one build."""
+@dataclass(frozen=True)
+class MadeOf:
+    """What an incremental model is made of, so that dbt can tell whether it may go on building on its table."""
+
+    code: str
+    """The digest of its code and of the views between it and the tables that it reads."""
+    views: tuple[str, ...]
+    """Those views, by their unique ids."""
+    parents: tuple[str, ...]
+    """The nearest incremental models upstream, by name."""
+    ancestors: tuple[str, ...]
+    """All incremental models upstream, by name."""
+
+
+class Code:
+    """Digests of the code of the project's nodes, with the settings that decide what they hold."""
 
     def __init__(
         self,
         manifest: Mapping[str, Any],
         variables: Mapping[str, Any],
         environment: Mapping[str, str],
-        sources: Mapping[str, str],
-        now: str,
         is_external: bool,
     ) -> None:
-        """``sources`` holds the content of each raw table that has landed; ``now`` is the models' now.
-
-        ``environment`` holds the settings that decide what models hold. ``is_external`` says whether another
-        loader fills raw tables.
-        """
+        """``environment`` holds the settings, ``is_external`` says whether another loader fills raw tables."""
         self._nodes = manifest["nodes"]
         self._macros = manifest["macros"]
-        self._sources = {
-            unique_id: sources.get(f"{source['source_name']}.{source['name']}", _NOTHING)
+        self.sources: dict[str, str] = {
+            unique_id: f"{source['source_name']}.{source['name']}"
             for unique_id, source in manifest["sources"].items()
         }
-        self._now = now
-        self._is_external = is_external
+        """The raw tables: unique id to ``source.table``."""
+        self.is_external = is_external
         self._used: dict[str, frozenset[str]] = {}
         self._common = digest_of(
             variables,
@@ -109,19 +119,7 @@ class Inputs:
         )
         self._code: dict[str, str] = {}
 
-    def of(self, node_id: str, contents: Mapping[str, str]) -> str | None:
-        """The digest of a node's inputs; None where the content of a parent is not known."""
-        node = self._nodes[node_id]
-        parents = []
-        for parent in sorted(_parents(node)):
-            content = self._sources.get(parent) or contents.get(parent)
-            if not content:
-                return None
-            parents.append([parent, content])
-        now = self._now if self.asks_for_now(node_id) else None
-        return digest_of(self.code_of(node_id), parents, now)
-
-    def code_of(self, node_id: str) -> str:
+    def of(self, node_id: str) -> str:
         """The digest of a node's code."""
         if node_id not in self._code:
             node = self._nodes[node_id]
@@ -134,14 +132,56 @@ class Inputs:
             )
         return self._code[node_id]
 
+    def parents_of(self, node_id: str) -> Sequence[str]:
+        """What a node is made of, by unique ids. A seed's entry does not say that it is made of nothing."""
+        parents: Sequence[str] = self._nodes[node_id]["depends_on"].get("nodes", ())
+        return parents
+
     def reads_the_lake(self, node_id: str) -> bool:
         """Whether a node is made of batches of the lake."""
-        node = self._nodes[node_id]
-        return not self._is_external and any(parent in self._sources for parent in _parents(node))
+        return not self.is_external and any(parent in self.sources for parent in self.parents_of(node_id))
 
     def asks_for_now(self, node_id: str) -> bool:
         """Whether a node's code asks for the models' now. In external mode more of it does."""
-        return NOW in self._macros_of(node_id, with_external=self._is_external)
+        return NOW in self._macros_of(node_id, with_external=self.is_external)
+
+    def incremental_models(self) -> dict[str, MadeOf]:
+        """What each incremental model is made of, by its unique id."""
+        return {
+            node_id: MadeOf(
+                digest_of(self.of(node_id), [[view, self.of(view)] for view in views]),
+                tuple(views),
+                tuple(self._names_of_incremental(node_id, through=views)),
+                tuple(self._names_of_incremental(node_id, through=None)),
+            )
+            for node_id in self._nodes
+            if self._materialized(node_id) == "incremental"
+            for views in [self._upstream(node_id, lambda parent: self._materialized(parent) == "view")]
+        }
+
+    def _names_of_incremental(self, node_id: str, through: Collection[str] | None) -> list[str]:
+        """The incremental models that a node is made of: by way of these nodes alone, or of all."""
+        found = self._upstream(node_id, lambda parent: through is None or parent in through, with_last=True)
+        return sorted(self._nodes[one]["name"] for one in found if self._materialized(one) == "incremental")
+
+    def _upstream(self, node_id: str, is_passed: Callable[[str], bool], with_last: bool = False) -> list[str]:
+        """The nodes that a node is made of, as far as each on the way is passed; also the last, if asked for."""
+        found: set[str] = set()
+        waiting = [node_id]
+        while waiting:
+            for parent in self.parents_of(waiting.pop()):
+                if parent in found or parent in self.sources:
+                    continue
+                if is_passed(parent):
+                    waiting.append(parent)
+                if with_last or is_passed(parent):
+                    found.add(parent)
+        return sorted(found)
+
+    def _materialized(self, node_id: str) -> str | None:
+        """``incremental``, ``view`` or ``table`` of a model."""
+        materialized: str | None = self._nodes[node_id]["config"].get("materialized")
+        return materialized
 
     @staticmethod
     def _columns(node: Mapping[str, Any]) -> list[Any]:
@@ -186,10 +226,40 @@ class Inputs:
         return self._sql_of(own - called)
 
 
-def _parents(node: Mapping[str, Any]) -> Sequence[str]:
-    """What a node is made of. A seed's entry does not say that it is made of nothing."""
-    parents: Sequence[str] = node["depends_on"].get("nodes", ())
-    return parents
+class Inputs:
+    """Digests of the inputs of the project's nodes, for one build."""
+
+    def __init__(self, code: Code, sources: Mapping[str, str], now: str) -> None:
+        """``sources`` holds the content of each raw table that has landed; ``now`` is the models' now."""
+        self.code = code
+        self._sources = {unique_id: sources.get(table, _NOTHING) for unique_id, table in code.sources.items()}
+        self._now = now
+
+    def of(self, node_id: str, contents: Mapping[str, str]) -> str | None:
+        """The digest of a node's inputs; None where the content of a parent is not known."""
+        parents = []
+        for parent in sorted(self.code.parents_of(node_id)):
+            content = self._sources.get(parent) or contents.get(parent)
+            if not content:
+                return None
+            parents.append([parent, content])
+        now = self._now if self.code.asks_for_now(node_id) else None
+        return digest_of(self.code.of(node_id), parents, now)
+
+
+def tell_what_models_are_made_of(manifest: Any, code: Code, states: States) -> None:
+    """Write into the entries of incremental models, which dbt's macros read, what each is made of now.
+
+    Of the views only those are named that are not known to stand with their present code: unless the build makes
+    them, nothing tells with which code the model is built.
+    """
+    for node_id, made_of in code.incremental_models().items():
+        built = {view: state.code for view in made_of.views if (state := states.nodes.get(view))}
+        views = [view for view in made_of.views if built.get(view) != code.of(view)]
+        told = {**asdict(made_of), "views": views}
+        # A model sees itself in its own entry, and others in dbt's graph.
+        manifest.nodes[node_id].config.meta["made_of"] = told
+        manifest.flat_graph["nodes"][node_id]["config"]["meta"]["made_of"] = told
 
 
 def content_of_table(

@@ -28,6 +28,14 @@
         parent varchar not null,
         batch_id varchar not null
     );
+
+    create table if not exists {{ meta_table('built_models', database) }} (
+        model varchar not null,
+        code varchar not null,
+        built_afresh_by varchar not null,
+        parents varchar not null,
+        invocation_id varchar not null
+    );
 {% endmacro %}
 
 
@@ -273,6 +281,56 @@
     select '{{ model.name }}', '{{ parent }}', unconsumed.batch_id
     from ({{ unconsumed_batches(parent) }}) as unconsumed;
             {%- endif %}
-        {%- endfor -%}
+        {%- endfor %}
+
+        {{ record_build() }}
     {%- endif -%}
+{% endmacro %}
+
+
+{#-
+    Statements of the same hook: gtm_meta.built_models says with which code the model was built, which invocation built
+    it afresh, and on which such builds of its incremental parents. Where nobody has told the code, as in dbt by hand,
+    or a view above the model may have been made with another, the code is empty.
+-#}
+{% macro record_build() %}
+    {%- set made_of = model.config.meta.get('made_of', {}) -%}
+    {%- set is_known = made_of and not (made_of.views | reject('in', selected_resources) | list) -%}
+    {%- set builds = meta_table('built_models', model.database) %}
+    insert into {{ builds }}
+    select
+        '{{ model.name }}',
+        '{{ made_of.code if is_known }}',
+        {%- if model.get('has_no_table') or should_full_refresh() %}
+        '{{ invocation_id }}',
+        {%- else %}
+        coalesce((select max(built_afresh_by) from {{ builds }} where model = '{{ model.name }}'), ''),
+        {%- endif %}
+        coalesce(
+            (
+                select string_agg(build, ' ' order by build)
+                from ({{ builds_of(made_of.parents) }}) as parents
+            ),
+            ''
+        ),
+        '{{ invocation_id }}';
+
+    delete from {{ builds }}
+    where
+        model = '{{ model.name }}'
+        and invocation_id <> '{{ invocation_id }}';
+{% endmacro %}
+
+
+{#- Select of which build of each of the models, given by name, stands. -#}
+{% macro builds_of(models) %}
+    {%- for model_name in models or [] %}
+    select model || ':' || built_afresh_by as build
+    from {{ meta_table('built_models', ledger(model_name).database) }}
+    where model = '{{ model_name }}'
+    {{ 'union all' if not loop.last }}
+    {%- else %}
+    select '' as build
+    where false
+    {%- endfor %}
 {% endmacro %}

@@ -7,6 +7,9 @@
 
 {#- Overrides dbt's: whether this model is built afresh. Asked several times of a model: its first answer holds. -#}
 {% macro should_full_refresh() %}
+    {%- if execute and 'has_no_table' not in model -%}
+        {%- do model.update(has_no_table=load_cached_relation(this) is none) -%}
+    {%- endif -%}
     {%- if config.get('full_refresh') is not none -%}
         {%- do return(config.get('full_refresh')) -%}
     {%- endif -%}
@@ -38,9 +41,20 @@
     {%- endfor -%}
     {%- set built = built_columns(models) if models else {} -%}
     {%- set of_ledger = reasons_of_ledger() -%}
+    {%- set of_code = reasons_of_code(models) -%}
+    {%- set reasons = {} -%}
+    {%- for node in models if node.name in built -%}
+        {%- do reasons.update({
+            node.name: reasons_of_invocation() + of_ledger.get(node.name, []) + reasons_of_columns(node, built[node.name])
+                + of_code.get(node.name, [])
+        }) -%}
+    {%- endfor -%}
+    {%- set afresh = models | map(attribute='name') | reject('in', built) | list
+        + reasons | dictsort | selectattr(1) | map(attribute=0) | list -%}
     {%- set found = {} -%}
     {%- for node in models if node.name in built -%}
-        {%- for reason in reasons_of_invocation() + of_ledger.get(node.name, []) + reasons_of_columns(node, built[node.name]) -%}
+        {%- set above = node.config.meta.get('made_of', {}).get('ancestors', []) | select('in', afresh) | list -%}
+        {%- for reason in reasons[node.name] or (['what it is made of is built afresh'] if above else []) -%}
             {%- do found.setdefault(reason, []).append(node.name) -%}
         {%- endfor -%}
     {%- endfor -%}
@@ -113,6 +127,41 @@
         {%- for row in run_query(query).rows -%}
             {%- do reasons.setdefault(row[0], []).append(reason) -%}
         {%- endfor -%}
+    {%- endfor -%}
+    {%- do return(reasons) -%}
+{% endmacro %}
+
+
+{#-
+    The reason that lies in the code of a model, or of views above it, by the model's name: the table was built with
+    another, or nobody knows with which, or a model above it was built afresh since. Only the package tells the code: in
+    dbt by hand there is no such reason.
+-#}
+{% macro reasons_of_code(models) %}
+    {%- set query -%}
+        select model, code, parents from {{ meta_table('built_models') }}
+        union all
+        select model, code, parents from {{ meta_table('built_models', staging_database()) }}
+    {%- endset -%}
+    {%- set built = {} -%}
+    {%- for row in run_query(query).rows -%}
+        {%- do built.update({row[0]: row}) -%}
+    {%- endfor -%}
+    {%- set reasons = {} -%}
+    {%- for node in models if node.config.meta.get('made_of') -%}
+        {%- set made_of = node.config.meta.made_of -%}
+        {%- set row = built.get(node.name) -%}
+        {%- set of_parents -%}
+            select string_agg(build, ' ' order by build)
+            from ({{ builds_of(made_of.parents) }}) as parents
+        {%- endset -%}
+        {%- if not row or not row[1] -%}
+            {%- do reasons.update({node.name: ['nothing tells with which code it was built']}) -%}
+        {%- elif row[1] != made_of.code -%}
+            {%- do reasons.update({node.name: ['its code has changed since it was built']}) -%}
+        {%- elif made_of.parents and row[2] != run_query(of_parents).rows[0][0] -%}
+            {%- do reasons.update({node.name: ['what it is made of has been built afresh']}) -%}
+        {%- endif -%}
     {%- endfor -%}
     {%- do return(reasons) -%}
 {% endmacro %}
