@@ -61,7 +61,9 @@ class Build:
         full_refresh: bool = False,
         variables: Mapping[str, Any] = MappingProxyType({}),
         models: Sequence[str] = MODELS,
+        upstream: bool = True,
     ) -> None:
+        """``upstream`` builds also what the models are made of."""
         path = home.path / "warehouse.duckdb"
         manifest = home.manifest or parsed()
         states = States(path)
@@ -80,7 +82,7 @@ class Build:
             result = home.dbt(
                 "build",
                 "--select",
-                *(f"+{model}" for model in models),
+                *(f"+{model}" if upstream else model for model in models),
                 "--indirect-selection",
                 "cautious",
                 "--exclude-resource-type",
@@ -246,11 +248,22 @@ def test_an_incremental_model_whose_code_has_changed_is_built_afresh_with_what_i
 
 
 def test_a_child_is_built_afresh_after_its_parent_was_in_another_build(histories):
-    assert histories.dbt("run", "--select", VERSIONS, "--full-refresh").success
+    changed(histories, VERSIONS, "versions as (", "versions as ( -- a word\n")
+    Build(histories, models=[VERSIONS])
+    assert rebuilds(histories) == {VERSIONS: "its code has changed since it was built"}
+
+    Build(histories, models=[HISTORY], force=True)
+
+    assert rebuilds(histories) == {HISTORY: "what it is made of has been built afresh"}
+
+
+def test_a_model_that_was_built_on_a_view_of_older_code_is_built_afresh_with_the_view(histories):
+    changed(histories, "stg_salesforce__account", "renamed as (", "renamed as ( -- a word\n")
+    Build(histories, models=[HISTORY], upstream=False, force=True)
 
     Build(histories, models=[HISTORY])
 
-    assert {VERSIONS, HISTORY} <= set(rebuilds(histories))
+    assert rebuilds(histories) == {HISTORY: "nothing tells with which code it was built"}
 
 
 def test_dbt_by_hand_builds_nothing_afresh_and_leaves_the_code_unknown(histories):
