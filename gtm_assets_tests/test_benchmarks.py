@@ -12,10 +12,14 @@ GROWTH_MIB = 80
 def test_memory_does_not_grow_with_the_records_that_land_by_bulk(tmp_path):
     costs = {}
     for rows in (50_000, 200_000):
-        folder = tmp_path / str(rows)
-        folder.mkdir()
-        with salesforce(rows) as org:
-            costs[rows] = in_a_process("land", *logged_in(org, folder))
+        landings = []
+        # A peak depends on when the threads give memory back. The least of two does not.
+        for attempt in (1, 2):
+            folder = tmp_path / f"{rows}-{attempt}"
+            folder.mkdir()
+            with salesforce(rows) as org:
+                landings.append(in_a_process("land", *logged_in(org, folder)))
+        costs[rows] = min(landings, key=lambda cost: cost.peak_mib)
 
     few, many = costs.values()
     assert many.rows > 3 * few.rows > 100_000

@@ -213,11 +213,20 @@ NAME = ("salesforce_account_columns", "name as account_name", "'A ' || name as a
 VERSIONS, HISTORY = "int_account_versions", "dim_account_scd2"
 
 
-@pytest.fixture
-def histories(home) -> Home:
+@pytest.fixture(scope="module")
+def first_histories(first, tmp_path_factory) -> Home:
     """The home with the history of accounts built."""
-    Build(home, models=[HISTORY])
+    path = tmp_path_factory.mktemp("histories") / "home"
+    shutil.copytree(first[0].path, path)
+    Build(home := Home(path), models=[HISTORY])
     return home
+
+
+@pytest.fixture
+def histories(first_histories, tmp_path) -> Home:
+    """A copy of it."""
+    shutil.copytree(first_histories.path, tmp_path / "home")
+    return Home(tmp_path / "home")
 
 
 def rebuilds(home: Home) -> dict[str, str]:
