@@ -31,6 +31,7 @@ from pathlib import Path
 import click
 import duckdb
 import psutil
+import pyarrow.parquet as pq
 
 from gtm_assets.dbt.files import attach_staging, staging_path
 
@@ -138,6 +139,11 @@ def part(name: str, *arguments: str, **environment: str) -> Cost:
     return run(sys.executable, "-m", "benchmarks.warehouse", name, *arguments, **environment)
 
 
+def at(instant: str, *arguments: str, **environment: str) -> Cost:
+    """Run ``gtm`` as at another instant."""
+    return run(sys.executable, "-m", "gtm_assets_tests.gtm_at", instant, *arguments, **environment)
+
+
 def settings(home: Path, scale: float, days: int, last: date = LAST_DAY) -> dict[str, str]:
     """The environment of a state folder whose calendar has so many days up to the last one."""
     return {
@@ -242,18 +248,18 @@ class Bench:
         part("load", **before)
         loading = part("load", **before)
         run(str(BIN / "gtm"), "run", **before)
-        at = {"import of the code location": loading["seconds"]}
+        loaded = {"import of the code location": loading["seconds"]}
         nothing = run(str(BIN / "gtm"), "run", **before)
-        self.add("gtm run with nothing new", nothing.seconds, bar=5, compared_with=at)
+        self.add("gtm run with nothing new", nothing.seconds, bar=5, compared_with=loaded)
         built = run(str(BIN / "gtm"), "build", MODEL, **before)
-        self.add(f"gtm build {MODEL}, with its tests", built.seconds, bar=6, compared_with=at)
+        self.add(f"gtm build {MODEL}, with its tests", built.seconds, bar=6, compared_with=loaded)
         clicked = part("click", MODEL, **before)
-        self.add(f"a click on {MODEL} until it is green", clicked["seconds"], bar=15, compared_with=at)
+        self.add(f"a click on {MODEL} until it is green", clicked["seconds"], bar=15, compared_with=loaded)
         self.add("of it: in the queue", clicked["queued"])
         self.add("of it: a process and its imports", clicked["loading"])
         self.add("of it: the run", clicked["building"])
         more = run(str(BIN / "gtm"), "run", **{**before, "GTM_END_DATE": str(LAST_DAY)})
-        self.add(f"one more day after {days} at scale {SMALL_SCALE}", more.seconds, bar=20, compared_with=at)
+        self.add(f"one more day after {days} at scale {SMALL_SCALE}", more.seconds, bar=20, compared_with=loaded)
 
     def bare(self, what: str, home: Path, *arguments: str) -> Cost:
         """The SQL of a state folder's newest build in one connection; what each statement cost is kept."""
@@ -308,6 +314,24 @@ class Bench:
             what = f"one more day: after {last} to after {first}"
             self.add(what, seconds[last] / seconds[first], "x", bar=1.1)
             self.add(f"{what}, bare SQL's CPU time", bare_cpu_seconds[last] / bare_cpu_seconds[first], "x")
+
+    def hour_more(self, days: int) -> None:
+        """A refresh of the partition that is still open, an hour after the one before, in business hours."""
+        home, morning = self.folder / "hours", LAST_DAY + timedelta(1)
+        given = settings(home, self.scale, days + 1, morning)
+        part("land", **settings(home, self.scale, days))
+        at(f"{morning}T06:00:30+00:00", "run", **given)
+        at(f"{morning}T17:00:30+00:00", "run", "--now", **given)
+        before = part("landed", **given)["rows"]
+        cost = at(f"{morning}T18:00:30+00:00", "run", "--now", **given)
+        new = part("landed", **given)["rows"] - before
+        self.add(
+            f"refresh of an hour with {new:,.0f} new versions, {new / before:.2%} of what had landed",
+            cost.seconds,
+            bar=self.at_scale_1(20),
+            peak_mib=cost.peak_mib,
+        )
+        shutil.rmtree(home)
 
     def backfill(self, days: int) -> None:
         cost = part("land", **settings(self.folder / "backfill", SMALL_SCALE, days))
@@ -365,7 +389,7 @@ def _lines(path: str) -> list[str]:
 @click.option("--days", type=int, default=30, show_default=True, help="Partitions of the rebuild.")
 @click.option("--history", type=int, multiple=True, default=(30, 90, 365), show_default=True)
 @click.option("--backfill", type=int, default=365, show_default=True, help="Partitions of the backfill.")
-@click.option("--only", multiple=True, help="Name a part: start, develop, org, rebuild, day, backfill.")
+@click.option("--only", multiple=True, help="Name a part: start, develop, org, rebuild, day, hour, backfill.")
 @click.pass_context
 def main(
     context: click.Context,
@@ -387,6 +411,7 @@ def main(
             "org": lambda: bench.organisation(days),
             "rebuild": lambda: (bench.landing(home, days), bench.rebuild(home, days)),
             "day": lambda: bench.day_more(history),
+            "hour": lambda: bench.hour_more(days),
             "backfill": lambda: bench.backfill(backfill),
         }
         for name, measure in parts.items():
@@ -543,6 +568,12 @@ def land() -> None:
                 if event.is_step_success and event.step_key.startswith("pipedrive"):
                     pipedrive += event.step_success_data.duration_ms / 1000
         tell(seconds=time.perf_counter() - began, pipedrive=pipedrive)
+
+
+@main.command(help="How many versions have landed.")
+def landed() -> None:
+    files = Path(os.environ["GTM_HOME"]).glob("lake/**/*.parquet")
+    tell(rows=sum(pq.read_metadata(file).num_rows for file in files))
 
 
 @main.command(help="Read each file of the lake by Polars and write it elsewhere.")
