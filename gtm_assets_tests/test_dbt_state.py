@@ -38,6 +38,7 @@ from gtm_assets_tests.dbt_harness import (
     at,
     describe,
     empty_tables,
+    incremental_models,
     opportunity,
     parsed,
     partition,
@@ -273,6 +274,14 @@ def test_a_model_that_was_built_on_a_view_of_older_code_is_built_afresh_with_the
     Build(histories, models=[HISTORY])
 
     assert rebuilds(histories) == {HISTORY: "nothing tells with which code it was built"}
+
+
+def test_every_incremental_model_records_by_which_code_it_was_built():
+    nodes = parsed().nodes
+    hooks = {name: nodes[f"model.gtm_dbt.{name}"].config.post_hook for name in incremental_models()}
+
+    # Without that it would be built afresh each time.
+    assert {name for name, sql in hooks.items() if not any("record_" in hook.sql for hook in sql)} == set()
 
 
 def test_dbt_by_hand_builds_nothing_afresh_and_leaves_the_code_unknown(histories):

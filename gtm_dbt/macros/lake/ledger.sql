@@ -289,14 +289,16 @@
 
 
 {#-
-    Statements of the same hook: gtm_meta.built_models says with which code the model was built, which invocation built
-    it afresh, and on which such builds of its incremental parents. Where nobody has told the code, as in dbt by hand,
-    or a view above the model may have been made with another, the code is empty.
+    Post-hook, part of record_consumed and alone where a model consumes no batches: gtm_meta.built_models says with
+    which code the model was built, which invocation built it afresh, and on which such builds of its incremental
+    parents. Where nobody has told the code, as in dbt by hand, or a view above the model may have been made with another,
+    the code is empty.
 -#}
 {% macro record_build() %}
-    {%- set made_of = model.config.meta.get('made_of', {}) -%}
-    {%- set is_known = made_of and not (made_of.views | reject('in', selected_resources) | list) -%}
-    {%- set builds = meta_table('built_models', model.database) %}
+    {%- if execute -%}
+        {%- set made_of = model.config.meta.get('made_of', {}) -%}
+        {%- set is_known = made_of and not (made_of.views | reject('in', selected_resources) | list) -%}
+        {%- set builds = meta_table('built_models', model.database) %}
     insert into {{ builds }}
     select
         '{{ model.name }}',
@@ -319,6 +321,7 @@
     where
         model = '{{ model.name }}'
         and invocation_id <> '{{ invocation_id }}';
+    {%- endif -%}
 {% endmacro %}
 
 

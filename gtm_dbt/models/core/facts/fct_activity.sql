@@ -2,7 +2,8 @@
     config(
         materialized='incremental',
         incremental_strategy='sync',
-        unique_key='activity_key'
+        unique_key='activity_key',
+        post_hook="{{ record_build() }}"
     )
 }}
 
