@@ -40,7 +40,7 @@ CREATED = datetime(2025, 12, 1, tzinfo=UTC)
 TABLES: dict[str, RawTable] = {table.name: table for table in OBJECTS}
 PIPEDRIVE: dict[str, RawTable] = {table.qualified_name: table for table in PIPEDRIVE_TABLES}
 """Pipedrive's tables by their qualified names, such as ``pipedrive.activity``."""
-BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition"})
+BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition_key"})
 """Columns that say how a row came, not what it says."""
 
 

@@ -82,8 +82,8 @@ def newest(lake: Lake, name: str) -> list[Mapping[str, object]]:
     """The newest version of each record that is alive, by id, without what says how it came."""
     table = BY_NAME[name]
     versions = lake.versions(lake.batches(table), [*table.types, "_version_hash"])
-    last = versions.sort(table.cursor, "_partition", "_fivetran_deleted", "_version_hash").unique(
+    last = versions.sort(table.cursor, "_partition_key", "_fivetran_deleted", "_version_hash").unique(
         "id", keep="last"
     )
-    made = {"exported_at", "_fivetran_deleted", "_version_hash", "_partition"}
+    made = {"exported_at", "_fivetran_deleted", "_version_hash", "_partition_key"}
     return last.filter(~pl.col("_fivetran_deleted")).sort("id").drop(made, strict=False).to_dicts()

@@ -396,12 +396,12 @@ def test_a_reader_beside_a_compaction_finds_each_batch_once(lake, monkeypatch):
 
 def test_versions_of_batches_that_were_merged_since_they_were_listed_are_read_all_the_same(lake):
     listed = lake.batches(DEALS)
-    before = lake.versions(listed, ["id", "amount"]).sort("_partition", "id")
+    before = lake.versions(listed, ["id", "amount"]).sort("_partition_key", "id")
 
     compact_and_remove(lake)
 
     assert not all(batch.path.exists() for batch in listed)
-    assert lake.versions(listed, ["id", "amount"]).sort("_partition", "id").equals(before)
+    assert lake.versions(listed, ["id", "amount"]).sort("_partition_key", "id").equals(before)
 
 
 # -- what is broken ----------------------------------------------------------------------------------------------

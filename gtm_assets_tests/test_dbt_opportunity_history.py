@@ -117,7 +117,7 @@ def test_stage_intervals_follow_the_rule_for_versions_of_one_time_as_every_histo
 
     expected = {}
     for id_, found in first_sightings(raw, log).items():
-        newest = sorted(found, key=lambda v: (v["_partition"], bool(v["is_deleted"]), v["_version_hash"]))
+        newest = sorted(found, key=lambda v: (v["_partition_key"], bool(v["is_deleted"]), v["_version_hash"]))
         at_one_time = {version["system_modstamp"]: version for version in newest}
         seen = [(v["stage_name"], t) for t, v in sorted(at_one_time.items()) if not v["is_deleted"]]
         intervals = [

@@ -129,7 +129,7 @@ TWICE = "names opportunity.my_field_c more than once: leave one of them"
         ),
         # Columns of core and of staging, one that the SQL makes on the way, the loader's.
         (
-            {"opportunity": ["amount_converted", "closed_at", "opportunity_name", "days_to_close", "_partition"]},
+            {"opportunity": ["amount_converted", "closed_at", "opportunity_name", "days_to_close", "_partition_key"]},
             [
                 f"names opportunity.amount_converted, a name that fct_opportunity gives {OTHERWISE}",
                 f"names opportunity.closed_at, a name that fct_opportunity gives {OTHERWISE}",
@@ -138,7 +138,7 @@ TWICE = "names opportunity.my_field_c more than once: leave one of them"
                 # What another source calls so would be one column with it.
                 "names opportunity.days_to_close, a name that fct_opportunity and int_opportunity__pipedrive and "
                 f"int_opportunity__salesforce give {OTHERWISE}",
-                f"names opportunity._partition, a name that the loader gives {OTHERWISE}",
+                f"names opportunity._partition_key, a name that the loader gives {OTHERWISE}",
             ],
         ),
     ],

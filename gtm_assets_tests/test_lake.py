@@ -1034,12 +1034,12 @@ def test_of_batches_from_before_and_after_a_column_came_both_are_read_and_one_th
     del row["lines"]
     land(lake, page(row), table=fewer)
 
-    assert lake.versions(lake.batches(DEALS), ["id", "lines"]).columns == ["id", "_partition"]
+    assert lake.versions(lake.batches(DEALS), ["id", "lines"]).columns == ["id", "_partition_key"]
 
     land(lake, page(deal(2, NEXT, lines="3")), partition=NEXT)
     both = lake.versions(lake.batches(DEALS), ["id", "lines"])
 
-    assert dict(both.select("_partition", "lines").iter_rows()) == {DAY: None, NEXT: 3}
+    assert dict(both.select("_partition_key", "lines").iter_rows()) == {DAY: None, NEXT: 3}
     assert both.schema["lines"] == DEALS.types["lines"].polars
 
 

@@ -222,8 +222,8 @@ def alive(lake: Lake, table: RawTable) -> dict[str, tuple[str, datetime]]:
     """Name and cursor (in whole milliseconds) of each record that is not deleted, by its newest version."""
     mark = pl.col(table.deletes.value).fill_null(False)
     found = lake.versions(lake.batches(table), ["id", "name", table.cursor, table.deletes.value, "_version_hash"])
-    found = found.sort("_partition").unique("_version_hash", keep="first", maintain_order=True)
-    found = found.sort(table.cursor, "_partition", mark, "_version_hash").unique("id", keep="last")
+    found = found.sort("_partition_key").unique("_version_hash", keep="first", maintain_order=True)
+    found = found.sort(table.cursor, "_partition_key", mark, "_version_hash").unique("id", keep="last")
     found = found.filter(~mark).select("id", "name", pl.col(table.cursor).dt.truncate("1ms"))
     return {id_: (name, cursor) for id_, name, cursor in found.iter_rows()}
 

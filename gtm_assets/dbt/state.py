@@ -39,7 +39,7 @@ NOW = f"macro.{PACKAGE}.as_of"
 EXTERNAL_MACROS = "macros/external/"
 """Macros that only external tables need."""
 _LIBRARIES = ("dbt-core", "dbt-duckdb", "duckdb")
-LAKE_COLUMNS = ("_batch_id", "_partition", "_version_hash")
+LAKE_COLUMNS = ("_batch_id", "_partition_key", "_version_hash")
 """Of a row that is read from the lake: they and the code decide what the row holds."""
 _HEADERS = 3 * 4096
 """Bytes of a DuckDB file's headers."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from gtm_assets.catalog.raw_table import ColumnType
 
-PARTITION = "_partition"
+PARTITION = "_partition_key"
 FEWEST_RECORDS = 30
 """A partition of fewer records has no profile."""
 FEWEST_DAYS = 14
@@ -58,7 +58,7 @@ class Profile:
 def profile(records: pl.DataFrame, types: Mapping[str, ColumnType], partition: str) -> Profile | None:
     """The profile of ``partition`` beside the other partitions in ``records``.
 
-    ``records`` has the columns in ``types`` and ``_partition``. None where there is too little to compare.
+    ``records`` has the columns in ``types`` and ``_partition_key``. None where there is too little to compare.
     """
     newest = records.filter(pl.col(PARTITION) == partition)
     before = records.filter(pl.col(PARTITION) != partition)

@@ -142,7 +142,7 @@ class LakeReader:
         versions = self.versions(self.batches(table), columns)
         if versions.is_empty():
             return 0
-        newest = versions.sort(table.cursor, "_partition", pl.col(table.deletes.value).fill_null(False))
+        newest = versions.sort(table.cursor, "_partition_key", pl.col(table.deletes.value).fill_null(False))
         newest = newest.unique(table.id_column, keep="last", maintain_order=True)
         return newest.filter(~pl.col(table.deletes.value).fill_null(False)).height
 
@@ -151,7 +151,7 @@ class LakeReader:
         versions = self.versions(self.batches(table), [table.cursor])
         if versions.is_empty():
             return {}
-        newest = versions.group_by("_partition").agg(pl.col(table.cursor).max())
+        newest = versions.group_by("_partition_key").agg(pl.col(table.cursor).max())
         return {key: cursor for key, cursor in newest.iter_rows() if cursor is not None}
 
     def known_since(self) -> datetime | None:
@@ -186,7 +186,7 @@ class LakeReader:
         )
 
     def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
-        """These columns of the versions in some batches of a table, and ``_partition``, which each came in.
+        """These columns of the versions in some batches of a table, and ``_partition_key``, which each came in.
 
         A column that none of them has is left out.
 
@@ -206,14 +206,14 @@ class LakeReader:
     def _versions(self, batches: Sequence[Batch], columns: Sequence[str]) -> pl.DataFrame:
         # A file may be of an older catalogue: without a column, or with one of another type.
         query = """
-            select columns(lambda name: list_contains($columns, name)), _partition
+            select columns(lambda name: list_contains($columns, name)), _partition_key
             from read_parquet($paths, union_by_name = true, hive_partitioning = false)
             inner join batches using (_batch_id)
             """
         if not batches:
-            return pl.DataFrame(schema=[*columns, "_partition"])
+            return pl.DataFrame(schema=[*columns, "_partition_key"])
         with duckdb_cursor() as db:
-            ids = {"_batch_id": [b.batch_id for b in batches], "_partition": [b.partition for b in batches]}
+            ids = {"_batch_id": [b.batch_id for b in batches], "_partition_key": [b.partition for b in batches]}
             db.register("batches", pa.table(ids))
             files = by_file(batches)
             with self.reading(files):

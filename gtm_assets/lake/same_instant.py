@@ -37,7 +37,7 @@ def shown_otherwise(
     """Of a page's versions those whose instant has another one that would count, with that one's cursor and hash.
 
     ``landed`` are all versions of ``partition``, which is landed again, and of earlier ones those that stand just
-    after another; each with ``_partition``. A record of which a page has several versions is left out: such a
+    after another; each with ``_partition_key``. A record of which a page has several versions is left out: such a
     source shows them all. None where there are none.
     """
     seen = [frame for frame in landed if not frame.is_empty()]
@@ -50,18 +50,18 @@ def shown_otherwise(
         pl.concat([versions.clear().select(columns(table)), *seen], how="diagonal_relaxed")
         .join(once.select(id_), on=id_, how="semi")
         .with_columns(at, pl.col(cursor).alias(_CURSOR), pl.col(HASH).alias(_HASH))
-        .sort(cursor, "_partition", pl.col(mark).fill_null(False), HASH)
+        .sort(cursor, "_partition_key", pl.col(mark).fill_null(False), HASH)
         .unique([id_, _AT], keep="last", maintain_order=True)
-        .select(id_, _AT, _CURSOR, _HASH, "_partition", pl.col(mark).fill_null(False).alias(_GONE))
+        .select(id_, _AT, _CURSOR, _HASH, "_partition_key", pl.col(mark).fill_null(False).alias(_GONE))
     )
-    counts = (pl.col(_CURSOR) > pl.col(cursor)) | (pl.col("_partition") == partition)
+    counts = (pl.col(_CURSOR) > pl.col(cursor)) | (pl.col("_partition_key") == partition)
     found = once.join(newest, on=[id_, _AT], how="inner")
     # A delete outweighs an edit of the same instant, whichever was seen first.
     edits_what_is_gone = pl.col(_GONE) & ~pl.col(mark).fill_null(False)
     found = found.filter(
         pl.col(_CURSOR) >= pl.col(cursor), pl.col(_HASH) != pl.col(HASH), counts, ~edits_what_is_gone
     )
-    return None if found.is_empty() else found.drop("_partition", _GONE)
+    return None if found.is_empty() else found.drop("_partition_key", _GONE)
 
 
 def just_after(table: RawTable, shown: pl.DataFrame) -> pl.DataFrame:

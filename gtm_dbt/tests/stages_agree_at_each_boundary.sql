@@ -23,7 +23,7 @@ followed as (
 ),
 
 boundaries as (
-    select {{ partition_boundary('cast(_partition as date) + 1') }} as boundary_at
+    select {{ partition_boundary('cast(_partition_key as date) + 1') }} as boundary_at
     from versions
     group by 1
 ),

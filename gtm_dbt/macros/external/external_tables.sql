@@ -147,7 +147,7 @@
                 {{ synced }} as _fivetran_synced,
                 '{{ external_batch() }}' as _batch_id,
                 {{ synced }} as _known_at,
-                cast({{ partition_of('external_rows._gtm_begins_at' if external.has_history else synced) }} as varchar) as _partition
+                cast({{ partition_of('external_rows._gtm_begins_at' if external.has_history else synced) }} as varchar) as _partition_key
             from (
                 {%- if external.has_history %}
                     {{ external_history(external, cursor) }}

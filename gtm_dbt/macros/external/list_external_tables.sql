@@ -25,7 +25,8 @@
     drop table if exists {{ meta_table(name) }};
     {% endfor %}
 
-    create or replace table {{ meta_table('external_tables') }} (
+    drop table if exists {{ meta_table('external_tables') }};
+    create table {{ meta_table('external_tables') }} (
         source_name varchar not null,
         table_name varchar not null,
         external_name varchar,
@@ -35,11 +36,13 @@
         missing_columns varchar,
         unknown_columns varchar
     );
-    create or replace table {{ meta_table('tables_not_read') }} (
+    drop table if exists {{ meta_table('tables_not_read') }};
+    create table {{ meta_table('tables_not_read') }} (
         table_name varchar not null,
         loaded_until timestamp with time zone
     );
-    create or replace table {{ meta_table('external_misfits') }} (
+    drop table if exists {{ meta_table('external_misfits') }};
+    create table {{ meta_table('external_misfits') }} (
         source_name varchar not null,
         table_name varchar not null,
         column_name varchar not null,
@@ -48,10 +51,12 @@
         example_id varchar,
         example_value varchar
     );
-    create or replace table {{ meta_table('external_now') }} (
+    drop table if exists {{ meta_table('external_now') }};
+    create table {{ meta_table('external_now') }} (
         now_at timestamp with time zone not null
     );
-    create or replace table {{ meta_table('external_flaws') }} (
+    drop table if exists {{ meta_table('external_flaws') }};
+    create table {{ meta_table('external_flaws') }} (
         source_name varchar not null,
         table_name varchar not null,
         flaw varchar not null,

@@ -8,7 +8,7 @@
     from (
         select
             sightings.*,
-            row_number() over (partition by _version_hash order by _partition, _batch_id) as _sighting
+            row_number() over (partition by _version_hash order by _partition_key, _batch_id) as _sighting
         from (
             select {{ columns }}
             from {{ versions }}

@@ -2,7 +2,7 @@
     Selects the history of records, SCD type 2: one row for each version that differs in a tracked column.
 
     versions: relation with all versions of the records, one row each, with system_modstamp, created_at,
-    is_deleted, _partition and _version_hash.
+    is_deleted, _partition_key and _version_hash.
     id: the record's id. tracked: columns whose change begins a new version. carried: other columns, with the last
     value that they had within the version.
 

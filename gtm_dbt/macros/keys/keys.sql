@@ -12,13 +12,9 @@
 
 {#- Surrogate key: a hash of the given expressions, none of which may be null. -#}
 {% macro surrogate_key(expressions) -%}
-    {{ adapter.dispatch('surrogate_key', 'gtm_dbt')(expressions) }}
-{%- endmacro %}
-
-{% macro duckdb__surrogate_key(expressions) -%}
     md5(
     {%- for expression in expressions -%}
-        {{ " || '|' || " if not loop.first }}cast({{ expression }} as varchar)
+        {{ " || '|' || " if not loop.first }}cast({{ expression }} as {{ engine_type('varchar') }})
     {%- endfor -%}
     )
 {%- endmacro %}

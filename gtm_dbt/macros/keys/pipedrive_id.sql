@@ -1,4 +1,4 @@
 {#- An id of Pipedrive in core. It has a prefix, because its numbers could be the ids of another source. -#}
 {% macro pipedrive_id(id) -%}
-    'pipedrive-' || cast({{ id }} as varchar)
+    'pipedrive-' || cast({{ id }} as {{ engine_type('varchar') }})
 {%- endmacro %}

@@ -11,7 +11,7 @@
         union all
         select
         {%- for column in contracted_columns() %}
-            cast({{ values.get(column.name, 'null') }} as {{ column.data_type }}) as {{ column.name }}
+            cast({{ values.get(column.name, 'null') }} as {{ engine_type(column.data_type) }}) as {{ column.name }}
             {{- ',' if not loop.last }}
         {%- endfor %}
     {%- endif -%}

@@ -9,28 +9,28 @@
 {% macro base_table(source_name, table_name) %}
     {%- set columns = [] -%}
     {%- set meta = {} -%}
-    {%- set files = [] -%}
+    {%- set batches = [] -%}
     {%- if execute -%}
         {%- do columns.extend(raw_columns(source_name, table_name) | map(attribute='name')) -%}
         {%- do meta.update(raw_table(source_name, table_name).config.meta) -%}
-        {%- do files.extend(files_to_read(source_name, table_name, after_late_batch='all')) -%}
+        {%- do batches.extend(batches_to_read(source_name, table_name, after_late_batch='all')) -%}
     {%- endif -%}
     {%- set builds_on_itself = is_incremental() -%}
-{%- if builds_on_itself and not files -%}
+{%- if builds_on_itself and not batches -%}
 -- No batch has come.
 select {{ columns | join(', ') }}
 from {{ this }}
 where 1 = 0
 {%- else -%}
-    {%- set ranking = ['id', meta.cursor, meta.deletes, '_version_hash', '_partition', '_batch_id'] | unique | join(', ') -%}
+    {%- set ranking = ['id', meta.cursor, meta.deletes, '_version_hash', '_partition_key', '_batch_id'] | unique | join(', ') -%}
     {#- Where all of the lake is read it is read again for each step: to keep all of it in memory costs more. -#}
     {%- set is_kept = builds_on_itself or not execute or is_external(source_name) -%}
-    {%- set candidates = 'candidates' if is_kept else '(' ~ lake_versions(source_name, table_name, files) ~ ') as candidates' -%}
+    {%- set candidates = 'candidates' if is_kept else '(' ~ lake_versions(source_name, table_name, batches) ~ ') as candidates' -%}
 with
 
 {% if is_kept %}
 incoming as (
-    {{ lake_versions(source_name, table_name, files) }}
+    {{ lake_versions(source_name, table_name, batches) }}
 ),
 
 candidates as (
@@ -56,7 +56,7 @@ repeated as (
 sightings as (
     select
         {{ ranking }},
-        row_number() over (partition by _version_hash order by _partition, _batch_id) as _sighting,
+        row_number() over (partition by _version_hash order by _partition_key, _batch_id) as _sighting,
         count(*) over (partition by id, _version_hash, _batch_id) as _copies
     from {{ candidates }}
     where exists (select 1 from repeated where repeated.id = candidates.id)
@@ -88,7 +88,7 @@ newest as (
 copies as (
     select
         candidates.*,
-        row_number() over (partition by id order by _partition) as _copy
+        row_number() over (partition by id order by _partition_key) as _copy
     from {{ candidates }}
     inner join newest
         on
@@ -122,5 +122,5 @@ select * from final
 
 {#- The order that puts the newest version of a record first, with the rule for ties. -#}
 {% macro newest_first(cursor, delete_mark) -%}
-    {{ cursor }} desc, _partition desc, coalesce({{ delete_mark }}, false) desc, _version_hash desc
+    {{ cursor }} desc, _partition_key desc, coalesce({{ delete_mark }}, false) desc, _version_hash desc
 {%- endmacro %}

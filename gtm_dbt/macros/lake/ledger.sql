@@ -24,123 +24,42 @@
     create schema if not exists {{ meta_table('consumed_batches', database).without_identifier() }};
 
     create table if not exists {{ meta_table('consumed_batches', database) }} (
-        model varchar not null,
-        parent varchar not null,
-        batch_id varchar not null
+        model {{ engine_type('varchar') }} not null,
+        parent {{ engine_type('varchar') }} not null,
+        batch_id {{ engine_type('varchar') }} not null
     );
 
     create table if not exists {{ meta_table('built_models', database) }} (
-        model varchar not null,
-        code varchar not null,
-        built_afresh_by varchar not null,
-        parents varchar not null,
-        invocation_id varchar not null
+        model {{ engine_type('varchar') }} not null,
+        code {{ engine_type('varchar') }} not null,
+        built_afresh_by {{ engine_type('varchar') }} not null,
+        parents {{ engine_type('varchar') }} not null,
+        invocation_id {{ engine_type('varchar') }} not null
     );
 {% endmacro %}
 
 
 {#- The database of what core and mart are made of: seeds, staging and intermediate. -#}
 {% macro staging_database() %}
-    {%- do return('staging') -%}
+    {%- do return(adapter.dispatch('staging_database', 'gtm_dbt')()) -%}
 {% endmacro %}
+
+{#- On an engine with one database they lie in schemas of their own beside core and mart. -#}
+{% macro default__staging_database() %}
+    {%- do return(target.database) -%}
+{% endmacro %}
+
 
 {#- Before the first model: the ledger of that database, in a transaction of its own. -#}
 {% macro make_staging() %}
     {{ make_ledger(staging_database()) }}
 {% endmacro %}
 
-{#- Statements by which what an older release has built beside core and mart goes: it is built afresh from the lake. -#}
-{% macro drop_staging_of_older_release() %}
-    {%- set query -%}
-        select schema_name from duckdb_schemas()
-        where database_name = '{{ target.database }}' and schema_name in ('gtm_staging', 'gtm_intermediate')
-    {%- endset -%}
-    {%- for row in run_query(query).rows %}
-    drop schema {{ api.Relation.create(database=target.database, schema=row[0]) }} cascade;
-    {%- if loop.last %}
-    delete from {{ meta_table('consumed_batches') }}
-    where starts_with(model, 'base_') or starts_with(model, 'int_');
-    {%- endif %}
-    {%- endfor %}
-{% endmacro %}
-
-
 {#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}
 {% macro list_lake() %}
     {%- if execute -%}
         {{ adapter.dispatch('list_lake', 'gtm_dbt')() }}
     {%- endif -%}
-{% endmacro %}
-
-{% macro duckdb__list_lake() %}
-    {%- set lake = env_var('GTM_HOME', '../.gtm') ~ '/lake' -%}
-    create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
-
-    create or replace table {{ meta_table('lake_batches') }} as
-    with files as (
-        select
-            file,
-            split_part(file, '/', -4) as source_name,
-            split_part(file, '/', -3) as table_name,
-            replace(split_part(file, '/', -2), 'partition=', '') as partition_key,
-            split_part(file, '/', -1) as file_name
-        -- Quarantine lies one level deeper.
-        from glob('{{ lake | replace("'", "''") }}/*/*/partition=*/*')
-    ),
-    listed as (
-        select
-            source_name,
-            table_name,
-            partition_key,
-            regexp_replace(file_name, '[.]parquet$', '') as batch_id,
-            file as file_path,
-            -- A merged file counts in place of the files that it was merged from.
-            '' as precedence
-        from files
-        -- Files being written do not end in .parquet.
-        where file_name like '%.parquet'
-        union all
-        select *, file_path as precedence
-        from ({{ merged_batches(lake) }}) as merged
-    ),
-    batches as (
-        select source_name, table_name, partition_key, batch_id, max_by(file_path, precedence) as file_path
-        from listed
-        where true
-        {%- if is_external() %}
-            and source_name <> 'salesforce'
-        {%- endif %}
-        {%- for source_name in sources_off() %}
-            and source_name <> '{{ source_name }}'
-        {%- endfor %}
-        group by all
-    ),
-    -- Partitions that have landed early: a file beside their batches names the minute.
-    landed_early as (
-        select
-            source_name,
-            table_name,
-            partition_key,
-            max(timezone('UTC', strptime(file_name, 'until=%Y-%m-%dT%H%MZ'))) as read_until
-        from files
-        where file_name like 'until=%'
-        group by all
-    )
-    select
-        batches.*,
-        coalesce(
-            landed_early.read_until,
-            {{ partition_boundary('cast(batches.partition_key as date) + 1') }}
-        ) as read_until
-    from batches
-    left join landed_early using (source_name, table_name, partition_key)
-    order by all;
-
-    {{ make_ledger(target.database) }}
-
-    {{ drop_staging_of_older_release() }}
-
-    {{ list_external_tables() }}
 {% endmacro %}
 
 
@@ -158,50 +77,6 @@
     {%- if execute and adapter.get_relation(target.database, 'gtm_meta', 'lake_batches') is not none -%}
         {%- do adapter.dispatch('follow_compaction', 'gtm_dbt')() -%}
     {%- endif -%}
-{% endmacro %}
-
-{% macro duckdb__follow_compaction() %}
-    {%- set update -%}
-        update {{ meta_table('lake_batches') }} as listed
-        set file_path = merged.file_path
-        from (
-            select source_name, table_name, batch_id, max(file_path) as file_path
-            from ({{ merged_batches(env_var('GTM_HOME', '../.gtm') ~ '/lake') }}) as merged_files
-            group by all
-        ) as merged
-        where
-            listed.source_name = merged.source_name
-            and listed.table_name = merged.table_name
-            and listed.batch_id = merged.batch_id
-    {%- endset -%}
-    {%- do adapter.execute(update, auto_begin=true) -%}
-    {%- do adapter.commit() -%}
-{% endmacro %}
-
-
-{#- DuckDB: select of the batches in merged files by the lists beside them, once for each file that holds one. -#}
-{% macro merged_batches(lake) %}
-    {%- set files = run_query("select file from glob('" ~ lake | replace("'", "''") ~ "/*/*/month=*/*.parquet') order by file") -%}
-    select
-        split_part(filename, '/', -4) as source_name,
-        split_part(filename, '/', -3) as table_name,
-        partition_key,
-        batch_id,
-        regexp_replace(filename, '[.]batches[.]json$', '.parquet') as file_path
-    {%- if files.rows %}
-    from read_json(
-        [
-        {%- for row in files.rows %}
-            '{{ (row[0][:-8] ~ '.batches.json') | replace("'", "''") }}'{{ ',' if not loop.last }}
-        {%- endfor %}
-        ],
-        format = 'newline_delimited',
-        columns = {batch_id: 'varchar', partition_key: 'varchar'},
-        filename = true
-    )
-    {%- else %}
-    from (select '' as filename, '' as partition_key, '' as batch_id where false)
-    {%- endif %}
 {% endmacro %}
 
 

@@ -4,7 +4,7 @@
     {%- for column in raw_table(source_name, table_name).columns.values() if column.name in loader_columns() -%}
         {%- do loaders.append(column) -%}
     {%- endfor -%}
-    {%- do return(source_columns(source_name, table_name) + loaders + [{'name': '_partition', 'data_type': 'varchar'}]) -%}
+    {%- do return(source_columns(source_name, table_name) + loaders + [{'name': '_partition_key', 'data_type': 'varchar'}]) -%}
 {% endmacro %}
 
 

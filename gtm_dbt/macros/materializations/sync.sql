@@ -31,7 +31,7 @@
     union all
     select
         {%- for column in columns %}
-        {{ column.name if column.name == model.config.unique_key else 'cast(null as ' ~ column.data_type ~ ')' }} as {{ column.name }}
+        {{ column.name if column.name == model.config.unique_key else 'cast(null as ' ~ engine_type(column.data_type) ~ ')' }} as {{ column.name }}
         {{- ',' if not loop.last }}
         {%- endfor %}
     from {{ gone }}
@@ -81,7 +81,3 @@
 {% macro row_hash(columns) %}
     {{- adapter.dispatch('row_hash', 'gtm_dbt')(columns | list) -}}
 {% endmacro %}
-
-{% macro duckdb__row_hash(columns) -%}
-    hash({{ columns | join(', ') }})
-{%- endmacro %}

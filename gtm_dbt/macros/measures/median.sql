@@ -2,7 +2,3 @@
 {% macro median(number) -%}
     {{ adapter.dispatch('median', 'gtm_dbt')(number) }}
 {%- endmacro %}
-
-{% macro duckdb__median(number) -%}
-    cast(median({{ number }}) as double)
-{%- endmacro %}

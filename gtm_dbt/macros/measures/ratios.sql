@@ -1,6 +1,6 @@
 {#- A ratio as a double; null where the denominator is 0. -#}
 {% macro safe_divide(numerator, denominator) -%}
-    cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0)
+    cast({{ numerator }} as {{ engine_type('double') }}) / nullif(cast({{ denominator }} as {{ engine_type('double') }}), 0)
 {%- endmacro %}
 
 

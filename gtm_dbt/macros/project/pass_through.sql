@@ -164,7 +164,7 @@
         {%- do (models if source_name == 'salesforce' else others).append('int_' ~ object ~ '__' ~ source_name) -%}
     {%- endfor -%}
     {%- set found = [] -%}
-    {%- if name == '_partition' -%}
+    {%- if name == '_partition_key' -%}
         {%- do found.append('the loader') -%}
     {%- endif -%}
     {%- if name in reserved_words() -%}
@@ -188,12 +188,6 @@
 {#- The words of SQL that name no column unless they are quoted. -#}
 {% macro reserved_words() %}
     {%- do return(adapter.dispatch('reserved_words', 'gtm_dbt')()) -%}
-{% endmacro %}
-
-
-{% macro duckdb__reserved_words() %}
-    {%- set query = "select keyword_name from duckdb_keywords() where keyword_category = 'reserved'" -%}
-    {%- do return(run_query(query).columns[0].values() | list) -%}
 {% endmacro %}
 
 
@@ -394,7 +388,7 @@
 
 
 {#-
-    Pre-hook: the contract holds for the columns that are passed through too.
+    Pre-hook: the contract holds for the columns that are passed through too, and for types as the engine names them.
 
     This leans on a detail of dbt that no documentation promises: a materialization asserts the contract, and makes a
     table's columns, by `model.columns` as it is after the pre-hooks. A dbt that read the contract before would refuse
@@ -404,6 +398,9 @@
     {%- if execute -%}
         {%- for column in model_pass_through_columns() -%}
             {%- do model.columns.update({column.name: dict(column, constraints=[], quote=none)}) -%}
+        {%- endfor -%}
+        {%- for name, column in model.columns.items() | list if engine_type(column.data_type) != column.data_type -%}
+            {%- do model.columns.update({name: dict(column, data_type=engine_type(column.data_type))}) -%}
         {%- endfor -%}
     {%- endif -%}
 {% endmacro %}

@@ -61,10 +61,12 @@
     {%- for reason, names in found.items() -%}
         {%- do log('built afresh because ' ~ reason ~ ': ' ~ names | sort | join(', '), info=true) -%}
     {%- endfor %}
-    create or replace table {{ meta_table('rebuild_reasons') }} (
-        invocation_id varchar not null,
-        model varchar not null,
-        reason varchar not null
+    drop table if exists {{ meta_table('rebuild_reasons') }};
+
+    create table {{ meta_table('rebuild_reasons') }} (
+        invocation_id {{ engine_type('varchar') }} not null,
+        model {{ engine_type('varchar') }} not null,
+        reason {{ engine_type('varchar') }} not null
     );
 
     {% for reason, names in found.items() -%}
@@ -188,29 +190,4 @@
 {#- The columns of the models' tables, by the model's name, each as `name type`. A model without a table is left out. -#}
 {% macro built_columns(models) %}
     {%- do return(adapter.dispatch('built_columns', 'gtm_dbt')(models)) -%}
-{% endmacro %}
-
-{% macro duckdb__built_columns(models) %}
-    {%- set query -%}
-        select
-            models.model,
-            string_agg(columns.column_name || ' ' || replace(lower(columns.data_type), ' ', ''), '|')
-        from duckdb_columns() as columns
-        inner join (
-            values
-            {%- for node in models %}
-            ('{{ node.name }}', '{{ node.database }}', '{{ node.schema }}', '{{ node.alias }}'){{ ',' if not loop.last }}
-            {%- endfor %}
-        ) as models (model, database_name, schema_name, table_name)
-            on
-                columns.database_name = models.database_name
-                and columns.schema_name = models.schema_name
-                and columns.table_name = models.table_name
-        group by models.model
-    {%- endset -%}
-    {%- set built = {} -%}
-    {%- for row in run_query(query).rows -%}
-        {%- do built.update({row[0]: row[1].split('|')}) -%}
-    {%- endfor -%}
-    {%- do return(built) -%}
 {% endmacro %}

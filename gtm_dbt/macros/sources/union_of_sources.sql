@@ -43,14 +43,14 @@
     {{ 'union all' if not loop.first }}
     select
             {%- for name, data_type in columns.items() %}
-        {{ name if name in own[source_name] else 'cast(null as ' ~ data_type ~ ') as ' ~ name }}
+        {{ name if name in own[source_name] else 'cast(null as ' ~ engine_type(data_type) ~ ') as ' ~ name }}
             {{- ',' if not loop.last }}
             {%- endfor %}
     from {{ relations[source_name] }} as {{ source_name }}_records
         {%- else %}
     select
             {%- for name, data_type in columns.items() %}
-        cast(null as {{ data_type }}) as {{ name }}{{ ',' if not loop.last }}
+        cast(null as {{ engine_type(data_type) }}) as {{ name }}{{ ',' if not loop.last }}
             {%- endfor %}
     where 1 = 0
         {%- endfor -%}

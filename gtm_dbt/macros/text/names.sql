@@ -6,23 +6,9 @@
     {{ adapter.dispatch('normalised_text', 'gtm_dbt')(text) }}
 {%- endmacro %}
 
-{% macro duckdb__normalised_text(text) -%}
-    nullif(
-        trim(regexp_replace(
-            regexp_replace(replace(lower(strip_accents({{ text }})), '&', ' and '), '[.''’]', '', 'g'),
-            '[^\p{L}\p{N}]+', ' ', 'g'
-        )),
-        ''
-    )
-{%- endmacro %}
-
 
 {#- The name of a company, normalised in the same way and without its legal form: ACME, Inc. becomes acme. -#}
 {% macro normalised_company(text) -%}
-    {{ adapter.dispatch('normalised_company', 'gtm_dbt')(text) }}
-{%- endmacro %}
-
-{% macro duckdb__normalised_company(text) -%}
     regexp_replace(
         {{ normalised_text(text) }},
         '( (inc|incorporated|llc|llp|lp|ltd|limited|corp|corporation|co|company|plc|gmbh|ag|kg|sa|sas|sarl|srl|spa|bv|nv|ab|as|oy|pty))+$',
@@ -34,17 +20,4 @@
 {#- The domain of a web site or an email address; null for providers of addresses (var free_email_domains). -#}
 {% macro company_domain(address) -%}
     {{ adapter.dispatch('company_domain', 'gtm_dbt')(address) }}
-{%- endmacro %}
-
-{% macro duckdb__company_domain(address) -%}
-    nullif(
-        regexp_replace(
-            regexp_extract(
-                lower(trim({{ address }})), '^(?:[a-z]+://)?(?:[^@/]*@)?(?:www[.])?([^/:?#\s]+[.][^/:?#\s]+)', 1
-            ),
-            '^({{ var("free_email_domains") | join("|") | replace(".", "[.]") }})$',
-            ''
-        ),
-        ''
-    )
 {%- endmacro %}

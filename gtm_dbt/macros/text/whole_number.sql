@@ -2,7 +2,3 @@
 {% macro whole_number(text) -%}
     {{ adapter.dispatch('whole_number', 'gtm_dbt')(text) }}
 {%- endmacro %}
-
-{% macro duckdb__whole_number(text) -%}
-    try_cast(nullif(regexp_extract({{ text }}, '^\s*([0-9]+)([.]0*)?\s*$', 1), '') as bigint)
-{%- endmacro %}

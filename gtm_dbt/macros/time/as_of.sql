@@ -20,7 +20,7 @@
     {%- if (given | string | length) == 10 -%}
         {{ partition_boundary("cast('" ~ given ~ "' as date)") }}
     {%- else -%}
-        cast('{{ given }}' as timestamp with time zone)
+        cast('{{ given }}' as {{ engine_type('timestamp with time zone') }})
     {%- endif -%}
 {%- endmacro %}
 
@@ -30,16 +30,8 @@
     {{ adapter.dispatch('partition_boundary', 'gtm_dbt')(day) }}
 {%- endmacro %}
 
-{% macro duckdb__partition_boundary(day) -%}
-    timezone('America/Los_Angeles', cast({{ day }} as timestamp) + interval '21 hours 49 minutes')
-{%- endmacro %}
-
 
 {#- The day whose partition an instant lies in. -#}
 {% macro partition_of(instant) -%}
     {{ adapter.dispatch('partition_of', 'gtm_dbt')(instant) }}
-{%- endmacro %}
-
-{% macro duckdb__partition_of(instant) -%}
-    cast(timezone('America/Los_Angeles', {{ instant }}) - interval '21 hours 49 minutes' as date)
 {%- endmacro %}

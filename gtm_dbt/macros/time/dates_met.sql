@@ -32,5 +32,5 @@
 
 {#- A day as a date, or as the instant at which it begins in UTC. -#}
 {% macro day_as(is_instant, day) -%}
-    {{ "cast('" ~ day ~ " 00:00:00+00' as timestamp with time zone)" if is_instant else "cast('" ~ day ~ "' as date)" }}
+    {{ "cast('" ~ day ~ " 00:00:00+00' as " ~ engine_type('timestamp with time zone') ~ ")" if is_instant else "cast('" ~ day ~ "' as date)" }}
 {%- endmacro %}

@@ -21,10 +21,6 @@
     {{ adapter.dispatch('local_date', 'gtm_dbt')(instant, zone) }}
 {%- endmacro %}
 
-{% macro duckdb__local_date(instant, zone) -%}
-    cast(timezone({{ zone }}, {{ instant }}) as date)
-{%- endmacro %}
-
 
 {#-
     Days from an instant to a date that a user entered. Users enter dates of their own time zone, so the instant becomes a
@@ -51,13 +47,6 @@
     {{ adapter.dispatch('known_zone', 'gtm_dbt')(zone) }}
 {%- endmacro %}
 
-{% macro duckdb__known_zone(zone) -%}
-    case
-        when {{ zone }} in (select zones.name from pg_timezone_names() as zones) then {{ zone }}
-        else {{ reporting_zone() }}
-    end
-{%- endmacro %}
-
 
 {#- The last microsecond of a day in the reporting time zone. -#}
 {% macro end_of_reporting_day(day) -%}
@@ -74,27 +63,10 @@
     {{ adapter.dispatch('end_of_day', 'gtm_dbt')(day, zone) }}
 {%- endmacro %}
 
-{#-
-    Where midnight comes twice, DuckDB takes the second. To find the first, go forward from six hours before, by the time
-    that clocks then need to reach midnight. No zone puts its clocks back by more than three hours.
--#}
-{% macro duckdb__end_of_day(day, zone) -%}
-    {%- set midnight = 'cast(' ~ day ~ ' + 1 as timestamp)' -%}
-    {%- set last = 'timezone(' ~ zone ~ ', ' ~ midnight ~ ')' -%}
-    {%- set before = '(' ~ last ~ ' - interval 6 hours)' -%}
-    {%- set first = '(' ~ before ~ ' + (' ~ midnight ~ ' - timezone(' ~ zone ~ ', ' ~ before ~ ')))' -%}
-    case when timezone({{ zone }}, {{ first }}) = {{ midnight }} then {{ first }} else {{ last }} end
-    - interval 1 microsecond
-{%- endmacro %}
-
 
 {#- Microseconds from 1970 to an instant. Keys use this number, because it is the same in every session. -#}
 {% macro epoch_microseconds(instant) -%}
     {{ adapter.dispatch('epoch_microseconds', 'gtm_dbt')(instant) }}
-{%- endmacro %}
-
-{% macro duckdb__epoch_microseconds(instant) -%}
-    epoch_us({{ instant }})
 {%- endmacro %}
 
 
@@ -112,14 +84,10 @@
     {{ adapter.dispatch('iso_day_of_week', 'gtm_dbt')(day) }}
 {%- endmacro %}
 
-{% macro duckdb__iso_day_of_week(day) -%}
-    cast(isodow({{ day }}) as integer)
-{%- endmacro %}
-
 
 {#- An ISO week with its year, such as 2025-W01. -#}
 {% macro iso_week(year, week) -%}
-    cast({{ year }} as varchar) || '-W' || lpad(cast({{ week }} as varchar), 2, '0')
+    cast({{ year }} as {{ engine_type('varchar') }}) || '-W' || lpad(cast({{ week }} as {{ engine_type('varchar') }}), 2, '0')
 {%- endmacro %}
 
 
@@ -128,21 +96,16 @@
     {{ adapter.dispatch('date_spine_between', 'gtm_dbt')(first_day, last_day) }}
 {%- endmacro %}
 
-{% macro duckdb__date_spine_between(first_day, last_day) -%}
-    select cast(days.date_day as date) as date_day
-    from (select unnest(generate_series({{ first_day }}, {{ last_day }}, interval 1 day)) as date_day) as days
-{%- endmacro %}
-
 
 {#- The instant from which the unknown member is valid: it lies before all records. -#}
 {% macro first_instant() -%}
-    cast('1900-01-01 00:00:00+00' as timestamp with time zone)
+    cast('1900-01-01 00:00:00+00' as {{ engine_type('timestamp with time zone') }})
 {%- endmacro %}
 
 
 {#- Stands for the end of what has no end: it lies after all records. -#}
 {% macro last_instant() -%}
-    cast('9999-12-31 00:00:00+00' as timestamp with time zone)
+    cast('9999-12-31 00:00:00+00' as {{ engine_type('timestamp with time zone') }})
 {%- endmacro %}
 
 

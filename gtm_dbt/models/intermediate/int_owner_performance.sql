@@ -97,7 +97,7 @@ final as (
         {{ win_rate('deals_by_owner.won_count', 'deals_by_owner.lost_count') }} as win_rate_by_count,
         {{ win_rate('deals_by_owner.won_amount', 'deals_by_owner.lost_amount') }} as win_rate_by_amount,
         deals_by_owner.average_won_amount,
-        cast(deals_by_owner.average_days_to_close as double) as average_days_to_close,
+        cast(deals_by_owner.average_days_to_close as {{ engine_type('double') }}) as average_days_to_close,
         -- activity
         coalesce(tasks_by_owner.task_count, 0) as task_count,
         coalesce(tasks_by_owner.completed_task_count, 0) as completed_task_count,

@@ -182,7 +182,7 @@ measured as (
         {{ win_rate('closed.won_count', 'closed.lost_count') }} as win_rate_by_count,
         {{ win_rate('closed.won_amount', 'closed.lost_amount') }} as win_rate_by_amount,
         closed.average_won_amount,
-        cast(closed.average_days_to_close as double) as average_days_to_close,
+        cast(closed.average_days_to_close as {{ engine_type('double') }}) as average_days_to_close,
         coalesce(created.opportunities_created_count, 0) as opportunities_created_count,
         {{ money('created.opportunities_created_amount') }} as opportunities_created_amount,
         -- pipeline, from the first day on that has a snapshot

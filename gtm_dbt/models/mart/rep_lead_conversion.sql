@@ -56,7 +56,7 @@ final as (
         count(*) as lead_count,
         count(case when is_converted then 1 end) as converted_lead_count,
         {{ safe_divide('count(case when is_converted then 1 end)', 'count(*)') }} as conversion_rate,
-        cast(avg(days_to_convert) as double) as average_days_to_convert,
+        cast(avg(days_to_convert) as {{ engine_type('double') }}) as average_days_to_convert,
         -- opportunities
         count(opportunity_id) as opportunity_count,
         count(case when is_won then 1 end) as won_count,

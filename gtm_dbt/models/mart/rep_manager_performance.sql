@@ -82,7 +82,7 @@ final as (
         {{ win_rate('numbers.won_count', 'numbers.lost_count') }} as win_rate_by_count,
         {{ win_rate('numbers.won_amount', 'numbers.lost_amount') }} as win_rate_by_amount,
         cycles_by_manager.average_won_amount,
-        cast(cycles_by_manager.average_days_to_close as double) as average_days_to_close,
+        cast(cycles_by_manager.average_days_to_close as {{ engine_type('double') }}) as average_days_to_close,
         numbers.won_count_month_to_date,
         numbers.won_count_quarter_to_date,
         {{ money('numbers.won_amount_month_to_date') }} as won_amount_month_to_date,

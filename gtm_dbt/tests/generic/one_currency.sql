@@ -18,7 +18,7 @@ counted as (
 
 select
     currency_iso_code,
-    {{ listed_values("amounts_of || ' ' || cast(amount_count as varchar)", 'amount_count desc, amounts_of') }} as amounts
+    {{ listed_values("amounts_of || ' ' || cast(amount_count as " ~ engine_type('varchar') ~ ")", 'amount_count desc, amounts_of') }} as amounts
 from counted
 where
     amount_count > 0

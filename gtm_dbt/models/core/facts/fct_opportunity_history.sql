@@ -31,7 +31,7 @@ bounds as (
                 min({{ to_reporting_date('system_modstamp') }}), max({{ to_reporting_date(as_of()) }})
             ) as first_day,
         {% else %}
-            {{ to_reporting_date(partition_boundary('cast(min(_partition) as date) + 1')) }} as first_day,
+            {{ to_reporting_date(partition_boundary('cast(min(_partition_key) as date) + 1')) }} as first_day,
         {% endif %}
         max({{ to_reporting_date(as_of()) }}) as last_day
     from versions

@@ -177,7 +177,7 @@ entries as (
         'version' as entry_source,
         1 as order_in_time,
         -- Counted down, so that the oldest version sorts first.
-        cast(1000000000 - rank_from_end as varchar) as tie_breaker
+        cast(1000000000 - rank_from_end as {{ engine_type('varchar') }}) as tie_breaker
     from inferred_entries
     union all
     select
@@ -255,7 +255,7 @@ final as (
                         {{ epoch_microseconds('stage_intervals.left_at') }}
                         - {{ epoch_microseconds('stage_intervals.entered_at') }}
                     )
-                    / cast(86400000000 as double)
+                    / cast(86400000000 as {{ engine_type('double') }})
         end as days_in_stage,
         -- dates
         stage_intervals.entered_at,

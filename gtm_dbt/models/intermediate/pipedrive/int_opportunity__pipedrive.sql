@@ -130,7 +130,7 @@ final as (
         parties.pipedrive_contact_id as contact_id,
         contacts.contact_id as resolved_contact_id,
         -- what it is
-        coalesce(deals.stage_name, cast(deals.stage_id as varchar)) as stage_name,
+        coalesce(deals.stage_name, cast(deals.stage_id as {{ engine_type('varchar') }})) as stage_name,
         case when deals.deal_status = 'Lost' then coalesce(options.option_label, deals.lost_reason) end
             as loss_reason,
         deals.deal_status = 'Won' as is_won,

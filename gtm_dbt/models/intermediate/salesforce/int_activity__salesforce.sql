@@ -74,8 +74,8 @@ final as (
         email_messages.account_key,
         email_messages.account_id,
         {{ unknown_key() }} as contact_key,
-        cast(null as varchar) as contact_id,
-        cast(null as varchar) as lead_id,
+        cast(null as {{ engine_type('varchar') }}) as contact_id,
+        cast(null as {{ engine_type('varchar') }}) as lead_id,
         email_messages.opportunity_id,
         -- Status 5 is a draft.
         coalesce(email_messages.message_status, '') <> '5' as is_completed,

@@ -12,7 +12,7 @@ renamed as (
         {{ annual_revenue_band('annual_revenue') }} as annual_revenue_band,
         -- provenance
         coalesce(is_deleted, false) as is_deleted,
-        _partition,
+        _partition_key,
         _batch_id,
         _known_at,
         _version_hash

@@ -21,7 +21,7 @@ renamed as (
         system_modstamp,
         -- provenance
         coalesce(_fivetran_deleted, false) as is_deleted,
-        _partition,
+        _partition_key,
         _batch_id,
         _known_at,
         _version_hash

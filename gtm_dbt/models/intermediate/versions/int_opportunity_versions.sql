@@ -11,7 +11,7 @@ renamed as (
         {{ salesforce_opportunity_columns() }},
         -- provenance
         coalesce(is_deleted, false) as is_deleted,
-        _partition,
+        _partition_key,
         _batch_id,
         _known_at,
         _version_hash

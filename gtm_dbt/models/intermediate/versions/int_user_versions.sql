@@ -11,7 +11,7 @@ renamed as (
         {{ salesforce_user_columns() }},
         -- provenance
         coalesce(_fivetran_deleted, false) as is_deleted,
-        _partition,
+        _partition_key,
         _batch_id,
         _known_at,
         _version_hash

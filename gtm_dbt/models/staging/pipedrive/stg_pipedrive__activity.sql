@@ -10,7 +10,7 @@ renamed as (
         id as activity_record_id,
         activity_id,
         deal_id,
-        cast(assigned_to_user as varchar) as user_id,
+        cast(assigned_to_user as {{ engine_type('varchar') }}) as user_id,
         -- what it is
         type as activity_type,
         coalesce(done, false) as is_done,

@@ -1,0 +1,57 @@
+{#-
+    The lake lies in the database too: before dbt runs, the package copies batches that have come into gtm_raw, a table
+    for each of the catalogue, and lists them in gtm_meta.lake_batches.
+-#}
+{% macro postgres__list_lake() %}
+    create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
+
+    create table if not exists {{ meta_table('lake_batches') }} (
+        source_name varchar not null,
+        table_name varchar not null,
+        partition_key varchar not null,
+        batch_id varchar not null,
+        file_path varchar not null,
+        read_until timestamp with time zone not null
+    );
+
+    {{ make_ledger(target.database) }}
+
+    -- A JSON list; null where a text is none. PostgreSQL 16 could ask by `is json`, 15 raises.
+    create or replace function {{ meta_table('json_list') }}(given text) returns json as $$
+    begin
+        return case when json_typeof(cast(given as json)) = 'array' then cast(given as json) end;
+    exception when others then
+        return null;
+    end
+    $$ language plpgsql immutable parallel safe;
+
+    {{ list_external_tables() }}
+{% endmacro %}
+
+
+{% macro postgres__read_batches(source_name, table_name, batches, columns) %}
+    {%- set rows -%}
+        (
+            select raw_rows.*
+            from {{ raw_relation(source_name, table_name) }} as raw_rows
+            where raw_rows._batch_id in (
+            {%- for batch in batches %}
+                '{{ batch.batch_id }}'{{ ',' if not loop.last }}
+            {%- endfor %}
+            )
+        )
+    {%- endset -%}
+    {%- do return(rows) -%}
+{% endmacro %}
+
+
+{#- The table of the database that holds a raw table's batches. -#}
+{% macro raw_relation(source_name, table_name) %}
+    {%- do return(api.Relation.create(
+        database=target.database, schema='gtm_raw', identifier=source_name ~ '__' ~ table_name
+    )) -%}
+{% endmacro %}
+
+
+{% macro postgres__follow_compaction() %}
+{% endmacro %}

@@ -1,0 +1,58 @@
+{#- The function is made before the first model: PostgreSQL 15 cannot ask whether a text is JSON. -#}
+{% macro postgres__field_options(fields) -%}
+    select
+        listed.field_key,
+        listed.field_option ->> 'id' as option_id,
+        min(listed.field_option ->> 'label') as option_label
+    from (
+        select
+            fields.field_key,
+            json_array_elements(gtm_meta.json_list(fields.field_value_options)) as field_option
+        from {{ fields }} as fields
+    ) as listed
+    where listed.field_option ->> 'id' is not null
+    group by listed.field_key, listed.field_option ->> 'id'
+{%- endmacro %}
+
+
+{% macro postgres__listed_values(text, order_by) -%}
+    string_agg({{ text }}, ', ' order by {{ order_by }})
+{%- endmacro %}
+
+
+{#- Letters are those of the database's LC_CTYPE, which has to be one of UTF-8. -#}
+{% macro postgres__normalised_text(text) -%}
+    nullif(
+        trim(regexp_replace(
+            regexp_replace(
+                replace(
+                    lower(regexp_replace(normalize({{ text }}, nfd), '[\u0300-\u036f]', '', 'g')),
+                    '&', ' and '
+                ),
+                '[.''’]', '', 'g'
+            ),
+            '[^[:alnum:]]+', ' ', 'g'
+        )),
+        ''
+    )
+{%- endmacro %}
+
+
+{% macro postgres__company_domain(address) -%}
+    nullif(
+        regexp_replace(
+            substring(
+                lower(trim({{ address }})) from '^(?:[a-z]+://)?(?:[^@/]*@)?(?:www[.])?([^/:?#\s]+[.][^/:?#\s]+)'
+            ),
+            '^({{ var("free_email_domains") | join("|") | replace(".", "[.]") }})$',
+            ''
+        ),
+        ''
+    )
+{%- endmacro %}
+
+
+{% macro postgres__whole_number(text) -%}
+    {%- set digits = "substring(" ~ text ~ " from '^\s*([0-9]+)(?:[.]0*)?\s*$')" -%}
+    case when cast({{ digits }} as numeric) < 9223372036854775808 then cast({{ digits }} as bigint) end
+{%- endmacro %}

@@ -1,0 +1,3 @@
+{% macro postgres__engine_types() %}
+    {%- do return({'double': 'double precision'}) -%}
+{% endmacro %}
