@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres run dev check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -21,6 +21,14 @@ setup: .venv/.installed ## Virtual environment with the pinned packages.
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode requirements.lock \
 		|| $(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The extra of the warehouse on PostgreSQL, beside what is installed.
+setup-postgres: .venv/.installed-postgres ## What GTM_ENGINE=postgres needs: dbt-postgres and a driver.
+
+.venv/.installed-postgres: .venv/.installed requirements-postgres.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements-postgres.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements-postgres.lock
 	@touch $@
 
 run: setup ## Land, build, prove and publish; says where to look.
@@ -62,9 +70,11 @@ bench: setup ## What the platform costs, beside bare SQL, dbt and Polars; about 
 	$(BIN)/python benchmarks/bulk_landing.py
 	$(BIN)/python -m benchmarks.warehouse
 
-lock: setup ## Resolve requirements.lock anew from setup.cfg.
+lock: setup ## Resolve the lock files anew from setup.cfg.
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra dev setup.cfg \
 		--output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra postgres setup.cfg \
+		--constraint requirements.lock --output-file requirements-postgres.lock
 
 clean: ## Remove the state folder's default and what dbt wrote. The lake goes too.
 	rm -rf .gtm gtm_dbt/target gtm_dbt/logs

@@ -37,5 +37,8 @@
 
 {#- The duration of an event in minutes: as the source says, or else from its start to its end. -#}
 {% macro event_minutes(events) -%}
-    coalesce({{ events }}.duration_in_minutes, {{ dbt.datediff(events ~ '.started_at', events ~ '.ended_at', 'minute') }})
+    coalesce(
+        {{ events }}.duration_in_minutes,
+        cast({{ dbt.datediff(events ~ '.started_at', events ~ '.ended_at', 'minute') }} as bigint)
+    )
 {%- endmacro %}

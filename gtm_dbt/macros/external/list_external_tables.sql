@@ -96,7 +96,7 @@
 
 {#- The same on a warehouse of its own, for `gtm doctor`. -#}
 {% macro examine_external() %}
-    {%- do run_query('create schema if not exists ' ~ meta_table('external_tables').without_identifier()) -%}
+    {%- do run_query('create schema if not exists ' ~ meta_schema()) -%}
     {%- do run_query(list_external_tables(with_lake=false)) -%}
     {%- do check_pass_through() -%}
 {% endmacro %}
@@ -115,6 +115,12 @@
 {#- For dbt run by hand: the external database must be there as it was when it was inspected. -#}
 {% macro refuse_stale_inspection() %}
     {%- do adapter.dispatch('refuse_stale_inspection', 'gtm_dbt')() -%}
+{% endmacro %}
+
+{% macro default__refuse_stale_inspection() %}
+    {%- do exceptions.raise_compiler_error(
+        'GTM_SALESFORCE_SOURCE=external reads a DuckDB file, which ' ~ target.type ~ ' can not: build with GTM_ENGINE=duckdb'
+    ) -%}
 {% endmacro %}
 
 {% macro duckdb__refuse_stale_inspection() %}

@@ -62,6 +62,12 @@
         {%- endif %}
         order by partition_key, batch_id
     {%- endset -%}
+    {%- do return(listed_batches(query)) -%}
+{% endmacro %}
+
+
+{#- The batches that a query of gtm_meta.lake_batches finds, each with batch_id and file_path. -#}
+{% macro listed_batches(query) %}
     {%- set batches = [] -%}
     {%- for row in run_query(query).rows -%}
         {%- do batches.append({'batch_id': row[0], 'file_path': row[1]}) -%}
@@ -71,6 +77,6 @@
 
 
 {#- Relation of the rows of a table's batches with at least the given columns; one that no batch has is null. -#}
-{% macro read_batches(source_name, table_name, batches, columns) %}
+{% macro read_batches(source_name, table_name, batches, columns=[]) %}
     {%- do return(adapter.dispatch('read_batches', 'gtm_dbt')(source_name, table_name, batches, columns)) -%}
 {% endmacro %}

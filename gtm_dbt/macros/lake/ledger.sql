@@ -13,6 +13,13 @@
 {% endmacro %}
 
 
+{#- The schema of these tables, as SQL that makes it names it: PostgreSQL knows no other database. -#}
+{% macro meta_schema(database=none) %}
+    {%- set schema = meta_table('', database).without_identifier() -%}
+    {%- do return(schema if target.type == 'duckdb' else schema.include(database=false)) -%}
+{% endmacro %}
+
+
 {#- The ledger of the database that a model, by default this one, lies in. A unit test knows no other model. -#}
 {% macro ledger(model_name=none) %}
     {%- set node = graph.nodes.get('model.' ~ project_name ~ '.' ~ model_name) if execute and model_name else none -%}
@@ -21,7 +28,7 @@
 
 {#- Statements that make a database's ledger where it has none. -#}
 {% macro make_ledger(database) %}
-    create schema if not exists {{ meta_table('consumed_batches', database).without_identifier() }};
+    create schema if not exists {{ meta_schema(database) }};
 
     create table if not exists {{ meta_table('consumed_batches', database) }} (
         model {{ engine_type('varchar') }} not null,
@@ -53,12 +60,23 @@
 {#- Before the first model: the ledger of that database, in a transaction of its own. -#}
 {% macro make_staging() %}
     {{ make_ledger(staging_database()) }}
+    {{ end_of_hook() }}
 {% endmacro %}
+
+
+{#- The end of a hook that runs before the first model. dbt commits none of these: DuckDB does so at each statement. -#}
+{% macro end_of_hook() -%}
+    {{ adapter.dispatch('end_of_hook', 'gtm_dbt')() }}
+{%- endmacro %}
+
+{% macro default__end_of_hook() -%}
+{%- endmacro %}
 
 {#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}
 {% macro list_lake() %}
     {%- if execute -%}
         {{ adapter.dispatch('list_lake', 'gtm_dbt')() }}
+        {{ end_of_hook() }}
     {%- endif -%}
 {% endmacro %}
 

@@ -221,15 +221,12 @@
     whose values in the batches that base is to read are of another type.
 -#}
 {% macro faults_in_lake(object, columns) %}
-    {%- set files = files_for_base(object, columns) if columns else [] -%}
-    {%- if not files -%}
+    {%- set batches = batches_for_base(object, columns) if columns else [] -%}
+    {%- if not batches -%}
         {%- do return([]) -%}
     {%- endif -%}
-    {%- set rows = read_files(files) -%}
-    {%- set found = {} -%}
-    {%- for row in run_query('describe select * from ' ~ rows).rows -%}
-        {%- do found.update({row[0]: row[1] | lower}) -%}
-    {%- endfor -%}
+    {%- set rows = read_batches('salesforce', object, batches) -%}
+    {%- set found = types_of_rows(rows) -%}
     {%- set faults = [] -%}
     {%- for column in columns -%}
         {%- if column.name in found -%}
@@ -242,6 +239,12 @@
         {%- endif -%}
     {%- endfor -%}
     {%- do return(faults) -%}
+{% endmacro %}
+
+
+{#- The types of the columns of a relation of batches, {name: type}. -#}
+{% macro types_of_rows(rows) %}
+    {%- do return(adapter.dispatch('types_of_rows', 'gtm_dbt')(rows)) -%}
 {% endmacro %}
 
 
@@ -261,14 +264,20 @@
         {%- do return([]) -%}
     {%- endif -%}
     {%- set query -%}
-        select count(*), min({{ id }}), min_by(cast({{ value }} as varchar), {{ id }})
+        select
+            count(*) over (),
+            {{ id }},
+            cast({{ value }} as {{ engine_type('varchar') }})
         from {{ rows }} as found
         where ({{ misfits.unreadable }}) or ({{ misfits.inexact }})
+        order by {{ id }}
+        limit 1
     {%- endset -%}
-    {%- set counted = run_query(query).rows[0] -%}
-    {%- if not counted[0] -%}
+    {%- set found = run_query(query).rows -%}
+    {%- if not found -%}
         {%- do return([]) -%}
     {%- endif -%}
+    {%- set counted = found[0] -%}
     {%- set fitting = found_type if found_type in raw_data_types() else 'varchar' -%}
     {%- do return([
         'gives ' ~ object ~ '.' ~ column.name ~ ' the data_type ' ~ column.data_type ~ ', which '
@@ -279,16 +288,16 @@
 
 
 {#-
-    The files whose columns are looked at: those that base has not consumed; all of them where base is built afresh,
+    The batches whose columns are looked at: those that base has not consumed; all of them where base is built afresh,
     or has no value of one of the columns yet, so that nothing says that the source has it.
 -#}
-{% macro files_for_base(object, columns) %}
+{% macro batches_for_base(object, columns) %}
     {%- set unseen = [] -%}
     {%- for column in columns if flags.FULL_REFRESH or not has_values(object, column.name, column.data_type) -%}
         {%- do unseen.append(column) -%}
     {%- endfor -%}
     {%- set query -%}
-        select file_path
+        select batch_id, file_path
         from {{ meta_table('lake_batches') }}
         where
             source_name = 'salesforce'
@@ -302,7 +311,7 @@
         {%- endif %}
         order by partition_key, batch_id
     {%- endset -%}
-    {%- do return(run_query(query).columns[0].values() | unique | list) -%}
+    {%- do return(listed_batches(query)) -%}
 {% endmacro %}
 
 

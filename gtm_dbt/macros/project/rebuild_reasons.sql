@@ -75,6 +75,7 @@
         ('{{ invocation_id }}', '{{ name }}', '{{ reason | replace("'", "''") }}'){{ ',' if not loop.last else ';' }}
         {%- endfor %}
     {% endfor %}
+    {{ end_of_hook() }}
 {% endmacro %}
 
 

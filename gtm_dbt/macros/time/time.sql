@@ -30,7 +30,7 @@
     date that was current somewhere on Earth at the instant counts as 0 days.
 -#}
 {% macro days_to_written_date(instant, day, zone, follows=false) -%}
-    {%- set days = dbt.datediff(local_date(instant, known_zone(zone)), day, 'day') -%}
+    {%- set days = 'cast(' ~ dbt.datediff(local_date(instant, known_zone(zone)), day, 'day') ~ ' as bigint)' -%}
     {%- if not follows -%}
     {{ days }}
     {%- else -%}

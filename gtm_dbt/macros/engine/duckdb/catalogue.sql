@@ -28,3 +28,12 @@
     {%- endfor -%}
     {%- do return(built) -%}
 {% endmacro %}
+
+
+{% macro duckdb__types_of_rows(rows) %}
+    {%- set types = {} -%}
+    {%- for row in run_query('describe select * from ' ~ rows).rows -%}
+        {%- do types.update({row[0]: row[1] | lower}) -%}
+    {%- endfor -%}
+    {%- do return(types) -%}
+{% endmacro %}

@@ -2,12 +2,14 @@
 {% macro duckdb__read_batches(source_name, table_name, batches, columns) %}
     {%- set rows -%}
         (
+            {%- if columns %}
             select
             {%- for column in columns if column.name != '_partition_key' %}
                 null as {{ column.name }}{{ ',' if not loop.last }}
             {%- endfor %}
             where false
             union all by name
+            {%- endif %}
             select * from {{ read_files(batches | map(attribute='file_path') | unique | list) }}
         )
     {%- endset -%}
@@ -34,7 +36,7 @@
 
 {% macro duckdb__list_lake() %}
     {%- set lake = env_var('GTM_HOME', '../.gtm') ~ '/lake' -%}
-    create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
+    create schema if not exists {{ meta_schema() }};
 
     create or replace table {{ meta_table('lake_batches') }} as
     with files as (

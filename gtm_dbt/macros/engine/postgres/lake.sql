@@ -3,7 +3,7 @@
     for each of the catalogue, and lists them in gtm_meta.lake_batches.
 -#}
 {% macro postgres__list_lake() %}
-    create schema if not exists {{ meta_table('lake_batches').without_identifier() }};
+    create schema if not exists {{ meta_schema() }};
 
     create table if not exists {{ meta_table('lake_batches') }} (
         source_name varchar not null,
@@ -15,6 +15,16 @@
     );
 
     {{ make_ledger(target.database) }}
+
+    -- Whether a text is a value of a type. PostgreSQL 16 could ask by pg_input_is_valid, 15 raises.
+    create or replace function {{ meta_table('fits') }}(given text, type_name text) returns boolean as $$
+    begin
+        execute format('select cast($1 as %s)', type_name) using given;
+        return true;
+    exception when others then
+        return false;
+    end
+    $$ language plpgsql stable;
 
     -- A JSON list; null where a text is none. PostgreSQL 16 could ask by `is json`, 15 raises.
     create or replace function {{ meta_table('json_list') }}(given text) returns json as $$
@@ -55,3 +65,8 @@
 
 {% macro postgres__follow_compaction() %}
 {% endmacro %}
+
+
+{% macro postgres__end_of_hook() -%}
+    commit;
+{%- endmacro %}

@@ -1,3 +1,8 @@
 {% macro postgres__engine_types() %}
     {%- do return({'double': 'double precision'}) -%}
 {% endmacro %}
+
+
+{% macro postgres__our_types() %}
+    {%- do return({'text': 'varchar', 'character varying': 'varchar', 'double precision': 'double'}) -%}
+{% endmacro %}

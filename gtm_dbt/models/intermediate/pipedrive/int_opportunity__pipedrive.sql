@@ -136,7 +136,7 @@ final as (
         deals.deal_status = 'Won' as is_won,
         deals.deal_status in ('Won', 'Lost') as is_closed,
         -- measures
-        {{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} as days_to_close,
+        cast({{ dbt.datediff('deals.created_date', 'deals.close_date', 'day') }} as bigint) as days_to_close,
         -- dates
         deals.created_at,
         deals.close_date,

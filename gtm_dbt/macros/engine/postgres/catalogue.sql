@@ -1,0 +1,80 @@
+{#- The words of SQL that name no column unless they are quoted. -#}
+{% macro postgres__reserved_words() %}
+    {%- set query = "select word from pg_get_keywords() where catcode in ('R', 'T')" -%}
+    {%- do return(run_query(query).columns[0].values() | list) -%}
+{% endmacro %}
+
+
+{#- Types by the names that we give them. -#}
+{% macro postgres__built_columns(models) %}
+    {%- set query -%}
+        select
+            models.model,
+            string_agg(columns.attname || ' ' || replace({{ type_of_attribute('columns') }}, ' ', ''), '|')
+        from pg_attribute as columns
+        inner join pg_class as relations on columns.attrelid = relations.oid
+        inner join pg_namespace as schemas on relations.relnamespace = schemas.oid
+        inner join (
+            values
+            {%- for node in models %}
+            ('{{ node.name }}', '{{ node.schema }}', '{{ node.alias }}'){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as models (model, schema_name, table_name)
+            on schemas.nspname = models.schema_name and relations.relname = models.table_name
+        where columns.attnum > 0 and not columns.attisdropped
+        group by models.model
+    {%- endset -%}
+    {%- set built = {} -%}
+    {%- for row in run_query(query).rows -%}
+        {%- do built.update({row[0]: row[1].split('|')}) -%}
+    {%- endfor -%}
+    {%- do return(built) -%}
+{% endmacro %}
+
+
+{#- The type of a column by the name that we give it. attributes: alias of pg_attribute. -#}
+{% macro type_of_attribute(attributes) -%}
+    {%- set named = 'format_type(' ~ attributes ~ '.atttypid, ' ~ attributes ~ '.atttypmod)' -%}
+    case {{ named }}
+        {%- for theirs, ours in postgres__our_types().items() %}
+        when '{{ theirs }}' then '{{ ours }}'
+        {%- endfor %}
+        else replace({{ named }}, 'numeric', 'decimal')
+    end
+{%- endmacro %}
+
+
+{#- A view says the types of its columns. -#}
+{% macro postgres__types_of_rows(rows) %}
+    {%- do run_query('create temporary view gtm_rows as select * from ' ~ rows ~ ' as batches') -%}
+    {%- set query -%}
+        select columns.attname, {{ type_of_attribute('columns') }}
+        from pg_attribute as columns
+        where columns.attrelid = to_regclass('pg_temp.gtm_rows') and columns.attnum > 0
+    {%- endset -%}
+    {%- set types = {} -%}
+    {%- for row in run_query(query).rows -%}
+        {%- do types.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- do run_query('drop view pg_temp.gtm_rows') -%}
+    {%- do return(types) -%}
+{% endmacro %}
+
+
+{#-
+    As duckdb__external_misfits, for values of the lake: a column that the catalogue does not have is text in gtm_raw.
+    The function is made before the first model.
+-#}
+{% macro postgres__external_misfits(value, external_type, data_type) %}
+    {%- if external_type == data_type or is_text(data_type) -%}
+        {%- do return(none) -%}
+    {%- endif -%}
+    {%- set fits = meta_table('fits') ~ '(' ~ value ~ ", '" ~ engine_type(data_type) ~ "')" -%}
+    {%- set inexact = 'false' -%}
+    {%- if data_type == 'bigint' or is_decimal(data_type) -%}
+        {%- set inexact = 'case when ' ~ fits ~ ' then cast(' ~ value ~ ' as numeric) <> cast(' ~ value ~ ' as ' ~ data_type ~ ') end' -%}
+    {%- elif data_type == 'date' -%}
+        {%- set inexact = 'case when ' ~ fits ~ ' then cast(' ~ value ~ ' as timestamp) <> cast(' ~ value ~ ' as date) end' -%}
+    {%- endif -%}
+    {%- do return({'unreadable': value ~ ' is not null and not ' ~ fits, 'inexact': inexact}) -%}
+{% endmacro %}
