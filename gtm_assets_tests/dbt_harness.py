@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 import polars as pl
@@ -43,6 +44,9 @@ PIPEDRIVE: dict[str, RawTable] = {table.qualified_name: table for table in PIPED
 BOOKKEEPING = frozenset({"_batch_id", "_known_at", "_fivetran_synced", "_partition_key"})
 """Columns that say how a row came, not what it says."""
 
+DUCKDB: Mapping[str, str] = MappingProxyType({})
+"""What dbt's profile asks the environment for DuckDB beside the places: nothing."""
+
 
 _QUICKLY = ("--quiet", "--log-level-file", "none", "--no-write-json")
 
@@ -61,15 +65,17 @@ class Home:
         external: Path | None = None,
         without: str = "",
         project: Path = DBT_DIR,
+        engine: Mapping[str, str] = DUCKDB,
     ) -> None:
         """The folder at ``path``, built by the dbt project, or by a manifest that a test has changed.
 
         With ``external`` it is built from that file's schema ``gtm_raw`` in place of the lake; ``without`` names
-        sources that are off; ``project`` is a changed copy of the dbt project.
+        sources that are off; ``project`` is a changed copy of the dbt project; ``engine`` is what dbt's profile
+        asks the environment of the engine that it is built on.
         """
         path.mkdir(parents=True, exist_ok=True)
         self.path, self.manifest, self.external, self.without = path, manifest, external, without
-        self.project = project
+        self.project, self.engine = project, engine
         self.lake = Lake(path / "lake")
 
     def twin(self, name: str) -> Home:
@@ -124,9 +130,9 @@ class Home:
         if self.external:
             given = (variables or {}).get("pass_through_columns") or {}
             self.inspect(given if isinstance(given, Mapping) else {})
-        with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source):
+        with _environment(GTM_HOME=str(self.path), GTM_DBT_THREADS="2", **source, **self.engine):
             try:
-                manifest = self.manifest or parsed(self.project)
+                manifest = self.manifest or parsed(self.project, self.engine)
                 runner = dbtRunner(manifest=manifest, callbacks=[hear] if hear else [])
                 return runner.invoke(command)
             finally:
@@ -330,15 +336,15 @@ def describe(result: dbtRunnerResult) -> str:
     return "\n".join(f"{r.node.name}: {r.status}: {r.message}" for r in failed)
 
 
-def parsed(project: Path = DBT_DIR) -> Manifest:
+def parsed(project: Path = DBT_DIR, engine: Mapping[str, str] = DUCKDB) -> Manifest:
     """The project's manifest, parsed once a session. To change it, change a copy: ``parsed().deepcopy()``."""
-    return _parsed(project)
+    return _parsed(project, tuple(engine.items()))
 
 
 @cache
-def _parsed(project: Path) -> Manifest:
+def _parsed(project: Path, engine: tuple[tuple[str, str], ...]) -> Manifest:
     places = ["--project-dir", str(project), "--profiles-dir", str(project)]
-    with tempfile.TemporaryDirectory() as target, _environment(GTM_HOME="/nowhere"):
+    with tempfile.TemporaryDirectory() as target, _environment(GTM_HOME="/nowhere", **dict(engine)):
         result = dbtRunner().invoke(
             [
                 "parse",

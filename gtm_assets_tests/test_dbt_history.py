@@ -207,7 +207,9 @@ def first_sightings(raw: RawTable, log: dict[int, list[Record]]) -> dict[str, li
     for day, records in sorted(log.items()):
         hashes = version_hash(coerce(raw, as_page(records)).frame)
         for record, hash_ in zip(records, hashes, strict=True):
-            complete = dict.fromkeys(raw.types) | record | {"_version_hash": hash_, "_partition_key": partition(day)}
+            complete = (
+                dict.fromkeys(raw.types) | record | {"_version_hash": hash_, "_partition_key": partition(day)}
+            )
             versions[record["id"]].setdefault(hash_, complete)
     return {id_: list(found.values()) for id_, found in versions.items()}
 

@@ -129,7 +129,15 @@ TWICE = "names opportunity.my_field_c more than once: leave one of them"
         ),
         # Columns of core and of staging, one that the SQL makes on the way, the loader's.
         (
-            {"opportunity": ["amount_converted", "closed_at", "opportunity_name", "days_to_close", "_partition_key"]},
+            {
+                "opportunity": [
+                    "amount_converted",
+                    "closed_at",
+                    "opportunity_name",
+                    "days_to_close",
+                    "_partition_key",
+                ]
+            },
             [
                 f"names opportunity.amount_converted, a name that fct_opportunity gives {OTHERWISE}",
                 f"names opportunity.closed_at, a name that fct_opportunity gives {OTHERWISE}",

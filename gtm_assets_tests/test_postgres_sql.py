@@ -1,25 +1,41 @@
-"""The models on PostgreSQL: the lake's records reach it whole, and it understands every model and every test."""
+"""PostgreSQL as the engine: the lake reaches it whole, and each table that is built there equals DuckDB's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from decimal import Decimal
-from graphlib import TopologicalSorter
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
+from dbt.cli.main import dbtRunnerResult
 
-from gtm_assets.dbt.project import DBT_DIR
+from gtm_assets.catalog.raw_table import ColumnType, RawTable
+from gtm_assets.dbt.files import connect
+from gtm_assets.engines.postgres import AddressError, dbt_environment
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
-from gtm_assets_tests.dbt_harness import PIPEDRIVE, TABLES, Home, account, at, empty_tables, partition
+from gtm_assets_tests.change_logs import ALL_TABLES, ChangeLog
+from gtm_assets_tests.dbt_harness import (
+    BOOKKEEPING,
+    TABLES,
+    Home,
+    at,
+    describe,
+    incremental_models,
+    with_ancestors,
+)
+from gtm_assets_tests.gtm_process import FIRST_END
+from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, page, with_type
 from gtm_assets_tests.postgres_server import needs_postgres, running
 
-pytestmark = needs_postgres
+USERS = TABLES["user"]
+SCHEMAS = ("gtm_staging", "gtm_intermediate", "gtm_core", "gtm_mart")
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +44,260 @@ def server() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture
+def address(server) -> Iterator[str]:
+    """The server's database, empty."""
+    with connected(server) as cursor:
+        schemas = query(cursor, "select nspname from pg_namespace where nspname like 'gtm@_%' escape '@'")
+        for (schema,) in schemas:
+            cursor.execute(f"drop schema {schema} cascade")
+        cursor.connection.commit()
+    yield server
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     from adbc_driver_postgresql import dbapi
 
-    with dbapi.connect(address) as connection, connection.cursor() as cursor:
+    with closing(dbapi.connect(address)) as connection, closing(connection.cursor()) as cursor:
         yield cursor
+
+
+def query(cursor: Any, sql: str) -> list[tuple]:
+    cursor.execute(sql)
+    return cursor.fetchall()
+
+
+def copied(address: str, lake: Lake, tables: Sequence[RawTable]) -> dict[str, tuple[int, int, int]]:
+    """Copy the lake; batches that came, rows and batches that went, by table."""
+    from gtm_assets.engines.postgres_raw import copy_lake
+
+    with connected(address) as cursor:
+        done = copy_lake(cursor.connection, lake, tables)
+    return {one.table: (one.batches, one.rows, one.removed) for one in done}
+
+
+# -- the address -----------------------------------------------------------------------------------------------
+
+
+def test_an_address_reaches_dbt_in_its_parts():
+    told = dbt_environment("postgresql://ana%40acme:p%40ss@db.internal/sales")
+
+    assert told["GTM_POSTGRES_HOST"] == "db.internal"
+    assert told["GTM_POSTGRES_PORT"] == "5432"
+    assert told["GTM_POSTGRES_USER"] == "ana@acme"
+    assert told["DBT_ENV_SECRET_POSTGRES_PASSWORD"] == "p@ss"
+    assert told["GTM_POSTGRES_DATABASE"] == "sales"
+
+
+@pytest.mark.parametrize("given", ["", "mysql://u:secret@h/d", "postgresql://u:secret@h", "postgresql://h/d"])
+def test_what_is_no_address_is_refused_without_its_password(given):
+    with pytest.raises(AddressError, match="postgresql://user:password@host:5432/database") as refused:
+        dbt_environment(given)
+    assert "secret" not in str(refused.value)
+
+
+# -- the lake --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    lake = Lake(tmp_path / "lake")
+    land(lake, DEALS, FIRST, deal(1, FIRST), deal(2, FIRST, amount=None, name="Ünïcode 'n\" \\ tab\t"))
+    return lake
+
+
+def land(lake: Lake, table: RawTable, partition: str, *records: dict, until: datetime | None = None) -> None:
+    window = CALENDAR.window(partition, until)
+    lake.land(table, window, [page(*records)], window.end)
+
+
+def held(address: str, lake: Lake, table: RawTable = DEALS) -> None:
+    """The table of the database holds what the lake does, and lists its batches."""
+    with connected(address) as cursor:
+        there = duckdb_rows(fetched(cursor, "gtm_raw.salesforce__deal"), lake.read(table).collect().to_arrow())
+        listed = query(
+            cursor, "select partition_key, batch_id, read_until from gtm_meta.lake_batches order by 1, 2"
+        )
+    assert there == ([], [])
+    early = lake.landed_early(table)
+    batches = lake.batches(table)
+    assert [row[:2] for row in listed] == [(b.partition, b.batch_id) for b in batches]
+    ends = [early.get(b.partition, CALENDAR.window(b.partition).end) for b in batches]
+    assert [row[2] for row in listed] == ends
+
+
+def fetched(cursor: Any, table: str) -> pa.Table:
+    cursor.execute(f"select * from {table}")
+    return cursor.fetch_arrow_table()
+
+
+def duckdb_rows(one: pa.Table, other: pa.Table) -> tuple[list[tuple], list[tuple]]:
+    """The rows that are in one of two tables alone; decimals of PostgreSQL come as texts."""
+    with duckdb.connect() as db:
+        db.execute("set TimeZone = 'UTC'")
+        db.register("one", one)
+        db.register("other", other)
+        types = dict(db.execute("select column_name, column_type from (describe other)").fetchall())
+        cast = ", ".join(f'cast("{name}" as {type_}) as "{name}"' for name, type_ in types.items())
+        ones, others = f"select {cast} from one", f"select {cast} from other"
+        return (
+            db.execute(f"{ones} except all {others}").fetchall(),
+            db.execute(f"{others} except all {ones}").fetchall(),
+        )
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_the_database_holds_what_the_lake_does_whatever_comes_and_goes(address, lake):
+    assert copied(address, lake, [DEALS]) == {"salesforce.deal": (1, 2, 0)}
+    held(address, lake)
+    assert copied(address, lake, [DEALS]) == {}
+
+    # Batches come, one of them of a partition that is still open.
+    land(lake, DEALS, DAY, deal(1, is_won="false"), deal(3, probability="1e-3"))
+    land(lake, DEALS, NEXT, until=CALENDAR.window(NEXT).end.replace(minute=0))
+    assert copied(address, lake, [DEALS]) == {"salesforce.deal": (2, 2, 0)}
+    held(address, lake)
+
+    # A batch is gone from the lake.
+    [batch] = lake.batches_of(DEALS, DAY)
+    batch.path.unlink()
+    assert copied(address, lake, [DEALS]) == {"salesforce.deal": (0, 0, 1)}
+    held(address, lake)
+
+    # A source is off.
+    assert copied(address, lake, []) == {}
+    with connected(address) as cursor:
+        assert query(cursor, "select * from gtm_meta.lake_batches") == []
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_columns_that_come_and_types_that_change_reach_the_database(address, lake):
+    copied(address, lake, [DEALS])
+    land(lake, DEALS, DAY, deal(3, region_c="North"))
+    assert copied(address, lake, [DEALS]) == {"salesforce.deal": (1, 1, 0)}
+    held(address, lake)
+
+    # The catalogue was mended: what lies in the lake as a text is a number, and the other way round.
+    mended = with_type(DEALS, "lines", ColumnType.STRING)
+    assert copied(address, lake, [mended]) == {"salesforce.deal": (2, 3, 0)}
+    with connected(address) as cursor:
+        assert query(cursor, "select lines, region_c from gtm_raw.salesforce__deal where id like '%3'") == [
+            ("3", "North")
+        ]
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_what_the_database_refuses_changes_nothing_and_names_table_and_partition(address, lake):
+    from gtm_assets.engines.postgres_raw import PostgresError
+
+    copied(address, lake, [DEALS])
+    with connected(address) as cursor:
+        cursor.execute("alter table gtm_raw.salesforce__deal add constraint somebodys check (lines < 9)")
+        cursor.connection.commit()
+    land(lake, DEALS, DAY, deal(3))
+    land(lake, DEALS, NEXT, deal(4, NEXT, lines="9"))
+    with pytest.raises(PostgresError, match=r"^salesforce\.deal 2026-01-05 to 2026-01-06: PostgreSQL refused"):
+        copied(address, lake, [DEALS])
+    with connected(address) as cursor:
+        assert query(cursor, "select count(*) from gtm_raw.salesforce__deal") == [(2,)]
+        assert query(cursor, "select partition_key from gtm_meta.lake_batches") == [(FIRST,)]
+
+
+# -- the models ------------------------------------------------------------------------------------------------
+
+
+class PostgresHome(Home):
+    """A home whose warehouse lies in PostgreSQL, which has what the lake holds before each of dbt's commands."""
+
+    def __init__(self, path: Path, address: str, lake: Path) -> None:
+        super().__init__(path, engine=dbt_environment(address))
+        self.address = address
+        self.lake = Lake(lake)
+
+    def dbt(self, *arguments: str, **given: Any) -> dbtRunnerResult:
+        copied(self.address, self.lake, raw_tables(load_settings()))
+        return super().dbt(*arguments, **given)
+
+
+def differing(address: str, warehouse: Path, more_than: int) -> dict[str, tuple[int, int]]:
+    """The tables whose rows differ on PostgreSQL and in a warehouse of DuckDB, with how many do each way.
+
+    Columns that say how a row came are not compared. There are ``more_than`` so many tables.
+    """
+    found = {}
+    with connected(address) as cursor, closing(connect(warehouse)) as db:
+        columns = db.execute(
+            "select schema_name, table_name, column_name from duckdb_columns() "
+            "where list_contains($1, schema_name) order by all",
+            [list(SCHEMAS)],
+        ).fetchall()
+        names: dict[str, list[str]] = {}
+        for schema, table, column in columns:
+            if column not in BOOKKEEPING:
+                names.setdefault(f"{schema}.{table}", []).append(f'"{column}"')
+        for table, chosen in names.items():
+            cursor.execute(f"select {', '.join(chosen)} from {table}")
+            ours = db.sql(f"select {', '.join(chosen)} from {table}").to_arrow_table()
+            one, other = duckdb_rows(cursor.fetch_arrow_table(), ours)
+            if one or other:
+                found[table] = (len(one), len(other))
+    assert len(names) > more_than
+    return found
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_all_tables_equal_duckdbs_after_a_first_and_an_incremental_build(address, built_home, tmp_path):
+    lake = tmp_path / "lake"
+    home = PostgresHome(tmp_path / "gtm", address, lake)
+    later = [f"partition={day}" for day in Lake(built_home.path / "lake").partitions(USERS) if day > FIRST_END]
+    shutil.copytree(built_home.path / "lake", lake, ignore=shutil.ignore_patterns(*later))
+    proven(home)
+    shutil.copytree(built_home.path / "lake", lake, dirs_exist_ok=True)
+    proven(home)
+
+    assert differing(address, built_home.path / "warehouse.duckdb", more_than=130) == {}
+
+
+def proven(home: Home) -> None:
+    """Build everything with its tests."""
+    result = home.dbt("build", "--exclude-resource-type", "unit_test")
+    assert result.success, describe(result)
+
+
+@needs_postgres
+@pytest.mark.nightly
+def test_all_unit_tests_pass(address, built_home, tmp_path):
+    home = PostgresHome(tmp_path / "gtm", address, built_home.path / "lake")
+    result = home.dbt("build")
+
+    assert result.success, describe(result)
+    assert sum(r.node.resource_type == "unit_test" for r in result.result) > 45
+
+
+@needs_postgres
+@pytest.mark.nightly
+def test_random_histories_give_duckdbs_tables_after_each_build_a_full_refresh_and_as_of_a_day(address, tmp_path):
+    home = Home(tmp_path / "gtm").seed()
+    log = ChangeLog(home, "postgres")
+    other = PostgresHome(tmp_path / "postgres", address, home.lake.root)
+    other.seed()
+    models = with_ancestors(*incremental_models(), "rep_pipeline_health", "rep_sales_funnel_monthly")
+    for table in ALL_TABLES:
+        log.land(table, 1, log.draw(table, 1, 8))
+    for day in (4, 2, 5, 6):
+        # The second of them is late: it lies behind one that has been built.
+        for table in ALL_TABLES:
+            log.land(table, day, log.draw(table, day, 4), at(day + 1))
+        for each in (home, other):
+            each.build(*models)
+        assert differing(address, home.path / "warehouse.duckdb", more_than=70) == {}, day
+
+    for given in ({"full_refresh": True}, {"variables": {"as_of": "2026-01-04"}}):
+        for each in (home, other):
+            each.build(*models, **given)
+        assert differing(address, home.path / "warehouse.duckdb", more_than=70) == {}, given

@@ -1,1 +1,4 @@
-"""Engines beside DuckDB that a warehouse can be built on. Each is an extra: nothing imports it unless it is asked for."""
+"""Engines beside DuckDB that a warehouse can be built on.
+
+Each is an extra: nothing imports it unless it is asked for.
+"""

@@ -1,8 +1,8 @@
-"""The lake in PostgreSQL: schema gtm_raw has a table for each raw table, and gtm_meta.lake_batches lists what it holds.
+"""The lake in PostgreSQL: a table of schema gtm_raw for each raw table, and gtm_meta.lake_batches, their list.
 
-The lake's files stay the truth. What lies in the database is a copy of them: batches that have come are added, those
-that are gone are removed, and a table whose columns are not the catalogue's any more is made and filled again. All
-of it is one transaction, so that a reader sees the lake as it was or as it is.
+The lake's files stay the truth. What lies in the database is a copy of them: batches that have come are added,
+those that are gone are removed, and a table whose columns are not the catalogue's any more is made and filled
+again. All of it is one transaction, so that a reader sees the lake as it was or as it is.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _copy(cursor: dbapi.Cursor, lake: LakeReader, table: RawTable, held: Mapping
 
 
 def _columns(cursor: dbapi.Cursor, table: RawTable) -> dict[str, str] | None:
-    """The columns of a table of gtm_raw with their types; None where it is not there or not as the catalogue says."""
+    """The columns of a table of gtm_raw with their types; None where the catalogue says otherwise."""
     cursor.execute(
         "select attname, format_type(atttypid, atttypmod) from pg_attribute "
         f"where attrelid = to_regclass('{SCHEMA}.{table_name(table)}') and attnum > 0 and not attisdropped"
@@ -142,7 +142,8 @@ def _append(
     with duckdb_cursor() as db, lake.reading(files):
         db.register("come", pa.table({"_batch_id": [batch.batch_id for batch in batches]}))
         rows = db.sql(
-            "from read_parquet($paths, union_by_name = true, hive_partitioning = false) semi join come using (_batch_id)",
+            "from read_parquet($paths, union_by_name = true, hive_partitioning = false) "
+            "semi join come using (_batch_id)",
             params={"paths": [str(path) for path in files]},
         )
         types = dict.fromkeys(rows.columns, "varchar") | {c: t for c, t in columns.items() if c in rows.columns}
@@ -150,9 +151,8 @@ def _append(
             cursor.execute(f'alter table {SCHEMA}.{name} add column "{column}" varchar')
         cast = ", ".join(f'cast("{column}" as {type_}) as "{column}"' for column, type_ in types.items())
         try:
-            return cursor.adbc_ingest(
-                name, rows.project(cast).to_arrow_reader(50_000), mode="append", db_schema_name=SCHEMA
-            )
+            records = rows.project(cast).to_arrow_reader(50_000)
+            return int(cursor.adbc_ingest(name, records, mode="append", db_schema_name=SCHEMA))
         except dbapi.Error as error:
             raise PostgresError(
                 f"{table.qualified_name} {_span(batches)}: PostgreSQL refused the records ({error}). "

@@ -66,7 +66,10 @@ ever_entered as (
         mapped.funnel_step,
         count(
             distinct cast(activities.deal_id as {{ engine_type('varchar') }})
-            || cast(cast({{ dbt.date_trunc('month', to_utc_date('activities.due_at')) }} as date) as {{ engine_type('varchar') }})
+            || cast(
+                cast({{ dbt.date_trunc('month', to_utc_date('activities.due_at')) }} as date)
+                as {{ engine_type('varchar') }}
+            )
         ) as deals_count
     from {{ ref('stg_pipedrive__activity') }} as activities
     inner join {{ ref('pipedrive_activity_types') }} as mapped on activities.activity_type = mapped.activity_type

@@ -9,7 +9,8 @@ numbered as (
         *,
         row_number() over (partition by month, funnel_step, source_system order by kpi_name) as copy_number,
         case
-            when funnel_step = floor(funnel_step) then cast(cast(funnel_step as integer) as {{ engine_type('varchar') }})
+            when funnel_step = floor(funnel_step)
+                then cast(cast(funnel_step as integer) as {{ engine_type('varchar') }})
             else cast(funnel_step as {{ engine_type('varchar') }})
         end as step_number
     from {{ ref('rep_sales_funnel_monthly') }}

@@ -48,3 +48,11 @@ false
 {% macro union_of_sources(entity, without=[]) %}
     select * from int_{{ entity }}
 {% endmacro %}
+
+{% macro engine_type(data_type) -%}
+{{ data_type }}
+{%- endmacro %}
+
+{% macro read_batches(source_name, table_name, batches, columns=[]) %}
+{{ source_name }}.{{ table_name }}
+{% endmacro %}

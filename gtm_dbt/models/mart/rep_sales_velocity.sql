@@ -49,8 +49,10 @@ cohorts as (
             as won_amount,
         count(case when opportunities.opportunity_status = 'Won' then opportunities.amount_converted end)
             as won_with_amount_count,
-        cast(avg(case when opportunities.is_closed then opportunities.days_to_close end) as {{ engine_type('double') }})
-            as average_days_to_close
+        cast(
+            avg(case when opportunities.is_closed then opportunities.days_to_close end)
+            as {{ engine_type('double') }}
+        ) as average_days_to_close
     from entered_deals
     inner join opportunities on entered_deals.opportunity_id = opportunities.opportunity_id
     group by

@@ -53,6 +53,6 @@
 
 
 {% macro postgres__whole_number(text) -%}
-    {%- set digits = "substring(" ~ text ~ " from '^\s*([0-9]+)(?:[.]0*)?\s*$')" -%}
+    {%- set digits = "substring(" ~ text ~ " from '^[[:space:]]*([0-9]+)(?:[.]0*)?[[:space:]]*$')" -%}
     case when cast({{ digits }} as numeric) < 9223372036854775808 then cast({{ digits }} as bigint) end
 {%- endmacro %}

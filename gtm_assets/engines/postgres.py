@@ -1,0 +1,37 @@
+"""PostgreSQL as the warehouse's engine: how its address reaches dbt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from gtm_assets.errors import GtmError
+
+_SCHEMES = ("postgresql", "postgres")
+
+
+class AddressError(GtmError):
+    """The address of a PostgreSQL database is none."""
+
+
+def dbt_environment(address: str) -> Mapping[str, str]:
+    """What dbt's profile asks for, by ``postgresql://user:password@host:port/database``.
+
+    Raises:
+        AddressError: it names no host, user or database. The message holds no password.
+    """
+    parts = urlsplit(address)
+    database = unquote(parts.path.removeprefix("/"))
+    if parts.scheme not in _SCHEMES or not (parts.hostname and parts.username and database):
+        raise AddressError(
+            "the address of the warehouse is not one of PostgreSQL: write "
+            "postgresql://user:password@host:5432/database, with %40 for an @ in the password"
+        )
+    return {
+        "GTM_ENGINE": "postgres",
+        "GTM_POSTGRES_HOST": parts.hostname,
+        "GTM_POSTGRES_PORT": str(parts.port or 5432),
+        "GTM_POSTGRES_USER": unquote(parts.username),
+        "DBT_ENV_SECRET_POSTGRES_PASSWORD": unquote(parts.password or ""),
+        "GTM_POSTGRES_DATABASE": database,
+    }
