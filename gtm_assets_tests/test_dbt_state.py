@@ -21,7 +21,7 @@ from dbt.task.build import BuildTask
 from gtm_assets.dbt.external import models_now
 from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import project_variables
-from gtm_assets.dbt.runners import Keeper, leave_out_unchanged
+from gtm_assets.dbt.runners import DEFINED, Keeper, leave_out_unchanged
 from gtm_assets.dbt.state import (
     Code,
     Inputs,
@@ -95,6 +95,7 @@ class Build:
         assert result.exception is None, describe(result)
         self.statuses = {r.node.unique_id: str(r.status) for r in result.result}
         self.left_out = {id_.split(".")[2] for id_ in keeper.left_out}
+        self.views_that_stood = {r.node.name for r in result.result if r.message == DEFINED}
         self.built = {
             id_.split(".")[2]
             for id_, status in self.statuses.items()
@@ -178,6 +179,41 @@ def test_a_batch_builds_what_is_made_of_its_table_and_what_asks_for_now(home):
     assert {"base_salesforce__account", "stg_salesforce__account", "dim_account"} <= build.built
     assert "fct_opportunity_history" in build.built, "a day more has its row"
     assert {"base_salesforce__user", "stg_salesforce__user", "dim_user"} <= build.left_out
+
+
+def test_a_view_is_made_again_where_its_code_or_that_of_what_it_is_made_of_has_changed(home):
+    view, upon = "stg_salesforce__opportunity", "base_salesforce__opportunity"
+    home.land("opportunity", partition(2), opportunity(2, at(2)))
+
+    build = Build(home)
+    assert view in build.built & build.views_that_stood
+    assert home.rows(f"select count(*) from gtm_staging.{view}") == [(2,)]
+
+    changed(home, upon, "{{ base_table(", "-- Says the same.\n{{ base_table(")
+    build = Build(home)
+    assert view in build.built - build.views_that_stood
+
+    changed(home, view, "    select *", "    -- Says the same too.\n    select *")
+    build = Build(home)
+    assert view in build.built - build.views_that_stood
+    assert not Build(home, force=True).views_that_stood
+
+
+def test_a_test_counts_its_rows_by_itself_or_as_its_yml_asks(home):
+    test = "primary_key_base_salesforce__account_id"
+    [node_id] = [i for i, n in parsed().nodes.items() if n.name == test]
+
+    def status(**config: Any) -> str:
+        home.manifest = parsed().deepcopy()
+        vars(home.manifest.nodes[node_id].config).update(config)
+        home.manifest.nodes[node_id].raw_code = "select 1 as id union all select 2"
+        return Build(home, force=True, models=["base_salesforce__account"]).statuses[node_id]
+
+    assert status() == "fail"
+    assert status(severity="warn") == "warn"
+    assert status(error_if="> 2", warn_if="> 1") == "warn"
+    assert status(error_if="> 2", warn_if="> 2") == "pass"
+    assert status(limit=1, error_if="> 1", warn_if="> 1") == "pass"
 
 
 def test_a_table_that_comes_out_equal_leaves_out_what_is_made_of_it(home):
@@ -358,14 +394,16 @@ def test_the_macros_that_read_bookkeeping_are_those_whose_answers_are_inputs():
     before_the_first_model = {
         "drop_staging_of_older_release",
         "duckdb__list_lake",
+        "postgres__list_lake",
+        "meta_schema",
         "make_ledger",
         "list_external_tables",
         "list_rebuild_reasons",
         "reasons_of_ledger",
-        "files_for_base",
+        "batches_for_base",
     }
     writes = {"duckdb__follow_compaction"}
-    on_a_warehouse_of_its_own = {"examine_external"}
+    calls_a_function = {"postgres__external_misfits"}
     callers = {
         macro.name
         for macro in parsed().macros.values()
@@ -373,12 +411,7 @@ def test_the_macros_that_read_bookkeeping_are_those_whose_answers_are_inputs():
     }
 
     assert callers == (
-        batches_of_a_source
-        | now
-        | says_what_was_built
-        | before_the_first_model
-        | writes
-        | on_a_warehouse_of_its_own
+        batches_of_a_source | now | says_what_was_built | before_the_first_model | writes | calls_a_function
     )
 
 

@@ -67,6 +67,8 @@ class NodeState:
     """Of a table."""
     code: str = ""
     """The digest of its code."""
+    definition: str = ""
+    """Of a view: the digest of its code and of the code of all that it is made of."""
 
 
 def digest_of(*parts: Any) -> str:
@@ -131,6 +133,16 @@ class Code:
                 self._common,
             )
         return self._code[node_id]
+
+    def definition_of(self, node_id: str) -> str:
+        """The digest of a node's code and of the code of all that it is made of, on which their columns depend.
+
+        Empty where an external database has a say in these too.
+        """
+        if self.is_external:
+            return ""
+        upstream = self._upstream(node_id, lambda _: True)
+        return digest_of(self.of(node_id), [[one, self.of(one)] for one in upstream])
 
     def parents_of(self, node_id: str) -> Sequence[str]:
         """What a node is made of, by unique ids. A seed's entry does not say that it is made of nothing."""
