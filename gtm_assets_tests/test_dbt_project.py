@@ -9,11 +9,13 @@ from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 
 from gtm_assets.dbt.project import TransformError, dbt_environment, run_dbt
+from gtm_assets.engines import postgres
 from gtm_assets.settings import PREFIX, RENAMED, TOLD_TO_DBT, Settings, load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import DBT_DIR, Home, describe, parsed
 
+ENGINES = ("duckdb", "postgres")
 # What only some engines know, or understand differently.
 NOT_PORTABLE = {
     r"\bqualify\b": "QUALIFY",
@@ -30,6 +32,7 @@ NOT_PORTABLE = {
     r"\bextract\s*\(\s*(dow|isodow)\b": "extract(dow)",
     r"\bcurrent_(date|timestamp)\b|\bnow\s*\(": "the clock",
     r"\bselect\s+distinct\b": "select distinct",
+    r"\bas\s+(varchar|double|timestamp)\b": "a type that engines name differently, without engine_type()",
 }
 
 # A source's own model of an entity: which entity, and which source.
@@ -222,7 +225,8 @@ def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path):
 
     told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), tmp_path / "warehouse.duckdb")
 
-    assert read - set(RENAMED) == set(told)
+    of_postgres = postgres.dbt_environment("postgresql://user@host/database")
+    assert read - set(RENAMED) == set(told) | set(of_postgres)
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     assert set(told) - known == TOLD_TO_DBT
 
@@ -240,13 +244,30 @@ def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):
     assert dict(os.environ) == before
 
 
+def test_what_an_engine_says_in_its_own_way_lies_in_its_folder():
+    macros = [macro for macro in parsed().macros.values() if macro.package_name == "gtm_dbt"]
+    places = {engine: f"macros/engine/{engine}/" for engine in ENGINES}
+    misplaced = {
+        macro.name
+        for macro in macros
+        for engine, place in places.items()
+        if macro.name.startswith(f"{engine}__")
+        # External tables are DuckDB's alone: their folder needs no second one.
+        and not macro.original_file_path.startswith((place, "macros/external/"))
+    }
+    assert misplaced == set()
+    assert {path.name for path in (DBT_DIR / "macros" / "engine").iterdir() if path.is_dir()} == set(ENGINES)
+
+
 def test_an_engine_that_a_macro_was_not_written_for_is_refused_by_name(empty):
     """dbt refuses a dispatched macro that there is not for the engine: it never takes another engine's."""
     macros = {macro.name for macro in parsed().macros.values() if macro.package_name == "gtm_dbt"}
     written = "".join(path.read_text() for path in (DBT_DIR / "macros").rglob("*.sql"))
     dispatched = set(re.findall(r"adapter\.dispatch\('(\w+)', 'gtm_dbt'\)", written))
     assert len(dispatched) > 20
-    assert {name for name in dispatched if f"duckdb__{name}" not in macros} == set()
+    for engine in ENGINES:
+        assert {name for name in dispatched if f"{engine}__{name}" not in macros} == set()
+    assert {name for name in macros if name.startswith("default__")} == set()
 
     without = parsed().deepcopy()
     del without.macros["macro.gtm_dbt.duckdb__local_date"]

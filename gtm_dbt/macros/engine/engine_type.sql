@@ -8,19 +8,7 @@
 {%- endmacro %}
 
 
-{#- The names of types that differ, by ours. -#}
-{% macro default__engine_types() %}
-    {%- do return({}) -%}
-{% endmacro %}
-
-
 {#- A type that the engine names, by our name. -#}
 {% macro our_type(data_type) -%}
     {%- do return(adapter.dispatch('our_types', 'gtm_dbt')().get(data_type | lower, data_type)) -%}
 {%- endmacro %}
-
-
-{#- Our names of types, by the engine's where they differ. -#}
-{% macro default__our_types() %}
-    {%- do return({}) -%}
-{% endmacro %}

@@ -23,11 +23,6 @@
     {%- do return(adapter.dispatch('external_database', 'gtm_dbt')()) -%}
 {% endmacro %}
 
-{#- On an engine with schemas of its own the external tables lie in one of them. -#}
-{% macro default__external_database() %}
-    {%- do return(target.database) -%}
-{% endmacro %}
-
 {% macro duckdb__external_database() %}
     {%- do run_query("attach if not exists '" ~ external_path() | replace("'", "''") ~ "' as gtm_external (read_only)") -%}
     {%- do return('gtm_external') -%}

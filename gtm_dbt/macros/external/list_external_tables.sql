@@ -117,12 +117,6 @@
     {%- do adapter.dispatch('refuse_stale_inspection', 'gtm_dbt')() -%}
 {% endmacro %}
 
-{% macro default__refuse_stale_inspection() %}
-    {%- do exceptions.raise_compiler_error(
-        'GTM_SALESFORCE_SOURCE=external reads a DuckDB file, which ' ~ target.type ~ ' can not: build with GTM_ENGINE=duckdb'
-    ) -%}
-{% endmacro %}
-
 {% macro duckdb__refuse_stale_inspection() %}
     {%- set found = run_query("select 1 from glob('" ~ inspected_file('file') | replace("'", "''") ~ "')") -%}
     {%- if found.rows -%}

@@ -51,11 +51,6 @@
     {%- do return(adapter.dispatch('staging_database', 'gtm_dbt')()) -%}
 {% endmacro %}
 
-{#- On an engine with one database they lie in schemas of their own beside core and mart. -#}
-{% macro default__staging_database() %}
-    {%- do return(target.database) -%}
-{% endmacro %}
-
 
 {#- Before the first model: the ledger of that database, in a transaction of its own. -#}
 {% macro make_staging() %}
@@ -67,9 +62,6 @@
 {#- The end of a hook that runs before the first model. dbt commits none of these: DuckDB does so at each statement. -#}
 {% macro end_of_hook() -%}
     {{ adapter.dispatch('end_of_hook', 'gtm_dbt')() }}
-{%- endmacro %}
-
-{% macro default__end_of_hook() -%}
 {%- endmacro %}
 
 {#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}

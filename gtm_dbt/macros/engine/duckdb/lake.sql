@@ -170,3 +170,13 @@
 {% macro duckdb__staging_database() %}
     {%- do return('staging') -%}
 {% endmacro %}
+
+
+{% macro duckdb__end_of_hook() -%}
+{%- endmacro %}
+
+
+{#- The files, by the pattern that the source's yml names. -#}
+{% macro duckdb__lake_relation(relation, source_name, table_name) %}
+    {%- do return(relation) -%}
+{% endmacro %}

@@ -70,3 +70,14 @@
 {% macro postgres__end_of_hook() -%}
     commit;
 {%- endmacro %}
+
+
+{% macro postgres__lake_relation(relation, source_name, table_name) %}
+    {%- do return(raw_relation(source_name, table_name)) -%}
+{% endmacro %}
+
+
+{#- They lie in schemas of their own beside core and mart. -#}
+{% macro postgres__staging_database() %}
+    {%- do return(target.database) -%}
+{% endmacro %}

@@ -1,3 +1,4 @@
+{#- The engine's names of types by ours, where they differ; below ours by the engine's. -#}
 {% macro postgres__engine_types() %}
     {%- do return({'double': 'double precision'}) -%}
 {% endmacro %}

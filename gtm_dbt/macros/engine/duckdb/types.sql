@@ -1,0 +1,9 @@
+{#- Types have DuckDB's names. -#}
+{% macro duckdb__engine_types() %}
+    {%- do return({}) -%}
+{% endmacro %}
+
+
+{% macro duckdb__our_types() %}
+    {%- do return({}) -%}
+{% endmacro %}
