@@ -316,7 +316,7 @@ class Bench:
             self.add(f"{what}, bare SQL's CPU time", bare_cpu_seconds[last] / bare_cpu_seconds[first], "x")
 
     def hour_more(self, days: int) -> None:
-        """A refresh of the partition that is still open, in which a thousandth has changed: two hours of business."""
+        """A refresh within the day, in which a thousandth has changed: two hours of business."""
         home, morning = self.folder / "hours", LAST_DAY + timedelta(1)
         given = settings(home, self.scale, days + 1, morning)
         part("land", **settings(home, self.scale, days))
