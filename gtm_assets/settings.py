@@ -27,6 +27,7 @@ from gtm_assets.errors import GtmError
 
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+_MEMORY = re.compile(r"(?P<number>\d+([.]\d+)?) ?(?P<unit>%|[MGT]i?B)")
 TOLD_TO_DBT = frozenset({"GTM_WAREHOUSE_FILE", "GTM_SOURCES_OFF"})
 """Variables that the dbt project reads beside the settings. They are set while dbt runs, and are no settings."""
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
@@ -173,6 +174,11 @@ class Settings(BaseSettings):
         description="Seconds before a failure that may pass is tried again; four times as many the next time.",
     )
     dbt_threads: int = Field(default=4, ge=1, le=64, description="Models that dbt builds at a time.")
+    memory_limit: str = Field(
+        default="80%",
+        description="Memory that DuckDB takes for a build, such as 6GB, or a share of the machine's. "
+        "What exceeds it is written to disk beside the warehouse.",
+    )
     volume_tolerance: float = Field(
         default=0.2,
         ge=0,
@@ -253,6 +259,14 @@ class Settings(BaseSettings):
         if value is not None and "://" not in value.get_secret_value():
             raise ValueError("it is not a URL")
         return value
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _amount_of_memory(cls, value: str) -> str:
+        found = _MEMORY.fullmatch(value.strip())
+        if not found or float(found["number"]) == 0 or (found["unit"] == "%" and float(found["number"]) > 100):
+            raise ValueError("it is an amount of memory with its unit, such as 6GB, or a share, such as 50%")
+        return value.strip()
 
     @field_validator("end_date", mode="before")
     @classmethod

@@ -244,6 +244,13 @@ def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):
     assert dict(os.environ) == before
 
 
+def test_a_build_takes_the_memory_that_the_setting_says(empty, monkeypatch):
+    monkeypatch.setenv("GTM_MEMORY_LIMIT", "700MiB")
+    shown = empty.dbt("show", "--inline", "select current_setting('memory_limit') as taken")
+
+    assert shown.result.results[0].agate_table.rows[0][0] == "700.0 MiB"
+
+
 def test_what_an_engine_says_in_its_own_way_lies_in_its_folder():
     macros = [macro for macro in parsed().macros.values() if macro.package_name == "gtm_dbt"]
     places = {engine: f"macros/engine/{engine}/" for engine in ENGINES}

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from gtm_assets.dbt.runners import Keeper
 
 
-_WITHOUT_EFFECT = frozenset({"GTM_HOME", "GTM_DBT_THREADS", "GTM_WAREHOUSE_FILE"})
+_WITHOUT_EFFECT = frozenset({"GTM_HOME", "GTM_DBT_THREADS", "GTM_MEMORY_LIMIT", "GTM_WAREHOUSE_FILE"})
 """What dbt is told that decides where and how it works, and not what models hold."""
 
 
@@ -159,7 +159,7 @@ def build_beside(
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise TransformError(
                 f"dbt's process ended before its time (exit code {child.wait()}). If memory ran out, set "
-                f"GTM_DBT_THREADS=1. What was built stays; run again: gtm run"
+                f"GTM_MEMORY_LIMIT to less, or GTM_DBT_THREADS=1. What was built stays; run again: gtm run"
             ) from error
     finally:
         # Closing this end tells the child to end, whatever it is doing.

@@ -192,6 +192,7 @@ def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
     return {
         "GTM_HOME": str(settings.home),
         "GTM_DBT_THREADS": str(settings.dbt_threads),
+        "GTM_MEMORY_LIMIT": settings.memory_limit,
         **settings.sources_for_dbt,
         "GTM_EXTERNAL_DATABASE": str(settings.external_database or ""),
         "GTM_WAREHOUSE_FILE": str(warehouse),
