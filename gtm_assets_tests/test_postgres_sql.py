@@ -20,14 +20,19 @@ from gtm_assets.engines.postgres import AddressError, dbt_environment
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
-from gtm_assets_tests.change_logs import ALL_TABLES, ChangeLog
+from gtm_assets_tests.change_logs import ALL_TABLES, ChangeLog, id_of
 from gtm_assets_tests.dbt_harness import (
     BOOKKEEPING,
+    PIPEDRIVE,
     TABLES,
+    BuildError,
     Home,
     at,
     describe,
+    empty_tables,
     incremental_models,
+    opportunity,
+    partition,
     with_ancestors,
 )
 from gtm_assets_tests.gtm_process import FIRST_END
@@ -267,6 +272,32 @@ def proven(home: Home) -> None:
     """Build everything with its tests."""
     result = home.dbt("build", "--exclude-resource-type", "unit_test")
     assert result.success, describe(result)
+
+
+PASSED_THROUGH = {"opportunity": ["region_c", {"name": "score_c", "data_type": "double"}]}
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_a_column_that_is_passed_through_reaches_core_and_a_wrong_type_is_told(address, tmp_path):
+    home = PostgresHome(tmp_path / "gtm", address, tmp_path / "lake")
+    empty_tables(home, *TABLES, *PIPEDRIVE)
+    assert home.seed()
+    models = with_ancestors("fct_opportunity")
+    home.build(*models, variables={"pass_through_columns": PASSED_THROUGH})
+
+    home.land("opportunity", partition(2), opportunity(1, at(2), region_c="North", score_c="1.5"))
+    home.build(*models, variables={"pass_through_columns": PASSED_THROUGH})
+    with connected(address) as cursor:
+        assert query(cursor, "select region_c, score_c from gtm_core.fct_opportunity") == [("North", 1.5)]
+
+    home.land("opportunity", partition(3), opportunity(2, at(3), region_c="South", score_c="high"))
+    with pytest.raises(BuildError) as refused:
+        home.build(*models, variables={"pass_through_columns": PASSED_THROUGH})
+    assert (
+        "gives opportunity.score_c the data_type double, which 1 of its values are not, such as high of "
+        f"{id_of('opportunity', 2)}: write data_type: varchar, or another that they are"
+    ) in str(refused.value)
 
 
 @needs_postgres

@@ -8,7 +8,7 @@
 {%- endmacro %}
 
 
-{#- A type that the engine names, by our name. -#}
-{% macro our_type(data_type) -%}
-    {%- do return(adapter.dispatch('our_types', 'gtm_dbt')().get(data_type | lower, data_type)) -%}
+{#- The type of a column that the engine has, by our name. -#}
+{% macro our_type(column) -%}
+    {%- do return(adapter.dispatch('our_type', 'gtm_dbt')(column)) -%}
 {%- endmacro %}

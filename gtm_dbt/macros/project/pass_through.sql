@@ -231,7 +231,7 @@
     {%- for column in columns -%}
         {%- if column.name in found -%}
             {%- do faults.extend(type_faults(object, column, found[column.name], rows, 'found.' ~ column.name, 'found.id')) -%}
-        {%- elif run_query('select count(*) from ' ~ rows).rows[0][0] and not has_values(object, column.name) -%}
+        {%- elif run_query('select count(*) from ' ~ rows ~ ' as found').rows[0][0] and not has_values(object, column.name) -%}
             {%- set known = raw_columns('salesforce', object) | map(attribute='name') | list -%}
             {%- do faults.append(missing_column(
                 object, column, 'the lake', found.keys() | reject('in', known) | list
@@ -322,7 +322,7 @@
         {%- do return(false) -%}
     {%- endif -%}
     {%- for column in adapter.get_columns_in_relation(base) if column.name == column_name -%}
-        {%- if data_type is none or column.dtype | lower | replace(' ', '') == data_type | replace(' ', '') -%}
+        {%- if data_type is none or our_type(column) | lower | replace(' ', '') == data_type | replace(' ', '') -%}
             {%- do return(run_query('select count(' ~ column_name ~ ') from ' ~ base).rows[0][0] > 0) -%}
         {%- endif -%}
     {%- endfor -%}

@@ -72,7 +72,7 @@
     {%- else -%}
         {%- set built = adapter.get_relation(staging_database(), 'gtm_intermediate', model_name) -%}
         {%- for column in adapter.get_columns_in_relation(built) -%}
-            {%- do columns.update({column.name: our_type(column.data_type if column.is_numeric() else column.dtype)}) -%}
+            {%- do columns.update({column.name: our_type(column)}) -%}
         {%- endfor -%}
     {%- endif -%}
     {%- do return(columns) -%}

@@ -4,6 +4,6 @@
 {% endmacro %}
 
 
-{% macro duckdb__our_types() %}
-    {%- do return({}) -%}
+{% macro duckdb__our_type(column) %}
+    {%- do return(column.dtype) -%}
 {% endmacro %}

@@ -36,7 +36,7 @@
 {% macro type_of_attribute(attributes) -%}
     {%- set named = 'format_type(' ~ attributes ~ '.atttypid, ' ~ attributes ~ '.atttypmod)' -%}
     case {{ named }}
-        {%- for theirs, ours in postgres__our_types().items() %}
+        {%- for theirs, ours in postgres_type_names().items() %}
         when '{{ theirs }}' then '{{ ours }}'
         {%- endfor %}
         else replace({{ named }}, 'numeric', 'decimal')

@@ -40,10 +40,16 @@
 
 
 {% macro postgres__read_batches(source_name, table_name, batches, columns) %}
+    {%- set relation = raw_relation(source_name, table_name) -%}
+    {%- set there = adapter.get_columns_in_relation(relation) | map(attribute='name') | list -%}
     {%- set rows -%}
         (
-            select raw_rows.*
-            from {{ raw_relation(source_name, table_name) }} as raw_rows
+            select
+                {%- for column in columns if column.name not in there + ['_partition_key'] %}
+                cast(null as varchar) as {{ column.name }},
+                {%- endfor %}
+                raw_rows.*
+            from {{ relation }} as raw_rows
             where raw_rows._batch_id in (
             {%- for batch in batches %}
                 '{{ batch.batch_id }}'{{ ',' if not loop.last }}
