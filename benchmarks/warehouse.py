@@ -318,8 +318,9 @@ class Bench:
     def hour_more(self, days: int) -> None:
         """A refresh within the day, in which a thousandth has changed: two hours of business."""
         home, morning = self.folder / "hours", LAST_DAY + timedelta(1)
-        given = settings(home, self.scale, days + 1, morning)
-        part("land", **settings(home, self.scale, days))
+        # The partition of a day ends in the evening of the next.
+        given = settings(home, self.scale, days + 1)
+        part("land", **settings(home, self.scale, days, LAST_DAY - timedelta(1)))
         at(f"{morning}T06:00:30+00:00", "run", **given)
         at(f"{morning}T20:00:30+00:00", "run", "--now", **given)
         before = part("landed", **given)["rows"]
