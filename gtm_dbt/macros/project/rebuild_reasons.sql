@@ -190,5 +190,10 @@
 
 {#- The columns of the models' tables, by the model's name, each as `name type`. A model without a table is left out. -#}
 {% macro built_columns(models) %}
-    {%- do return(adapter.dispatch('built_columns', 'gtm_dbt')(models)) -%}
+    {%- set query = adapter.dispatch('built_columns_query', 'gtm_dbt')(models) -%}
+    {%- set built = {} -%}
+    {%- for row in run_query(query).rows -%}
+        {%- do built.update({row[0]: row[1].split('|')}) -%}
+    {%- endfor -%}
+    {%- do return(built) -%}
 {% endmacro %}

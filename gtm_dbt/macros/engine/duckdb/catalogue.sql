@@ -4,7 +4,7 @@
 {% endmacro %}
 
 
-{% macro duckdb__built_columns(models) %}
+{% macro duckdb__built_columns_query(models) %}
     {%- set query -%}
         select
             models.model,
@@ -22,11 +22,7 @@
                 and columns.table_name = models.table_name
         group by models.model
     {%- endset -%}
-    {%- set built = {} -%}
-    {%- for row in run_query(query).rows -%}
-        {%- do built.update({row[0]: row[1].split('|')}) -%}
-    {%- endfor -%}
-    {%- do return(built) -%}
+    {%- do return(query) -%}
 {% endmacro %}
 
 

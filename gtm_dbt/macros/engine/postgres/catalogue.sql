@@ -6,7 +6,7 @@
 
 
 {#- Types by the names that we give them. -#}
-{% macro postgres__built_columns(models) %}
+{% macro postgres__built_columns_query(models) %}
     {%- set query -%}
         select
             models.model,
@@ -24,11 +24,7 @@
         where columns.attnum > 0 and not columns.attisdropped
         group by models.model
     {%- endset -%}
-    {%- set built = {} -%}
-    {%- for row in run_query(query).rows -%}
-        {%- do built.update({row[0]: row[1].split('|')}) -%}
-    {%- endfor -%}
-    {%- do return(built) -%}
+    {%- do return(query) -%}
 {% endmacro %}
 
 
