@@ -33,7 +33,7 @@ import duckdb
 import psutil
 import pyarrow.parquet as pq
 
-from gtm_assets.dbt.files import attach_staging, staging_path
+from gtm_assets.engines.files import attach_staging, staging_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "benchmarks" / "results"

@@ -71,7 +71,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             },
             "lake": lake,
             "warehouse": warehouse,
-            "dbt_build": DbtBuild(settings, warehouse, lake),
+            "dbt_build": DbtBuild(settings, warehouse, lake, registry.raw_tables(settings)),
             "published_path": settings.published_path,
         },
         executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,

@@ -7,6 +7,7 @@ that names it.
 from __future__ import annotations
 
 import difflib
+import getpass
 import os
 import re
 import warnings
@@ -28,7 +29,17 @@ from gtm_assets.errors import GtmError
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 _MEMORY = re.compile(r"(?P<number>\d+([.]\d+)?) ?(?P<unit>%|[MGT]i?B)")
-TOLD_TO_DBT = frozenset({"GTM_WAREHOUSE_FILE", "GTM_SOURCES_OFF"})
+TOLD_TO_DBT = frozenset(
+    {
+        "GTM_WAREHOUSE_FILE",
+        "GTM_SOURCES_OFF",
+        "GTM_SCHEMA_PREFIX",
+        "GTM_POSTGRES_HOST",
+        "GTM_POSTGRES_PORT",
+        "GTM_POSTGRES_USER",
+        "GTM_POSTGRES_DATABASE",
+    }
+)
 """Variables that the dbt project reads beside the settings. They are set while dbt runs, and are no settings."""
 OTHER_NAMES = {"SALESFORCE_INSTANCE_URL": "GTM_SALESFORCE_INSTANCE_URL"}
 """Names that other tools use, read where ours is not set."""
@@ -174,6 +185,24 @@ class Settings(BaseSettings):
         description="Seconds before a failure that may pass is tried again; four times as many the next time.",
     )
     dbt_threads: int = Field(default=4, ge=1, le=64, description="Models that dbt builds at a time.")
+    engine: Literal["duckdb", "postgres"] = Field(
+        default="duckdb",
+        description="Where the models are built: `duckdb`, embedded, or `postgres`, a server that several people "
+        "share (`make setup-postgres`).",
+    )
+    warehouse_url: SecretStr | None = Field(
+        default=None,
+        description="Address of the database to build in with `GTM_ENGINE=postgres`: "
+        "postgresql://user:password@host:5432/database. A secret.",
+    )
+    warehouse_url_file: Path | None = Field(
+        default=None, description="File that holds that address, instead of the variable."
+    )
+    env: Literal["prod", "dev"] = Field(
+        default="prod",
+        description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
+        "dev_<login>_core and so on.",
+    )
     memory_limit: str = Field(
         default="80%",
         description="Memory that DuckDB takes for a build, such as 6GB, or a share of the machine's. "
@@ -287,7 +316,7 @@ class Settings(BaseSettings):
             raise ValueError("credentials go over https only; http is for this machine's own addresses")
         return f"{parts.scheme}://{parts.netloc}"
 
-    @field_validator("salesforce_client_secret_file", "salesforce_private_key_file")
+    @field_validator("salesforce_client_secret_file", "salesforce_private_key_file", "warehouse_url_file")
     @classmethod
     def _secret_file(cls, value: Path | None) -> Path | None:
         return None if value is None else (PROJECT_DIR / value.expanduser()).resolve()
@@ -344,6 +373,22 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _engine_has_an_address(self) -> Settings:
+        if self.engine == "duckdb":
+            return self
+        if len([given for given in (self.warehouse_url, self.warehouse_url_file) if given]) != 1:
+            raise ValueError(
+                f"GTM_ENGINE={self.engine} needs either GTM_WAREHOUSE_URL, the address of a database such as "
+                "postgresql://user:password@host:5432/database, or GTM_WAREHOUSE_URL_FILE, a file that holds it"
+            )
+        if self.is_external:
+            raise ValueError(
+                f"{EXTERNAL} reads a DuckDB file, which GTM_ENGINE={self.engine} can't: leave GTM_ENGINE out, or "
+                "land the records"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _external_tables_have_no_open_day(self) -> Settings:
         for name in ("refresh", "salesforce_refresh", "pipedrive_refresh"):
             if self.is_external and getattr(self, name) not in (None, DAILY):
@@ -396,8 +441,33 @@ class Settings(BaseSettings):
 
     @cached_property
     def warehouse_path(self) -> Path:
-        """The DuckDB file that dbt writes."""
-        return self.home / "warehouse.duckdb"
+        """The DuckDB file that dbt writes, or that has what checks read of another engine's warehouse."""
+        return self.home / ("warehouse.duckdb" if self.engine == "duckdb" else f"{self.engine}.duckdb")
+
+    @property
+    def warehouse_address(self) -> str:
+        """The address of the database that another engine builds in.
+
+        Raises:
+            SettingsError: the file that holds it can't be read.
+        """
+        if self.warehouse_url is not None:
+            return self.warehouse_url.get_secret_value()
+        assert self.warehouse_url_file is not None
+        try:
+            return self.warehouse_url_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"GTM_WAREHOUSE_URL_FILE={self.warehouse_url_file} can't be read: {error}"
+            ) from error
+
+    @property
+    def schema_prefix(self) -> str:
+        """What the schemas begin with of a database that is shared."""
+        if self.env == "prod":
+            return "gtm_"
+        login = re.sub(r"\W+", "_", getpass.getuser().lower())
+        return f"{self.env}_{login}_"
 
     @cached_property
     def warehouse_lock_path(self) -> Path:

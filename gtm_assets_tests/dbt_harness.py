@@ -25,9 +25,9 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.inspection import ExternalError, inspect
 from gtm_assets.dbt.project import wanted_tables
+from gtm_assets.engines.files import connect
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, boundary

@@ -14,7 +14,7 @@ from unittest import mock
 from click.testing import CliRunner
 
 from gtm_assets.cli.main import main
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 
 PROJECT = Path(__file__).resolve().parent.parent
 GTM = Path(sys.executable).with_name("gtm")

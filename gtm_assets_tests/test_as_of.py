@@ -6,10 +6,10 @@ import threading
 from collections import Counter
 from datetime import timedelta
 
-import duckdb
 import pytest
 from filelock import FileLock
 
+from gtm_assets.engines.files import create
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.publishing import as_of
@@ -30,9 +30,9 @@ def settings(tmp_path):
 def test_a_build_waits_for_another_of_its_day_and_leaves_what_that_one_has_open(settings, monkeypatch):
     compiled = []
 
-    def run_dbt(_, __, warehouse, folder):
+    def run_dbt(_, __, engine, folder):
         compiled.append(folder)
-        duckdb.connect(str(warehouse)).close()
+        create(engine.path)
         return iter(())
 
     monkeypatch.setattr(as_of, "run_dbt", run_dbt)

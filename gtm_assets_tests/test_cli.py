@@ -7,7 +7,7 @@ import sys
 import duckdb
 import pytest
 
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets_tests.gtm_process import PROJECT, GtmHome
 
 HEAVY = ("dagster", "dagster_dbt", "dbt", "sqlalchemy", "apprise", "requests", "faker", "metricflow")

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from gtm_assets.checks.reconciliation import reconcile_with_core
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets_tests.dbt_harness import (
     CREATED,
     TABLES,

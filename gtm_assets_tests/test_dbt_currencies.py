@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 from dbt.artifacts.resources.types import NodeType
 
-from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import TransformError, raise_on_failure
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.dbt.tests import failure as describe_failure
+from gtm_assets.engines.files import connect
 from gtm_assets_tests.dbt_harness import CREATED, Home, at, opportunity, parsed, partition, with_ancestors
 
 TO_USD = {"reporting_currency": "USD"}

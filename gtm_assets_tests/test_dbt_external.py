@@ -16,8 +16,8 @@ from gtm_assets.catalog.raw_table import fivetran_name
 from gtm_assets.checks.active_rows import reconcile_with_active_rows
 from gtm_assets.cli import doctor
 from gtm_assets.dbt.external import examine_external
-from gtm_assets.dbt.files import connect, staging_path
 from gtm_assets.dbt.project import TransformError
+from gtm_assets.engines.files import connect, staging_path
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import (

@@ -19,7 +19,7 @@ from gtm_assets.checks.active_rows import reconcile_with_active_rows
 from gtm_assets.checks.definitions import built_checks, checks_by_key
 from gtm_assets.checks.reconciliation import reconcile_with_core
 from gtm_assets.dbt.external import external_tables
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets.publishing.publish import known_as_of
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import proofs

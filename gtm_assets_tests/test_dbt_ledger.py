@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from dbt.artifacts.resources import Hook
 
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets_tests.dbt_harness import (
     PIPEDRIVE,
     TABLES,

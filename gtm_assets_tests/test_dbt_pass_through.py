@@ -13,6 +13,7 @@ import pytest
 from gtm_assets.cli.doctor import examine
 from gtm_assets.dbt import project as dbt_runner
 from gtm_assets.dbt.project import TransformError, build_arguments, run_dbt
+from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.dbt_harness import (
     DBT_DIR,
@@ -271,7 +272,7 @@ def test_the_doctor_tells_and_a_build_is_refused_in_the_same_words(lake, tmp_pat
     ]
     select = ["base_salesforce__opportunity"]
     with pytest.raises(TransformError) as refused:
-        list(run_dbt(build_arguments(select), settings, tmp_path / "warehouse.duckdb"))
+        list(run_dbt(build_arguments(select), settings, DuckDB(tmp_path / "warehouse.duckdb")))
 
     said = f"{HEAD}\npass_through_columns {LACKING.format('the lake')}"
     assert said in wrong

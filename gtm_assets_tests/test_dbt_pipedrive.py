@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 
 from gtm_assets.checks import reconciliation
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import ExportInfo
 from gtm_assets.sources.pipedrive.export import extract

@@ -13,10 +13,10 @@ import pytest
 from filelock import Timeout
 
 from gtm_assets.dbt import process as dbt_process
-from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, build_beside, builder_lock
 from gtm_assets.dbt.project import TransformError, build_arguments, manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.engines.files import connect
 from gtm_assets.settings import Settings, load_settings
 
 SEED = build_arguments(

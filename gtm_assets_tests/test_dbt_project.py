@@ -9,7 +9,8 @@ from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 
 from gtm_assets.dbt.project import TransformError, dbt_environment, run_dbt
-from gtm_assets.engines import postgres
+from gtm_assets.engines import address
+from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.settings import PREFIX, RENAMED, TOLD_TO_DBT, Settings, load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -223,12 +224,14 @@ def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path):
     files += sorted((DBT_DIR / "models").rglob("*.sql"))
     read = {name for path in files for name in re.findall(r"env_var\(\s*'(\w+)'", path.read_text())}
 
-    told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), tmp_path / "warehouse.duckdb")
+    told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), DuckDB(tmp_path / "warehouse.duckdb"))
 
-    of_postgres = postgres.dbt_environment("postgresql://user@host/database")
-    assert read - set(RENAMED) == set(told) | set(of_postgres)
+    of_postgres = address.dbt_environment("postgresql://user@host/database")
+    assert read - set(RENAMED) == set(told) | set(of_postgres) | {"GTM_SCHEMA_PREFIX"}
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert set(told) - known == TOLD_TO_DBT
+    assert ((set(told) | set(of_postgres)) - known) | {"GTM_SCHEMA_PREFIX"} == TOLD_TO_DBT | {
+        "DBT_ENV_SECRET_POSTGRES_PASSWORD"
+    }
 
 
 def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):
@@ -236,11 +239,15 @@ def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):
     before = dict(os.environ)
     settings = load_settings({"GTM_HOME": str(tmp_path)})
 
-    list(run_dbt(["run-operation", "meta_table", "--args", "name: x"], settings, tmp_path / "warehouse.duckdb"))
+    list(
+        run_dbt(
+            ["run-operation", "meta_table", "--args", "name: x"], settings, DuckDB(tmp_path / "warehouse.duckdb")
+        )
+    )
     assert dict(os.environ) == before
 
     with pytest.raises(TransformError):
-        list(run_dbt(["run-operation", "no_such_macro"], settings, tmp_path / "warehouse.duckdb"))
+        list(run_dbt(["run-operation", "no_such_macro"], settings, DuckDB(tmp_path / "warehouse.duckdb")))
     assert dict(os.environ) == before
 
 

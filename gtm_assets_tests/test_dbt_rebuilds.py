@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 
 from gtm_assets.dbt.assets import _completed
-from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.process import NodeEnded, RebuildsDecided, build_beside
 from gtm_assets.dbt.project import build_arguments, manifest_path
+from gtm_assets.engines.files import connect
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.dbt_harness import Home, account, at, partition
 from gtm_assets_tests.test_dbt_external import ACCOUNT, loaded

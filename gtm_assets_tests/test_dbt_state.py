@@ -10,6 +10,7 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,17 +20,16 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt.task.build import BuildTask
 
 from gtm_assets.dbt.external import models_now
-from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import project_variables
 from gtm_assets.dbt.runners import DEFINED, Keeper, leave_out_unchanged
 from gtm_assets.dbt.state import (
     Code,
     Inputs,
     States,
-    content_of_table,
     contents_of_lake,
     tell_what_models_are_made_of,
 )
+from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets_tests.change_logs import ChangeLog, id_of
 from gtm_assets_tests.dbt_harness import (
     PIPEDRIVE,
@@ -67,17 +67,15 @@ class Build:
         """``upstream`` builds also what the models are made of."""
         path = home.path / "warehouse.duckdb"
         manifest = home.manifest or parsed()
-        states = States(path)
+        engine = DuckDB(path)
+        states = States(engine)
         states.begin()
 
-        def opened() -> duckdb.DuckDBPyConnection:
-            return connect(path, read_only=False)
-
         def inputs() -> Inputs:
-            with opened() as connection:
+            with engine.connect() as connection:
                 return Inputs(code, contents_of_lake(connection), str(models_now(connection)))
 
-        keeper = Keeper(states, "run", force, inputs, opened)
+        keeper = Keeper(states, "run", force, inputs, engine)
         code = code_of(manifest, {**project_variables(), **variables})
         with _sparing(keeper), _told(manifest, code, states):
             result = home.dbt(
@@ -341,7 +339,7 @@ def test_a_warehouse_that_somebody_else_has_written_is_built_whole(home, first):
 
 
 def test_a_build_that_did_not_come_to_its_end_lets_nothing_stand(home, first):
-    States(home.path / "warehouse.duckdb").begin()
+    States(DuckDB(home.path / "warehouse.duckdb")).begin()
 
     assert Build(home).built == first[1].built
 
@@ -371,7 +369,7 @@ def test_the_content_of_a_table_is_its_columns_types_and_rows_whatever_their_ord
 
         def content(query: str) -> str:
             connection.execute(f"create or replace table t as {query}")
-            return content_of_table(connection, "memory", "main", "t")[0]
+            return str(DuckDB(Path("memory")).content_of(connection, "memory", "main", "t"))
 
         rows = "select * from (values (1, 'a'), (2, 'b'), (2, 'b')) as v (x, y)"
         assert content(rows) == content(f"{rows} order by x desc")

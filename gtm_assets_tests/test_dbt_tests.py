@@ -6,11 +6,11 @@ import shutil
 import duckdb
 import pytest
 
-from gtm_assets.dbt.files import connect
 from gtm_assets.dbt.project import TransformError, manifest_path
 from gtm_assets.dbt.sample import rows_of
 from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.definitions import defs
+from gtm_assets.engines.files import connect
 from gtm_assets_tests.change_logs import id_of
 from gtm_assets_tests.dbt_harness import (
     CREATED,

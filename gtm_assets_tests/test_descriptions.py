@@ -14,7 +14,7 @@ import duckdb
 import pytest
 import yaml
 
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets.sources.dbt_sources import LOADER_DESCRIPTIONS, SOURCES, files
 from gtm_assets_tests.dbt_harness import DBT_DIR, parsed
 

@@ -18,6 +18,7 @@ from gtm_assets.checks.source_freshness import judge as judge_source
 from gtm_assets.checks.source_freshness import measure, source_freshness_checks
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.definitions import definitions
+from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.instance import prepare_home
@@ -208,7 +209,7 @@ def test_dbt_tells_of_each_busy_source_how_old_its_newest_row_is(built_home, tmp
     checks = source_freshness_checks(settings, manifest)
     wanted = [manifest["sources"][f"source.gtm_dbt.salesforce.{table}"] for table in ("task", "lead")]
 
-    results = measure(settings, settings.warehouse_path, wanted)
+    results = measure(settings, DuckDB(settings.warehouse_path), wanted)
 
     assert {spec.asset_key.path[-1] for spec in checks.check_specs} == {
         t.name for t in OBJECTS if t.expects_daily_rows

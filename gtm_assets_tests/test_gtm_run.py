@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gtm_assets.dbt.files import connect
+from gtm_assets.engines.files import connect
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
 from gtm_assets_tests.pipedrive_exports import SMALL_EXPORT, write, write_export
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 import pytest
 from dbt.cli.main import dbtRunnerResult
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
-from gtm_assets.dbt.files import connect
-from gtm_assets.engines.postgres import AddressError, dbt_environment
+from gtm_assets.engines.address import AddressError, dbt_environment
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
 from gtm_assets_tests.change_logs import ALL_TABLES, ChangeLog, id_of
 from gtm_assets_tests.dbt_harness import (
-    BOOKKEEPING,
     PIPEDRIVE,
     TABLES,
     BuildError,
@@ -35,12 +29,11 @@ from gtm_assets_tests.dbt_harness import (
     partition,
     with_ancestors,
 )
-from gtm_assets_tests.gtm_process import FIRST_END
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, page, with_type
 from gtm_assets_tests.postgres_server import needs_postgres, running
+from gtm_assets_tests.postgres_tables import connected, differing, duckdb_rows, fetched, query
 
 USERS = TABLES["user"]
-SCHEMAS = ("gtm_staging", "gtm_intermediate", "gtm_core", "gtm_mart")
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +51,6 @@ def address(server) -> Iterator[str]:
             cursor.execute(f"drop schema {schema} cascade")
         cursor.connection.commit()
     yield server
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    from adbc_driver_postgresql import dbapi
-
-    with closing(dbapi.connect(address)) as connection, closing(connection.cursor()) as cursor:
-        yield cursor
-
-
-def query(cursor: Any, sql: str) -> list[tuple]:
-    cursor.execute(sql)
-    return cursor.fetchall()
 
 
 def copied(address: str, lake: Lake, tables: Sequence[RawTable]) -> dict[str, tuple[int, int, int]]:
@@ -130,26 +110,6 @@ def held(address: str, lake: Lake, table: RawTable = DEALS) -> None:
     assert [row[:2] for row in listed] == [(b.partition, b.batch_id) for b in batches]
     ends = [early.get(b.partition, CALENDAR.window(b.partition).end) for b in batches]
     assert [row[2] for row in listed] == ends
-
-
-def fetched(cursor: Any, table: str) -> pa.Table:
-    cursor.execute(f"select * from {table}")
-    return cursor.fetch_arrow_table()
-
-
-def duckdb_rows(one: pa.Table, other: pa.Table) -> tuple[list[tuple], list[tuple]]:
-    """The rows that are in one of two tables alone; decimals of PostgreSQL come as texts."""
-    with duckdb.connect() as db:
-        db.execute("set TimeZone = 'UTC'")
-        db.register("one", one)
-        db.register("other", other)
-        types = dict(db.execute("select column_name, column_type from (describe other)").fetchall())
-        cast = ", ".join(f'cast("{name}" as {type_}) as "{name}"' for name, type_ in types.items())
-        ones, others = f"select {cast} from one", f"select {cast} from other"
-        return (
-            db.execute(f"{ones} except all {others}").fetchall(),
-            db.execute(f"{others} except all {ones}").fetchall(),
-        )
 
 
 @needs_postgres
@@ -226,52 +186,6 @@ class PostgresHome(Home):
     def dbt(self, *arguments: str, **given: Any) -> dbtRunnerResult:
         copied(self.address, self.lake, raw_tables(load_settings()))
         return super().dbt(*arguments, **given)
-
-
-def differing(address: str, warehouse: Path, more_than: int) -> dict[str, tuple[int, int]]:
-    """The tables whose rows differ on PostgreSQL and in a warehouse of DuckDB, with how many do each way.
-
-    Columns that say how a row came are not compared. There are ``more_than`` so many tables.
-    """
-    found = {}
-    with connected(address) as cursor, closing(connect(warehouse)) as db:
-        columns = db.execute(
-            "select schema_name, table_name, column_name from duckdb_columns() "
-            "where list_contains($1, schema_name) order by all",
-            [list(SCHEMAS)],
-        ).fetchall()
-        names: dict[str, list[str]] = {}
-        for schema, table, column in columns:
-            if column not in BOOKKEEPING:
-                names.setdefault(f"{schema}.{table}", []).append(f'"{column}"')
-        for table, chosen in names.items():
-            cursor.execute(f"select {', '.join(chosen)} from {table}")
-            ours = db.sql(f"select {', '.join(chosen)} from {table}").to_arrow_table()
-            one, other = duckdb_rows(cursor.fetch_arrow_table(), ours)
-            if one or other:
-                found[table] = (len(one), len(other))
-    assert len(names) > more_than
-    return found
-
-
-@needs_postgres
-@pytest.mark.slow
-def test_all_tables_equal_duckdbs_after_a_first_and_an_incremental_build(address, built_home, tmp_path):
-    lake = tmp_path / "lake"
-    home = PostgresHome(tmp_path / "gtm", address, lake)
-    later = [f"partition={day}" for day in Lake(built_home.path / "lake").partitions(USERS) if day > FIRST_END]
-    shutil.copytree(built_home.path / "lake", lake, ignore=shutil.ignore_patterns(*later))
-    proven(home)
-    shutil.copytree(built_home.path / "lake", lake, dirs_exist_ok=True)
-    proven(home)
-
-    assert differing(address, built_home.path / "warehouse.duckdb", more_than=130) == {}
-
-
-def proven(home: Home) -> None:
-    """Build everything with its tests."""
-    result = home.dbt("build", "--exclude-resource-type", "unit_test")
-    assert result.success, describe(result)
 
 
 PASSED_THROUGH = {"opportunity": ["region_c", {"name": "score_c", "data_type": "double"}]}

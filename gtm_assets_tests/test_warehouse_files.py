@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from gtm_assets.dbt import files
-from gtm_assets.dbt.files import STORAGE_VERSION, compact, connect, create, staging_path
+from gtm_assets.engines.files import STORAGE_VERSION, compact, connect, create, staging_path
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import dagster as dg
 import duckdb
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.dbt.files import STAGING
 from gtm_assets.dbt.project import project_variables
 from gtm_assets.dbt.sample import rows_of
+from gtm_assets.engines.files import STAGING
 from gtm_assets.finding import Finding
 
 CENTS = "decimal(38, 2)"

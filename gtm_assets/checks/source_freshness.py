@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +11,7 @@ from gtm_assets import clock
 from gtm_assets.checks.freshness import nothing_is_late
 from gtm_assets.dbt.project import TransformError, run_dbt
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.engines.engine import Engine
 from gtm_assets.finding import Finding
 from gtm_assets.partitions import Calendar
 from gtm_assets.runtime.retries import retried
@@ -49,7 +49,7 @@ def source_freshness_checks(
             retried(context.op_execution_context, settings.retry_seconds),
             warehouse.locked(f"source freshness, run {context.run.run_id[:8]}", context.log.info),
         ):
-            results = measure(settings, warehouse.path, [manifest["sources"][sources[key]] for key in selected])
+            results = measure(settings, warehouse.engine, [manifest["sources"][sources[key]] for key in selected])
         for key in selected:
             last = None if key.asset_key in external else Calendar.of(settings).last
             yield judge(results[sources[key]], clock.now(), last).result(key)
@@ -96,9 +96,7 @@ def _hours(time: timedelta) -> float:
     return time / timedelta(hours=1)
 
 
-def measure(
-    settings: Settings, warehouse: Path, sources: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def measure(settings: Settings, engine: Engine, sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """dbt's results by unique id.
 
     Raises:
@@ -108,7 +106,7 @@ def measure(
     written.unlink(missing_ok=True)
     selection = " ".join(f"source:{source['source_name']}.{source['name']}" for source in sources)
     try:
-        for _ in run_dbt(["source", "freshness", "--select", selection], settings, warehouse):
+        for _ in run_dbt(["source", "freshness", "--select", selection], settings, engine):
             pass
     except TransformError:
         # dbt calls a stale source a failure, and writes its results all the same.

@@ -203,21 +203,28 @@ def _project(settings: Settings) -> Iterator[Finding]:
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
     from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
+    from gtm_assets.engines.engine import EngineError
 
-    if not settings.warehouse_path.exists():
-        yield Finding(True, f"There is no warehouse at {settings.warehouse_path} yet: gtm run builds it.")
+    try:
+        warehouse = Warehouse.of(settings)
+        warehouse.engine.examine()
+        if not warehouse.engine.exists():
+            yield Finding(True, f"There is no warehouse at {warehouse.engine.place} yet: gtm run builds it.")
+            return
+    except EngineError as error:
+        yield Finding(False, f"{error}.")
         return
-    holder = Warehouse.of(settings).holder()
+    holder = warehouse.holder()
     if holder:
         yield Finding(True, f"The warehouse is in use by {holder}; runs wait for it.")
         return
     try:
-        with Warehouse.of(settings).open("gtm doctor") as connection:
+        with warehouse.open("gtm doctor") as connection:
             connection.execute("select 1").fetchall()
-    except WarehouseError as error:
+    except (WarehouseError, EngineError) as error:
         yield Finding(False, f"{error}.")
         return
-    yield Finding(True, f"The warehouse {settings.warehouse_path} can be opened.")
+    yield Finding(True, f"The warehouse {warehouse.engine.place} can be opened.")
 
 
 def _published(settings: Settings) -> Iterator[Finding]:

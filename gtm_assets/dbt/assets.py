@@ -6,13 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
-import duckdb
 from dagster_dbt import DagsterDbtTranslator, DbtProject, build_dbt_asset_selection, dbt_assets
 from dagster_dbt.asset_utils import get_dbt_resource_names_for_asset_keys, get_dbt_test_names_for_check_keys
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt.external import ExternalTable
-from gtm_assets.dbt.files import staging_path
 from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, build_beside
 from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
@@ -129,9 +128,11 @@ class TransformConfig(dg.Config):
 class DbtBuild:
     """Builds dbt nodes under the warehouse's lock, and tells Dagster of each as it ends."""
 
-    def __init__(self, settings: Settings, warehouse: Warehouse, lake: Lake) -> None:
-        """Nothing is opened before :meth:`run`."""
-        self._settings, self._warehouse, self._lake = settings, warehouse, lake
+    def __init__(
+        self, settings: Settings, warehouse: Warehouse, lake: Lake, tables: Sequence[RawTable] = ()
+    ) -> None:
+        """Nothing is opened before :meth:`run`. ``tables`` are those that the lake holds."""
+        self._settings, self._warehouse, self._lake, self._tables = settings, warehouse, lake, tables
 
     def run(
         self,
@@ -170,19 +171,7 @@ class DbtBuild:
 
     def _verify_new_batches(self, full_refresh: bool) -> None:
         """Find an unreadable batch before dbt stumbles over it. Only batches not yet consumed are opened."""
-        self._lake.verify_all(except_for=set() if full_refresh else self._consumed())
-
-    def _consumed(self) -> set[str]:
-        # Raw tables are consumed by base alone.
-        staging = staging_path(self._warehouse.path)
-        if not staging.exists():
-            return set()
-        with duckdb.connect(str(staging), read_only=True) as connection:
-            try:
-                rows = connection.execute("select batch_id from gtm_meta.consumed_batches").fetchall()
-            except duckdb.CatalogException:
-                return set()
-        return {row[0] for row in rows}
+        self._lake.verify_all(except_for=set() if full_refresh else self._warehouse.engine.consumed())
 
     def _events(
         self,
@@ -193,7 +182,10 @@ class DbtBuild:
         force: bool,
     ) -> Iterator[Any]:
         left_out = 0
-        for event in build_beside(arguments, self._settings, self._warehouse.path, context.run_id, force):
+        context.log.info(f"Building on {self._warehouse.engine.place}.")
+        for event in build_beside(
+            arguments, self._settings, self._warehouse.path, context.run_id, force, self._tables
+        ):
             if isinstance(event, ExternalListed):
                 for table in event.tables:
                     context.log_event(observation(table))

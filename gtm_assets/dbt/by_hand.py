@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gtm_assets.dbt.files import create
 from gtm_assets.dbt.project import DBT_DIR, dbt_environment
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.settings import Settings
@@ -28,7 +27,7 @@ def run_by_hand(settings: Settings, arguments: Sequence[str], say: Callable[[str
     warehouse = Warehouse.of(settings)
     environment = {
         **os.environ,
-        **dbt_environment(settings, warehouse.path),
+        **dbt_environment(settings, warehouse.engine),
         "DBT_PROJECT_DIR": str(DBT_DIR),
         "DBT_PROFILES_DIR": str(DBT_DIR),
         "DBT_TARGET_PATH": str(settings.dbt_target_dir / "target"),
@@ -38,5 +37,5 @@ def run_by_hand(settings: Settings, arguments: Sequence[str], say: Callable[[str
     if not arguments or arguments[0] in WITHOUT_WAREHOUSE:
         return subprocess.run(command, env=environment).returncode
     with warehouse.locked(f"gtm dbt {arguments[0]}", say):
-        create(warehouse.path)
+        warehouse.engine.prepare()
         return subprocess.run(command, env=environment).returncode

@@ -45,9 +45,9 @@ def compact_lake(
         # of the locks, and checks list it again where a file has gone.
         _outwait_builds_as_of(settings)
         with warehouse.locked("gtm lake compact", say):
-            if warehouse.path.exists():
-                states = States(warehouse.path)
-                for _ in run_dbt(["run-operation", "follow_compaction"], settings, warehouse.path):
+            if warehouse.engine.exists():
+                states = States(warehouse.engine)
+                for _ in run_dbt(["run-operation", "follow_compaction"], settings, warehouse.engine):
                     pass
                 # Only the batches' paths have changed: what was built stands.
                 states.keep()

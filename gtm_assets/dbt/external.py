@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import duckdb
-
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.project import operated
+from gtm_assets.engines.engine import Connection
 from gtm_assets.settings import Settings
 
 
@@ -60,12 +59,12 @@ FLAWS = {
 """What can be odd about a record of an external table, as gtm_meta.external_flaws names it, and how it counts."""
 
 
-def external_tables(warehouse: duckdb.DuckDBPyConnection) -> list[ExternalTable]:
+def external_tables(warehouse: Connection) -> list[ExternalTable]:
     """What the last build found in the external database: one entry per raw table, none for the lake."""
     flaws = _flaws(warehouse)
     misfits: dict[tuple[str, str], list[str]] = {}
     for source, name, column, type_, count, record, value in warehouse.execute(
-        "select * from gtm_meta.external_misfits order by all"
+        "select * from gtm_meta.external_misfits order by 1, 2, 3, 4, 5, 6, 7"
     ).fetchall():
         what = f"are more than a {type_} and are cut to one"
         if type_ == ColumnType.CURRENCY.sql:
@@ -75,7 +74,7 @@ def external_tables(warehouse: duckdb.DuckDBPyConnection) -> list[ExternalTable]
         )
     rows = warehouse.execute(
         "select source_name, table_name, external_name, has_history, row_count, newest_synced_at,"
-        " missing_columns, unknown_columns from gtm_meta.external_tables order by all"
+        " missing_columns, unknown_columns from gtm_meta.external_tables order by source_name, table_name"
     ).fetchall()
     return [
         ExternalTable(
@@ -94,20 +93,20 @@ def external_tables(warehouse: duckdb.DuckDBPyConnection) -> list[ExternalTable]
     ]
 
 
-def tables_not_read(database: duckdb.DuckDBPyConnection) -> list[str]:
+def tables_not_read(database: Connection) -> list[str]:
     """Tables that lie in the external database and are not in the catalogue, by what the last build found."""
-    rows = database.execute("select table_name from gtm_meta.tables_not_read order by all").fetchall()
+    rows = database.execute("select table_name from gtm_meta.tables_not_read order by table_name").fetchall()
     return [row[0] for row in rows]
 
 
-def external_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
+def external_now(warehouse: Connection) -> datetime | None:
     """The models' now in external mode, UTC: the newest time that any table was loaded. None for the lake."""
     now: datetime | None
     ((now,),) = warehouse.execute("select max(now_at) from gtm_meta.external_now").fetchall()
     return now
 
 
-def models_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
+def models_now(warehouse: Connection) -> datetime | None:
     """The models' now, UTC: the end of the lake that they are built from, or an external database's last load.
 
     None where nothing says it.
@@ -117,12 +116,13 @@ def models_now(warehouse: duckdb.DuckDBPyConnection) -> datetime | None:
     return now and now.astimezone(UTC)
 
 
-def _flaws(warehouse: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:
+def _flaws(warehouse: Connection) -> dict[tuple[str, str], list[str]]:
     now = external_now(warehouse)
     found: dict[tuple[str, str], list[str]] = {}
     for source, name, flaw, records, example in warehouse.execute(
         "select source_name, table_name, flaw, count(*), min(record_id)"
-        " from gtm_meta.external_flaws group by all order by all"
+        " from gtm_meta.external_flaws group by source_name, table_name, flaw"
+        " order by source_name, table_name, flaw"
     ).fetchall():
         what = FLAWS[flaw].format(now=f"{now:%Y-%m-%d %H:%M:%S} UTC" if now else "")
         found.setdefault((source, name), []).append(

@@ -16,6 +16,7 @@ import click
 
 from gtm_assets.dbt.project import DBT_DIR, dbt_environment, manifest_path
 from gtm_assets.dbt.warehouse import WarehouseError
+from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.settings import Settings, environment_with
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
     logs.mkdir(parents=True, exist_ok=True)
     # The last four are MetricFlow's and dbt's own variables, for which its commands have no options.
     told = {
-        **dbt_environment(settings, settings.warehouse_path),
+        **dbt_environment(settings, DuckDB(settings.published_path)),
         "DBT_TARGET": "published",
         "DBT_PROJECT_DIR": str(DBT_DIR),
         "DBT_PROFILES_DIR": str(DBT_DIR),

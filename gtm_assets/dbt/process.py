@@ -22,12 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import duckdb
 from filelock import FileLock
 
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt import project
 from gtm_assets.dbt.external import ExternalTable, external_tables, models_now
-from gtm_assets.dbt.files import compact, connect
 from gtm_assets.dbt.project import (
     TransformError,
     dbt_environment,
@@ -45,13 +44,28 @@ from gtm_assets.dbt.state import (
     contents_of_lake,
     tell_what_models_are_made_of,
 )
+from gtm_assets.engines.engine import Connection, Engine, EngineError
+from gtm_assets.engines.registry import engine_of
+from gtm_assets.lake.files import LakeError
+from gtm_assets.lake.store import Lake
 from gtm_assets.settings import EXTERNAL_SOURCES, Settings
 
 if TYPE_CHECKING:
     from gtm_assets.dbt.runners import Keeper
 
 
-_WITHOUT_EFFECT = frozenset({"GTM_HOME", "GTM_DBT_THREADS", "GTM_MEMORY_LIMIT", "GTM_WAREHOUSE_FILE"})
+_WITHOUT_EFFECT = frozenset(
+    {
+        "GTM_HOME",
+        "GTM_DBT_THREADS",
+        "GTM_MEMORY_LIMIT",
+        "GTM_WAREHOUSE_FILE",
+        "GTM_POSTGRES_HOST",
+        "GTM_POSTGRES_PORT",
+        "GTM_POSTGRES_USER",
+        "DBT_ENV_SECRET_POSTGRES_PASSWORD",
+    }
+)
 """What dbt is told that decides where and how it works, and not what models hold."""
 
 
@@ -98,6 +112,7 @@ class _Order:
     warehouse: Path
     run_id: str
     force: bool
+    tables: Sequence[RawTable]
 
 
 @dataclass(frozen=True)
@@ -134,13 +149,18 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def build_beside(
-    arguments: Sequence[str], settings: Settings, warehouse: Path, run_id: str = "", force: bool = False
+    arguments: Sequence[str],
+    settings: Settings,
+    warehouse: Path,
+    run_id: str = "",
+    force: bool = False,
+    tables: Sequence[RawTable] = (),
 ) -> Iterator[BuildEvent]:
     """Run ``dbt build`` on a warehouse file in a process of its own; yield its events as they happen.
 
     Nodes whose inputs have not changed since they were built are left out, unless ``force`` is set or a full
-    refresh is asked for. ``run_id`` names the build in the states that it leaves. The caller holds the warehouse's
-    lock.
+    refresh is asked for. ``run_id`` names the build in the states that it leaves, ``tables`` are the lake's. The
+    caller holds the warehouse's lock.
 
     Raises:
         TransformError: a node failed, or the process ended before its time. What does not depend on a node that
@@ -152,7 +172,7 @@ def build_beside(
     assert child.stdin and child.stdout
     try:
         try:
-            pickle.dump(_Order(arguments, settings, warehouse, run_id, force), child.stdin)
+            pickle.dump(_Order(arguments, settings, warehouse, run_id, force, tables), child.stdin)
             child.stdin.flush()
             while not isinstance(event := pickle.load(child.stdout), _End):
                 yield event
@@ -195,10 +215,11 @@ def serve() -> None:
 
 def code_of(settings: Settings) -> Code:
     """The project's code, with the settings that decide what its nodes hold."""
-    environment = dbt_environment(settings, settings.warehouse_path)
+    engine = engine_of(settings)
+    environment = dbt_environment(settings, engine)
     told = {name: value for name, value in environment.items() if name not in _WITHOUT_EFFECT}
-    manifest = json.loads(manifest_path().read_text())
-    return Code(manifest, project_variables(), told, settings.is_external)
+    manifest = json.loads(manifest_path(engine).read_text())
+    return Code(manifest, project_variables(), told, settings.is_external, engine.libraries)
 
 
 def inputs_of(settings: Settings, lake: Mapping[str, str], now: str, code: Code | None = None) -> Inputs:
@@ -225,7 +246,7 @@ def _answer(order: _Order, answers: IO[bytes]) -> _End:
         for event in _events(order):
             pickle.dump(event, answers)
             answers.flush()
-    except TransformError as error:
+    except (TransformError, EngineError, LakeError) as error:
         return _End(str(error))
     except Exception as error:
         traceback.print_exc()
@@ -237,47 +258,48 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
     # Imported here: dbt's modules take seconds, and the parent does without them.
     from gtm_assets.dbt.runners import Keeper, leave_out_unchanged
 
-    manifest = parsed_manifest()
+    settings, engine = order.settings, engine_of(order.settings, order.warehouse)
+    engine.prepare()
+    manifest = parsed_manifest(engine)
     compiled = order.settings.dbt_target_dir / "target" / "compiled"
-    states = States(order.warehouse)
+    states = States(engine)
     states.begin()
-
-    def opened() -> duckdb.DuckDBPyConnection:
-        return connect(order.warehouse, read_only=False)
+    engine.bring_lake(Lake(settings.lake_dir), order.tables)
 
     def inputs() -> Inputs:
-        with opened() as connection:
+        with engine.connect() as connection:
             states.now = str(models_now(connection))
-            return inputs_of(order.settings, contents_of_lake(connection), states.now, code)
+            return inputs_of(settings, contents_of_lake(connection), states.now, code)
 
-    code = code_of(order.settings)
+    code = code_of(settings)
     tell_what_models_are_made_of(manifest, code, states)
     # What is no part of the project any more is forgotten.
     states.nodes = {name: state for name, state in states.nodes.items() if name in manifest.nodes}
     force = order.force or "--full-refresh" in order.arguments
-    keeper = Keeper(states, order.run_id, force, inputs, opened)
+    keeper = Keeper(states, order.run_id, force, inputs, engine)
     leave_out_unchanged(keeper)
     try:
-        with closing(_Reader(order.warehouse, compiled, manifest, keeper)) as reader:
-            for message in run_dbt(order.arguments, order.settings, order.warehouse, manifest):
+        with closing(_Reader(engine, compiled, manifest, keeper)) as reader:
+            for message in run_dbt(order.arguments, settings, engine, manifest):
                 if not reader.is_open:
                     yield ExternalListed(external_tables(reader.connection))
                     if reader.rebuilds:
                         yield RebuildsDecided(reader.rebuilds)
                 yield reader.completed(message)
     except TransformError:
+        engine.end_build()
         states.keep()
         raise
-    compact(order.warehouse)
+    engine.end_build()
     states.keep()
 
 
 class _Reader:
     """Reads beside dbt, in its own process, what its events lack: row counts, and the rows that failed."""
 
-    def __init__(self, path: Path, compiled: Path, manifest: Any, keeper: Keeper) -> None:
-        self._path, self._compiled, self._manifest, self._keeper = path, compiled, manifest, keeper
-        self._connection: duckdb.DuckDBPyConnection | None = None
+    def __init__(self, engine: Engine, compiled: Path, manifest: Any, keeper: Keeper) -> None:
+        self._engine, self._compiled, self._manifest, self._keeper = engine, compiled, manifest, keeper
+        self._connection: Connection | None = None
 
     def completed(self, message: Mapping[str, Any]) -> NodeEnded:
         node_id = message["data"]["node_info"]["unique_id"]
@@ -305,17 +327,20 @@ class _Reader:
     @cached_property
     def rebuilds(self) -> dict[str, list[str]]:
         """The models that are built afresh, by the reason, as dbt decided before the first model."""
-        query = "select reason, list(model order by model) from gtm_meta.rebuild_reasons group by all order by all"
-        return dict(self.connection.execute(query).fetchall())
+        found: dict[str, list[str]] = {}
+        query = "select reason, model from gtm_meta.rebuild_reasons order by reason, model"
+        for reason, model in self.connection.execute(query).fetchall():
+            found.setdefault(reason, []).append(model)
+        return found
 
     @property
     def is_open(self) -> bool:
         return self._connection is not None
 
     @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
+    def connection(self) -> Connection:
         if self._connection is None:
-            self._connection = connect(self._path, read_only=False)
+            self._connection = self._engine.connect()
         return self._connection
 
     def close(self) -> None:

@@ -20,8 +20,9 @@ import duckdb
 import yaml
 from filelock import FileLock
 
-from gtm_assets.dbt.files import create
 from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
+from gtm_assets.engines.duckdb import DuckDB
+from gtm_assets.engines.engine import Engine
 from gtm_assets.errors import GtmError
 from gtm_assets.settings import EXTERNAL_SOURCES, PROJECT_DIR, Settings, environment_with
 
@@ -41,21 +42,30 @@ class TransformError(GtmError):
     """dbt could not parse or build the project. The message holds what dbt said of each node that failed."""
 
 
-def manifest_path() -> Path:
+def manifest_path(engine: Engine | None = None) -> Path:
     """The project's manifest, parsed anew where a file of the project has changed, came or went.
+
+    Dagster's is that of DuckDB. By an engine's own, which names the relations as they are called there, is built.
 
     Raises:
         TransformError: dbt can't parse the project.
     """
-    manifest, stamp = TARGET_DIR / "manifest.json", TARGET_DIR / "manifest.stamp"
-    TARGET_DIR.mkdir(parents=True, exist_ok=True)
-    with FileLock(TARGET_DIR / "manifest.lock"):
-        state = project_state(DBT_DIR)
+    folder, told = _target_dir(engine), engine.parsed_for if engine else {}
+    manifest, stamp = folder / "manifest.json", folder / "manifest.stamp"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "manifest.lock"):
+        state = project_state(DBT_DIR) + json.dumps(told)
         if not (manifest.exists() and stamp.exists() and stamp.read_text() == state):
             stamp.unlink(missing_ok=True)
-            _parse()
+            with environment_with({"GTM_ENGINE": DuckDB.name, **told}):
+                _parse(folder)
             stamp.write_text(state)
     return manifest
+
+
+def _target_dir(engine: Engine | None) -> Path:
+    told = engine.parsed_for if engine else {}
+    return TARGET_DIR / re.sub(r"\W", "_", "-".join(told.values())) if told else TARGET_DIR
 
 
 def project_state(folder: Path) -> str:
@@ -75,10 +85,10 @@ def project_variables() -> dict[str, Any]:
     return variables
 
 
-def _parse() -> None:
+def _parse(target_dir: Path) -> None:
     from dbt.cli.main import dbtRunner
 
-    result = dbtRunner().invoke(["parse", *_flags(TARGET_DIR, DBT_DIR / "logs")])
+    result = dbtRunner().invoke(["parse", *_flags(target_dir, DBT_DIR / "logs")])
     if not result.success:
         raise TransformError(f"dbt can't parse {DBT_DIR}: {result.exception or 'see gtm_dbt/logs/dbt.log'}")
 
@@ -122,11 +132,11 @@ def build_arguments(
 def run_dbt(
     arguments: Sequence[str],
     settings: Settings,
-    warehouse: Path,
+    engine: Engine,
     manifest: Any = None,
     folder: Path | None = None,
 ) -> Iterator[Mapping[str, Any]]:
-    """Run a dbt command on a warehouse file; yield what dbt says of each node as it ends.
+    """Run a dbt command on a warehouse; yield what dbt says of each node as it ends.
 
     Messages are dbt's structured log events as dictionaries. The caller holds the warehouse's lock. ``manifest``
     is that of :func:`parsed_manifest` where the caller has it; ``folder`` takes what dbt compiles and logs, by
@@ -137,19 +147,19 @@ def run_dbt(
     """
     messages: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
     outcome: list[Any] = []
-    create(warehouse)
+    engine.prepare()
+    manifest = manifest or parsed_manifest(engine)
     folder = folder or settings.dbt_target_dir
     flags = _flags(folder / "target", folder / "logs")
     # How fresh sources are is read from dbt's own record. Nobody reads that of a build, which takes half a second.
     if arguments[0] != "source":
         flags.append("--no-write-json")
     if settings.is_external and arguments[-1] not in _WITHOUT_SOURCES:
-        manifest = manifest or parsed_manifest()
         _inspect(settings, manifest)
     worker = threading.Thread(
         target=_invoke, args=([*arguments, *flags], manifest, messages, outcome), name="dbt", daemon=True
     )
-    with environment_with(dbt_environment(settings, warehouse)):
+    with environment_with(dbt_environment(settings, engine)):
         worker.start()
         try:
             while (message := messages.get()) is not None:
@@ -187,7 +197,7 @@ def wanted_tables(manifest: Any) -> list[WantedTable]:
     ]
 
 
-def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
+def dbt_environment(settings: Settings, engine: Engine) -> dict[str, str]:
     """What the profile and the macros read of the environment: settings that they need, and ``TOLD_TO_DBT``."""
     return {
         "GTM_HOME": str(settings.home),
@@ -195,7 +205,7 @@ def dbt_environment(settings: Settings, warehouse: Path) -> dict[str, str]:
         "GTM_MEMORY_LIMIT": settings.memory_limit,
         **settings.sources_for_dbt,
         "GTM_EXTERNAL_DATABASE": str(settings.external_database or ""),
-        "GTM_WAREHOUSE_FILE": str(warehouse),
+        **engine.dbt_environment(),
     }
 
 
@@ -216,7 +226,7 @@ def _invoke(
             failed.append(event.data.exc)
 
     try:
-        ended = dbtRunner(manifest=manifest or parsed_manifest(), callbacks=[pass_on]).invoke(arguments)
+        ended = dbtRunner(manifest=manifest, callbacks=[pass_on]).invoke(arguments)
         outcome.extend([ended, failed])
     except BaseException as error:
         outcome.append(error)
@@ -238,14 +248,14 @@ def _let_go() -> None:
     reset_adapters()
 
 
-def parsed_manifest() -> Any:
+def parsed_manifest(engine: Engine | None = None) -> Any:
     """The manifest as dbt's own object, from the cache that its parser left: saves parsing in every run.
 
     Raises:
         TransformError: dbt can't parse the project.
     """
-    manifest_path()
-    return _unpacked((TARGET_DIR / "partial_parse.msgpack").read_bytes())
+    manifest_path(engine)
+    return _unpacked((_target_dir(engine) / "partial_parse.msgpack").read_bytes())
 
 
 @lru_cache(maxsize=1)
@@ -273,7 +283,7 @@ def warm_up() -> None:
 
 @contextmanager
 def operated(operation: str, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Run an operation of the project on a warehouse of its own, which is there for reading until the block ends.
+    """Run an operation of the project on a file of its own, which is there for reading until the block ends.
 
     Raises:
         TransformError: the operation refused what it found.
@@ -281,7 +291,7 @@ def operated(operation: str, settings: Settings) -> Iterator[duckdb.DuckDBPyConn
     manifest_path()
     with tempfile.TemporaryDirectory() as folder:
         warehouse = Path(folder) / "warehouse.duckdb"
-        for _ in run_dbt(["run-operation", operation], settings, warehouse):
+        for _ in run_dbt(["run-operation", operation], settings, DuckDB(warehouse)):
             pass
         with duckdb.connect(str(warehouse), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")

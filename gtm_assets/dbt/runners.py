@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-import duckdb
 from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 from dbt.artifacts.schemas.run import RunResult
@@ -20,7 +19,8 @@ from dbt.task.run import ModelRunner
 from dbt.task.seed import SeedRunner
 from dbt.task.test import TestResultData, TestRunner
 
-from gtm_assets.dbt.state import LAKE_COLUMNS, Inputs, NodeState, States, content_of_table, digest_of
+from gtm_assets.dbt.state import LAKE_COLUMNS, Inputs, NodeState, States, digest_of
+from gtm_assets.engines.engine import Engine
 
 _KEPT = {NodeStatus.Success: "success", NodeStatus.Pass: "pass", NodeStatus.Warn: "warn"}
 _LEFT_OUT = frozenset({"success", "pass"})
@@ -40,11 +40,13 @@ class Keeper:
         run_id: str,
         force: bool,
         inputs: Callable[[], Inputs],
-        connect: Callable[[], duckdb.DuckDBPyConnection],
+        engine: Engine,
     ) -> None:
-        """``force`` leaves nothing out. ``inputs`` and ``connect`` are asked once dbt has listed the lake."""
+        """``force`` leaves nothing out. ``inputs`` and ``engine`` are asked once dbt has listed the lake."""
         self.states, self._run_id, self._force = states, run_id, force
-        self._make_inputs, self._connect = inputs, connect
+        self._make_inputs, self._engine = inputs, engine
+        self._made: set[str] = set()
+        """The nodes that this build makes, or has made."""
         self._inputs: Inputs | None = None
         self._contents = states.contents
         self._definitions = {node_id: state.definition for node_id, state in states.nodes.items()}
@@ -56,16 +58,18 @@ class Keeper:
         """The state of a node that need not be built; None where it has to be."""
         with self._lock:
             state, inputs = self.states.nodes.get(node.unique_id), self._of(node)
-            if self._force or state is None or state.inputs != inputs or state.status not in _LEFT_OUT:
+            is_gone = self._is_gone(node)
+            if self._force or state is None or state.inputs != inputs or state.status not in _LEFT_OUT or is_gone:
                 # Until it has been built again, nothing is known of it.
                 self._forget(node.unique_id)
+                self._made.add(node.unique_id)
                 return None
             self.left_out[node.unique_id] = state
             return state
 
     def is_defined(self, node: Any) -> bool:
         """Whether a node is a view that need not be made again: it shows what its tables hold now."""
-        if self._force or node.resource_type != NodeType.Model or node.config.materialized != "view":
+        if self._force or not self._engine.views_stand or not _is_view(node):
             return False
         with self._lock:
             if self._of(node) is None:
@@ -82,13 +86,12 @@ class Keeper:
             return
         assert self._inputs is not None
         code = self._inputs.code.of(node.unique_id)
-        is_view = node.resource_type == NodeType.Model and node.config.materialized == "view"
-        definition = self._inputs.code.definition_of(node.unique_id) if is_view else ""
+        definition = self._inputs.code.definition_of(node.unique_id) if _is_view(node) else ""
         content, rows = "", None
         if node.resource_type != NodeType.Test:
             try:
                 content, rows = self._content(node, inputs)
-            except duckdb.Error:
+            except self._engine.errors:
                 return
         with self._lock:
             self.states.nodes[node.unique_id] = NodeState(
@@ -102,21 +105,34 @@ class Keeper:
             self._inputs = self._make_inputs()
         return self._inputs.of(node.unique_id, self._contents)
 
+    def _is_gone(self, node: Any) -> bool:
+        """Whether a node is a view that went with a table, or a view, which this build has replaced."""
+        if self._engine.views_stand or not _is_view(node):
+            return False
+        return not self._made.isdisjoint(node.depends_on_nodes)
+
     def _forget(self, node_id: str) -> None:
         self.states.nodes.pop(node_id, None)
         self._contents.pop(node_id, None)
 
     def _content(self, node: Any, inputs: str) -> tuple[str, int]:
         assert self._inputs is not None
-        with self._connect() as connection:
-            if node.resource_type == NodeType.Seed or node.config.materialized == "view":
+        with self._engine.connect() as connection:
+            if node.resource_type == NodeType.Seed or _is_view(node):
                 query = f'select count(*) from "{node.database}"."{node.schema}"."{node.alias}"'
                 ((rows,),) = connection.execute(query).fetchall()
                 return inputs, rows
+            table = (connection, node.database, node.schema, node.alias)
             if not self._inputs.code.reads_the_lake(node.unique_id):
-                return content_of_table(connection, node.database, node.schema, node.alias)
-            content, rows = content_of_table(connection, node.database, node.schema, node.alias, by=LAKE_COLUMNS)
-            return digest_of(self._inputs.code.of(node.unique_id), content), rows
+                whole = self._engine.content_of(*table)
+                return digest_of(whole.columns, whole.row_count, whole.sums), whole.row_count
+            of_lake = self._engine.content_of(*table, by=LAKE_COLUMNS)
+            content = digest_of(of_lake.columns, of_lake.row_count, of_lake.sums)
+            return digest_of(self._inputs.code.of(node.unique_id), content), of_lake.row_count
+
+
+def _is_view(node: Any) -> bool:
+    return bool(node.resource_type == NodeType.Model and node.config.materialized == "view")
 
 
 class _Sparing(CompileRunner):

@@ -14,8 +14,8 @@ so that what is built from it is left out in turn:
 | any other table | its columns, with their types, and its rows, whatever their order |
 | test | none; it has a verdict, which stands where its inputs have not changed |
 
-The states lie in a file beside the warehouse. They hold as long as the warehouse's file is the one that the last
-build left: where anybody else has written it, and after a build that did not come to its end, nothing is left out.
+The states lie in a file of the state folder. They hold as long as the warehouse is as the last build left it:
+where anybody else has written it, and after a build that did not come to its end, nothing is left out.
 """
 
 from __future__ import annotations
@@ -29,20 +29,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from gtm_assets.dbt.files import log_path, staging_path
+from gtm_assets.engines.duckdb import DuckDB, headers_of
+from gtm_assets.engines.engine import Connection, Engine
+from gtm_assets.engines.files import log_path
 
 PACKAGE = "gtm_dbt"
 NOW = f"macro.{PACKAGE}.as_of"
 """The macro by which a model asks for now."""
 EXTERNAL_MACROS = "macros/external/"
 """Macros that only external tables need."""
-_LIBRARIES = ("dbt-core", "dbt-duckdb", "duckdb")
 LAKE_COLUMNS = ("_batch_id", "_partition_key", "_version_hash")
 """Of a row that is read from the lake: they and the code decide what the row holds."""
-_HEADERS = 3 * 4096
-"""Bytes of a DuckDB file's headers."""
 _NOTHING = "nothing"
 """The content of a raw table of which nothing has landed."""
 _STANDING = frozenset({"success", "pass", "warn"})
@@ -100,8 +97,12 @@ class Code:
         variables: Mapping[str, Any],
         environment: Mapping[str, str],
         is_external: bool,
+        libraries: Sequence[str] = DuckDB.libraries,
     ) -> None:
-        """``environment`` holds the settings, ``is_external`` says whether another loader fills raw tables."""
+        """``environment`` holds the settings, ``is_external`` says whether another loader fills raw tables.
+
+        ``libraries`` are the distributions that decide what the engine's SQL means.
+        """
         self._nodes = manifest["nodes"]
         self._macros = manifest["macros"]
         self.sources: dict[str, str] = {
@@ -114,7 +115,7 @@ class Code:
         self._common = digest_of(
             variables,
             environment,
-            {name: version(name) for name in _LIBRARIES},
+            {name: version(name) for name in ("dbt-core", *libraries)},
             # Macros read the columns of raw tables whether or not they read the table.
             [self._columns(source) for source in manifest["sources"].values()],
             self._macros_that_dbt_calls(),
@@ -274,34 +275,13 @@ def tell_what_models_are_made_of(manifest: Any, code: Code, states: States) -> N
         manifest.flat_graph["nodes"][node_id]["config"]["meta"]["made_of"] = told
 
 
-def content_of_table(
-    connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str, by: Sequence[str] = ()
-) -> tuple[str, int]:
-    """The digest of a table's columns and rows, whatever the rows' order, and the number of rows.
-
-    Rows are told apart by two hashes of 64 bits, one of the columns in reverse order; by some of the columns where
-    these are given in ``by``.
-    """
-    columns = connection.execute(
-        "select column_name, data_type from duckdb_columns()"
-        " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
-        [database, schema, table],
-    ).fetchall()
-    names = [f'"{name}"' for name, _ in columns if not by or name in by]
-    one, other = (f"sum(hash({', '.join(order)}))::varchar" for order in (names, reversed(names)))
-    ((count, *sums),) = connection.execute(
-        f'select count(*), {one}, {other} from "{database}"."{schema}"."{table}"'
-    ).fetchall()
-    return digest_of(columns, count, sums), count
-
-
 def content_of_batches(batches: Iterable[tuple[str, str]]) -> str:
     """The content of a table of the lake: its batches, each given by its partition and its id."""
     return digest_of(sorted([partition, batch] for partition, batch in batches))
 
 
-def contents_of_lake(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """The content of each table of the lake, ``source.table``, as dbt has listed it for this build."""
+def contents_of_lake(connection: Connection) -> dict[str, str]:
+    """The content of each table of the lake, ``source.table``, as it is listed for this build."""
     found: dict[str, list[tuple[str, str]]] = {}
     listed = connection.execute(
         "select source_name || '.' || table_name, partition_key, batch_id from gtm_meta.lake_batches"
@@ -314,43 +294,54 @@ def contents_of_lake(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 def content_of_database(path: Path) -> str:
     """The content of an external database: the same as long as nobody writes the file."""
     stats = [file.stat() for file in (path, log_path(path)) if file.exists()]
-    return digest_of([[stat.st_size, stat.st_mtime_ns] for stat in stats], _headers(path))
+    return digest_of([[stat.st_size, stat.st_mtime_ns] for stat in stats], headers_of(path))
 
 
 class States:
-    """The states of all nodes, in a file beside the warehouse."""
+    """The states of all nodes, in a file of the state folder."""
 
-    def __init__(self, warehouse: Path) -> None:
-        """Those of a warehouse file; none where it is not the file that the last build left."""
-        self._warehouse = warehouse
-        self._path = warehouse.with_suffix(".state.json")
+    def __init__(self, engine: Engine) -> None:
+        """Those of a warehouse; none where it is not as the last build left it.
+
+        Raises:
+            EngineError: the engine can't be asked.
+        """
+        self._engine = engine
+        self._path = engine.path.with_suffix(".state.json")
         self.now = ""
         """The models' now of the last build."""
         self.nodes: dict[str, NodeState] = {}
         with suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(self._path.read_text())
-            if kept["warehouse"] == self._stamp_of(warehouse):
+            if kept["warehouse"] == engine.stamp():
                 self.nodes = {name: NodeState(**state) for name, state in kept["nodes"].items()}
                 self.now = kept["now"]
-
-    @staticmethod
-    def _stamp_of(warehouse: Path) -> list[Any] | None:
-        """What tells the warehouse's files from files that were written since."""
-        stamps = [_stamp(warehouse), _stamp(staging_path(warehouse))]
-        return None if None in stamps else stamps
 
     @property
     def contents(self) -> dict[str, str]:
         """The contents of all nodes."""
         return {name: state.content for name, state in self.nodes.items() if state.content}
 
+    @property
+    def contents_of_tables(self) -> dict[str, str]:
+        """The contents of models and seeds by their names, which are those of their tables and views."""
+        named = ((name.split("."), content) for name, content in self.contents.items())
+        return {name: content for (kind, _, name, *_), content in named if kind != "test"}
+
     def begin(self) -> None:
         """Say that a build is under way: until :meth:`keep`, no state holds."""
         self._path.unlink(missing_ok=True)
 
     def keep(self) -> None:
-        """Write the states, once the warehouse is closed."""
-        stamp = self._stamp_of(self._warehouse)
+        """Write the states, once the warehouse is closed. What is not there any more has none."""
+        if (there := self._engine.relations()) is not None:
+            tables = {table for _, table in there}
+            self.nodes = {
+                name: state
+                for name, state in self.nodes.items()
+                if name.startswith("test.") or name.split(".")[2] in tables
+            }
+        stamp = self._engine.stamp()
         if stamp is None:
             return
         nodes = {name: asdict(state) for name, state in sorted(self.nodes.items())}
@@ -369,19 +360,3 @@ class States:
             or state.status not in _STANDING
             or state.inputs != inputs.of(node, contents)
         ]
-
-
-def _stamp(path: Path) -> list[Any] | None:
-    """What tells a database file from one that was written since; None where it is not there, or not closed."""
-    if log_path(path).exists() or not path.exists():
-        return None
-    return [path.stat().st_size, _headers(path)]
-
-
-def _headers(path: Path) -> str:
-    """A digest of a DuckDB file's headers: each write that reaches the file changes one of them.
-
-    Source: DuckDB's documentation, Storage Format.
-    """
-    with path.open("rb") as file:
-        return hashlib.md5(file.read(_HEADERS), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""The warehouse: DuckDB files that dbt alone writes, and the lock that whoever opens it holds."""
+"""The warehouse, which dbt alone writes, and the lock that whoever opens it holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-from dagster_duckdb import DuckDBResource
 from filelock import FileLock, Timeout
 
-from gtm_assets.dbt.files import attach_staging, staging_path
 from gtm_assets.dbt.process import builder_lock
+from gtm_assets.dbt.state import States
+from gtm_assets.engines.duckdb import DuckDB
+from gtm_assets.engines.engine import Engine
+from gtm_assets.engines.files import staging_path
+from gtm_assets.engines.registry import engine_of
 from gtm_assets.errors import GtmError, MayPass
 from gtm_assets.settings import Settings
 
@@ -29,18 +32,23 @@ class WarehouseBusy(WarehouseError, MayPass):
 
 
 class Warehouse:
-    """The warehouse's files and their lock. The lock is the operating system's: no crash leaves it behind."""
+    """A warehouse and its lock.
 
-    def __init__(self, path: Path, lock_path: Path) -> None:
-        """The file at ``path``, which need not exist yet."""
+    The lock is the operating system's, and beside it that of an engine which several machines reach. No crash
+    leaves either behind.
+    """
+
+    def __init__(self, path: Path, lock_path: Path, engine: Engine | None = None) -> None:
+        """The file at ``path``, which need not exist yet, or the warehouse of an engine whose copy lies there."""
         self.path = path
+        self.engine = engine or DuckDB(path)
         self._lock_path = lock_path
         self._holder_path = lock_path.with_suffix(".holder")
 
     @classmethod
     def of(cls, settings: Settings) -> Warehouse:
         """The warehouse that the settings name."""
-        return cls(settings.warehouse_path, settings.warehouse_lock_path)
+        return cls(settings.warehouse_path, settings.warehouse_lock_path, engine_of(settings))
 
     @contextmanager
     def locked(self, purpose: str, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
@@ -49,6 +57,7 @@ class Warehouse:
         Raises:
             WarehouseBusy: a process outside the platform has the file open.
             WarehouseError: the file can't be opened.
+            EngineError: the engine can't be asked.
         """
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._lock_path)
@@ -64,30 +73,29 @@ class Warehouse:
             with builder_lock(self.path):
                 pass  # The build of a process that was killed has ended, too.
             self._refuse_foreign_holder()
-            yield
+            with self.engine.held(purpose, say):
+                yield
         finally:
             self._holder_path.unlink(missing_ok=True)
             lock.release()
 
     @contextmanager
-    def open(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def open(self, purpose: str, whole: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection under the lock, for reading. Closed, and the lock released, however the block ends.
+
+        With ``whole`` its file holds all of core and mart, on whichever engine they are built.
 
         Raises:
             WarehouseError: there is no warehouse yet, or another program has it open.
+            EngineError: the engine can't be asked.
         """
-        if not self.path.exists():
-            raise WarehouseError(f"there is no warehouse at {self.path} yet. Build it: gtm run")
-        with self.locked(purpose):
-            resource = DuckDBResource(database=str(self.path), connection_config={"access_mode": "READ_ONLY"})
-            with resource.get_connection() as connection:
-                try:
-                    connection.execute("set TimeZone = 'UTC'")
-                    attach_staging(connection, self.path)
-                    yield connection
-                finally:
-                    # The resource closes the connection only where the block raises nothing.
-                    connection.close()
+        if not self.engine.exists():
+            raise WarehouseError(f"there is no warehouse at {self.engine.place} yet. Build it: gtm run")
+        with (
+            self.locked(purpose),
+            self.engine.reading(States(self.engine).contents_of_tables, whole) as connection,
+        ):
+            yield connection
 
     def holder(self) -> str | None:
         """Who holds the lock, in words; None where it is free."""

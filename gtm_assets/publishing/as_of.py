@@ -7,7 +7,6 @@ is published is touched.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gtm_assets.dbt.files import compact, connect
 from gtm_assets.dbt.project import build_arguments, manifest_path, run_dbt
 from gtm_assets.dbt.tests import meaning
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, day_named, parse_day, partition_of
 from gtm_assets.publishing.publish import Publication, descriptions, publish
@@ -84,18 +83,20 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
     target = settings.home / "as_of" / f"{instant:%Y-%m-%dT%H%MZ}.duckdb"
     workshop = target.with_name(f".{target.stem}")
     manifest = json.loads(manifest_path().read_text())
-    # The manifest's relations carry this name. The lock lies outside the folder that is removed.
-    warehouse = Warehouse(workshop / "warehouse.duckdb", workshop.with_suffix(".lock"))
+    engine = engine_of(settings).as_of(workshop)
+    # The lock lies outside the folder that is removed.
+    warehouse = Warehouse(engine.path, workshop.with_suffix(".lock"), engine)
     checks: Counter[str] = Counter()
     with warehouse.locked(f"as of {day}", say):
-        shutil.rmtree(workshop, ignore_errors=True)
+        engine.remove()
         workshop.mkdir()
         try:
             lake.verify_all()
             # SQL that was compiled as of that day must not be taken for that of a build of the warehouse.
             arguments = build_arguments(as_of=instant, of_synthetic_org=settings.is_synthetic)
             compiled = workshop / "dbt"
-            for message in run_dbt(arguments, settings, warehouse.path, folder=compiled):
+            engine.bring_lake(lake, tables)
+            for message in run_dbt(arguments, settings, engine, folder=compiled):
                 _tell(message, manifest, checks, say)
             publication = Publication(
                 run_id=f"as of {day}",
@@ -104,11 +105,11 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
                 checks_passed=checks["passed"],
                 checks_warned=checks["warned"],
             )
-            compact(warehouse.path)
-            with connect(warehouse.path) as connection:
+            engine.end_build()
+            with engine.reading({}, whole=True) as connection:
                 rows = publish(connection, target, publication, descriptions(manifest))
         finally:
-            shutil.rmtree(workshop, ignore_errors=True)
+            engine.remove()
     return AsOfBuild(target, instant, rows, checks)
 
 

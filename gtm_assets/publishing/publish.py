@@ -23,8 +23,9 @@ from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
 from gtm_assets.dbt.external import external_tables, models_now
-from gtm_assets.dbt.files import is_published_format, literal, log_path
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.engines.engine import Table
+from gtm_assets.engines.files import is_published_format, literal, log_path
 from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
@@ -188,21 +189,17 @@ class Publication:
     """A digest of what the warehouse was built from, by which a later run sees whether anything has changed."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """The descriptions of a table and of its columns."""
-
-    description: str
-    columns: Mapping[str, str]
-
-
 def publish(
-    source: duckdb.DuckDBPyConnection, target: Path, publication: Publication, comments: Mapping[str, Table]
+    source: duckdb.DuckDBPyConnection,
+    target: Path,
+    publication: Publication,
+    comments: Mapping[str, Table],
+    before: Callable[[Path], None] = lambda _: None,
 ) -> dict[str, int]:
     """Copy the warehouse's file to ``target`` with core and mart alone. It appears whole, by rename.
 
     ``source`` reads the warehouse, and its lock is held. ``comments`` holds the descriptions of tables and columns
-    by ``schema.table``. Returns rows per table.
+    by ``schema.table``. ``before`` is called with the file before it appears. Returns rows per table.
 
     Raises:
         PublishError: the disk is full, the folder can't be written, or an older release has made the warehouse's
@@ -226,6 +223,7 @@ def publish(
             rows = _finish(source, warehouse, temporary, publication, comments)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
+            before(temporary)
             temporary.replace(target)
     except (OSError, duckdb.IOException) as error:
         raise PublishError(
@@ -470,7 +468,7 @@ def published_asset(
     ) -> dg.MaterializeResult[Any]:
         with (
             retried(context, retry_seconds),
-            warehouse.open(f"publishing, run {context.run_id[:8]}") as connection,
+            warehouse.open(f"publishing, run {context.run_id[:8]}", whole=True) as connection,
         ):
             # Under the lock: another run may have built anew while this one waited for it.
             found = verdicts(context.instance, checks)
@@ -499,10 +497,18 @@ def published_asset(
                 ],
                 built_from=built_from(),
             )
-            rows = publish(connection, published_path, publication, descriptions(manifest))
+            described = descriptions(manifest)
+            rows = publish(
+                connection,
+                published_path,
+                publication,
+                described,
+                lambda file: warehouse.engine.publish(file, described),
+            )
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(published_path)),
+                "built_on": warehouse.engine.place,
                 "as_of": dg.MetadataValue.timestamp(publication.as_of),
                 "rows": dg.MetadataValue.json(rows),
                 "bytes": published_path.stat().st_size,

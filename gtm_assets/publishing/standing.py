@@ -14,6 +14,7 @@ import duckdb
 from gtm_assets.dbt.process import inputs_of
 from gtm_assets.dbt.project import SYNTHETIC_TAG, manifest_path, project_state
 from gtm_assets.dbt.state import States, content_of_batches, digest_of
+from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import PROJECT_DIR, Settings
 from gtm_assets.sources.registry import raw_tables
@@ -43,7 +44,7 @@ def built_from(settings: Settings) -> str:
 
     It is empty where it is not known what the warehouse was built from.
     """
-    nodes = States(settings.warehouse_path).nodes
+    nodes = States(engine_of(settings)).nodes
     if not nodes:
         return ""
     states = {name: [state.inputs, state.content, state.status] for name, state in nodes.items()}
@@ -66,7 +67,7 @@ def standing(settings: Settings, lake: Lake, instance: dg.DagsterInstance, jobs:
     """
     if settings.is_external or not settings.published_path.exists():
         return None
-    states = States(settings.warehouse_path)
+    states = States(engine_of(settings))
     published = _published(settings.published_path, states) if states.nodes else None
     if published is None or published.built_from != built_from(settings):
         return None
@@ -100,7 +101,7 @@ def _stale(settings: Settings, lake: Lake, states: States) -> list[str]:
         if (batches := lake.batches(table))
     }
     now = max(filter(None, map(lake.read_until, tables)), default=None)
-    manifest = json.loads(manifest_path().read_text())
+    manifest = json.loads(manifest_path(engine_of(settings)).read_text())
     nodes = [
         name
         for name, node in manifest["nodes"].items()

@@ -40,7 +40,7 @@
     after_late_batch: 'all' gives all of them too where a batch has come behind one already consumed.
 -#}
 {% macro batches_to_read(source_name, table_name, after_late_batch='unconsumed') %}
-    {%- set listed = adapter.get_relation(target.database, 'gtm_meta', 'lake_batches') -%}
+    {%- set listed = adapter.get_relation(target.database, schema_named('gtm_meta'), 'lake_batches') -%}
     {%- if listed is none -%}
         {#- Compiling before the first run. -#}
         {%- do return([]) -%}

@@ -9,7 +9,7 @@
 -#}
 
 {% macro meta_table(name, database=none) %}
-    {%- do return(api.Relation.create(database=database or target.database, schema='gtm_meta', identifier=name)) -%}
+    {%- do return(api.Relation.create(database=database or target.database, schema=schema_named('gtm_meta'), identifier=name)) -%}
 {% endmacro %}
 
 
@@ -84,7 +84,7 @@
     which checks read the paths. Nothing else of the list changes.
 -#}
 {% macro follow_compaction() %}
-    {%- if execute and adapter.get_relation(target.database, 'gtm_meta', 'lake_batches') is not none -%}
+    {%- if execute and adapter.get_relation(target.database, schema_named('gtm_meta'), 'lake_batches') is not none -%}
         {%- do adapter.dispatch('follow_compaction', 'gtm_dbt')() -%}
     {%- endif -%}
 {% endmacro %}

@@ -317,7 +317,7 @@
 
 {#- Whether base holds a value of an object's column, in that type where one is given. -#}
 {% macro has_values(object, column_name, data_type=none) %}
-    {%- set base = adapter.get_relation(staging_database(), 'gtm_staging', 'base_salesforce__' ~ object) -%}
+    {%- set base = adapter.get_relation(staging_database(), schema_named('gtm_staging'), 'base_salesforce__' ~ object) -%}
     {%- if base is none -%}
         {%- do return(false) -%}
     {%- endif -%}

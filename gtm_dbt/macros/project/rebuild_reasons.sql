@@ -17,7 +17,7 @@
         {%- do return(flags.FULL_REFRESH) -%}
     {%- endif -%}
     {%- if 'is_built_afresh' not in model -%}
-        {%- set listed = adapter.get_relation(target.database, 'gtm_meta', 'rebuild_reasons') -%}
+        {%- set listed = adapter.get_relation(target.database, schema_named('gtm_meta'), 'rebuild_reasons') -%}
         {#- Without an invocation that builds, as in `dbt compile`, there is no reason. -#}
         {%- set query -%}
             select 1 from {{ listed }}

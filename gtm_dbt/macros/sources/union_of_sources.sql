@@ -70,7 +70,7 @@
             {%- do columns.update({column.name: column.data_type}) -%}
         {%- endfor -%}
     {%- else -%}
-        {%- set built = adapter.get_relation(staging_database(), 'gtm_intermediate', model_name) -%}
+        {%- set built = adapter.get_relation(staging_database(), schema_named('gtm_intermediate'), model_name) -%}
         {%- for column in adapter.get_columns_in_relation(built) -%}
             {%- do columns.update({column.name: our_type(column)}) -%}
         {%- endfor -%}

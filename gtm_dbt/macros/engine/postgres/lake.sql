@@ -64,7 +64,7 @@
 {#- The table of the database that holds a raw table's batches. -#}
 {% macro raw_relation(source_name, table_name) %}
     {%- do return(api.Relation.create(
-        database=target.database, schema='gtm_raw', identifier=source_name ~ '__' ~ table_name
+        database=target.database, schema=schema_named('gtm_raw'), identifier=source_name ~ '__' ~ table_name
     )) -%}
 {% endmacro %}
 

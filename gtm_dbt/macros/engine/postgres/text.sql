@@ -7,7 +7,7 @@
     from (
         select
             fields.field_key,
-            json_array_elements(gtm_meta.json_list(fields.field_value_options)) as field_option
+            json_array_elements({{ meta_table('json_list') }}(fields.field_value_options)) as field_option
         from {{ fields }} as fields
     ) as listed
     where listed.field_option ->> 'id' is not null

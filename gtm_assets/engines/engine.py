@@ -1,0 +1,200 @@
+"""What the platform asks of the engine that a warehouse is built on, beside what dbt asks it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import duckdb
+
+from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.errors import GtmError, MayPass
+from gtm_assets.lake.reader import LakeReader
+
+Say = Callable[[str], None]
+"""Hears a sentence for people."""
+
+
+class EngineError(GtmError):
+    """The engine can't be asked. The message says which, why, and what to do."""
+
+
+class EngineAway(EngineError, MayPass):
+    """The engine does not answer, which may pass."""
+
+
+class Result(Protocol):
+    """What a statement gave."""
+
+    @property
+    def description(self) -> Sequence[Any]:
+        """A sequence per column, which begins with its name."""
+
+    def fetchall(self) -> list[Any]:
+        """All rows, as tuples."""
+
+
+class Connection(Protocol):
+    """A connection to an engine, as far as a build needs one; DuckDB's own is one.
+
+    Schemas are named as on DuckDB, ``gtm_<layer>``; parameters are written ``$1``.
+    """
+
+    def execute(self, query: str, parameters: Any = None, /) -> Result:
+        """Execute a statement."""
+
+    def close(self) -> None:
+        """Close it."""
+
+    def __enter__(self) -> Self:
+        """The connection itself."""
+
+    def __exit__(self, *_: Any) -> Any:
+        """Close it."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What tells a table from one that holds other rows or other columns. The order of rows does not count."""
+
+    columns: Sequence[Any]
+    """Names and types."""
+    row_count: int
+    sums: Sequence[Any]
+    """Two sums of hashes of the rows."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The descriptions of a table and of its columns."""
+
+    description: str
+    columns: Mapping[str, str]
+
+
+class Engine(ABC):
+    """A warehouse on one engine."""
+
+    name: str
+    """As ``GTM_ENGINE`` names it."""
+    libraries: tuple[str, ...]
+    """The distributions that decide what its SQL means."""
+    errors: tuple[type[Exception], ...]
+    """What its driver raises."""
+    views_stand: bool
+    """Whether a view stays where a table that it reads is replaced."""
+
+    def __init__(self, path: Path) -> None:
+        """``path`` is the warehouse's file in the state folder; where the warehouse lies elsewhere, its copy's."""
+        self.path = path
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the warehouse is, for people. Without a password."""
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether anything has been built.
+
+        Raises:
+            EngineError: the engine can't be asked.
+        """
+
+    @abstractmethod
+    def dbt_environment(self) -> Mapping[str, str]:
+        """What dbt's profile and macros ask the environment of this engine."""
+
+    @property
+    def parsed_for(self) -> Mapping[str, str]:
+        """Its part that decides what relations are called, which dbt has to know as it parses. None on DuckDB."""
+        return {}
+
+    def examine(self) -> None:  # noqa: B027
+        """Ask whether it can be built on.
+
+        Raises:
+            EngineError: it can't.
+        """
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what has to be there before dbt connects.
+
+        Raises:
+            EngineError: the engine can't be built on.
+        """
+
+    def bring_lake(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:  # noqa: B027
+        """Bring the lake's batches to where models read them, and forget those of other tables.
+
+        Raises:
+            LakeError: a file of the lake can't be read.
+            EngineError: the engine refuses what a table holds. Nothing is changed then.
+        """
+
+    @contextmanager
+    def held(self, purpose: str, say: Say) -> Iterator[None]:
+        """Keep other machines from building on this warehouse; ``say`` hears for whom we wait."""
+        yield
+
+    @abstractmethod
+    def connect(self) -> Connection:
+        """A connection of the engine's own, which sees what dbt has committed.
+
+        Raises:
+            EngineError: the engine can't be asked.
+        """
+
+    @abstractmethod
+    def content_of(
+        self, connection: Connection, database: str, schema: str, table: str, by: Sequence[str] = ()
+    ) -> Content:
+        """The content of a table; ``by`` names the columns that tell its rows apart, by default all."""
+
+    @abstractmethod
+    def stamp(self) -> Any:
+        """What tells the warehouse from one that was written since, as JSON; None where that can't be told."""
+
+    @abstractmethod
+    def relations(self) -> set[tuple[str, str]] | None:
+        """Schema, ``gtm_<layer>``, and name of each table and view; None where none goes unless dbt drops it."""
+
+    def end_build(self) -> None:  # noqa: B027
+        """Tidy up after a build that came to its end."""
+
+    @abstractmethod
+    def consumed(self) -> set[str]:
+        """The batches that the warehouse was built from."""
+
+    @abstractmethod
+    def reading(
+        self, contents: Mapping[str, str], whole: bool = False
+    ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """A connection of DuckDB to the tables, for checks and for publishing.
+
+        ``contents`` says by a table's name what it holds, so that what was fetched for an earlier check is not
+        fetched again. With ``whole`` all of core and mart are there for whoever copies the file.
+        """
+
+    def publish(self, said: Path, comments: Mapping[str, Table]) -> None:  # noqa: B027
+        """Let the engine's readers see core and mart as they are now, all at once.
+
+        ``said`` is the file about to be published, whose schema gtm_meta says of itself what it is; ``comments``
+        holds descriptions by ``schema.table``. DuckDB's readers read that file.
+
+        Raises:
+            EngineError: they could not be. Readers see what they saw before.
+        """
+
+    @abstractmethod
+    def as_of(self, folder: Path) -> Engine:
+        """A warehouse beside this one, of the same lake, for a build as of an earlier day."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove the warehouse; of one that :meth:`as_of` gave."""
