@@ -49,7 +49,14 @@ def definitions(settings: Settings) -> dg.Definitions:
     )
     standing = _standing(settings, lake, checks)
     published = published_asset(
-        built, checks, manifest, settings.retry_seconds, standing, lake, partial(built_from, settings)
+        built,
+        checks,
+        manifest,
+        settings.retry_seconds,
+        standing,
+        lake,
+        partial(built_from, settings),
+        settings.export_published,
     )
 
     assets = dg.Definitions(

@@ -203,6 +203,11 @@ class Settings(BaseSettings):
         description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
         "dev_<login>_core and so on.",
     )
+    export_published: bool = Field(
+        default=True,
+        description="Whether core and mart are also written into the published DuckDB file where another engine "
+        "builds them. Without it metrics, and whatever else reads that file, have no tables to read.",
+    )
     memory_limit: str = Field(
         default="80%",
         description="Memory that DuckDB takes for a build, such as 6GB, or a share of the machine's. "
@@ -375,6 +380,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _engine_has_an_address(self) -> Settings:
         if self.engine == "duckdb":
+            if not self.export_published:
+                raise ValueError(
+                    "GTM_EXPORT_PUBLISHED=false leaves tables out of the published file, which is all that people "
+                    "read of GTM_ENGINE=duckdb: leave it out"
+                )
             return self
         if len([given for given in (self.warehouse_url, self.warehouse_url_file) if given]) != 1:
             raise ValueError(

@@ -302,7 +302,7 @@ DESCRIBED = {
     "gtm_mart.not_built": Table("", {}),
 }
 SEEN = """
-select publication.number, min(dim_user.amount), min(rep_users.amount) / 2
+select publication.number, min(dim_user.amount), cast(min(rep_users.amount) / 2 as numeric(18, 2))
 from gtm_published_meta.publication, gtm_published_core.dim_user, gtm_published_mart.rep_users
 group by publication.number
 """

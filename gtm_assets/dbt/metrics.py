@@ -35,6 +35,10 @@ def ask(settings: Settings, arguments: Sequence[str]) -> None:
     """
     if not settings.published_path.exists():
         raise WarehouseError(f"nothing is published at {settings.published_path} yet. Build it: gtm run")
+    if not settings.export_published:
+        raise WarehouseError(
+            "metrics read the published file, which has no tables with GTM_EXPORT_PUBLISHED=false: leave it out"
+        )
     manifest_path()
     logs = settings.dbt_target_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 from typing_extensions import override
 
@@ -196,12 +195,12 @@ class Postgres(Engine):
         """
         with self.connect() as connection:
             found = connection.execute(
-                "select nspname, relname, cast(relkind as text), coalesce(n_tup_ins + n_tup_upd + n_tup_del, 0),"
-                " cast(pg_relation_filenode(pg_class.oid) as bigint),"
+                "select nspname, pg_class.relname, cast(relkind as text),"
+                " coalesce(n_tup_ins + n_tup_upd + n_tup_del, 0), cast(pg_relation_filenode(pg_class.oid) as bigint),"
                 " case when relkind = 'v' then md5(pg_get_viewdef(pg_class.oid)) end"
                 " from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid"
                 " left join pg_stat_all_tables on relid = pg_class.oid"
-                f" where relkind in ('r', 'v') and nspname in ({self._built()}) order by nspname, relname"
+                f" where relkind in ('r', 'v') and nspname in ({self._built()}) order by nspname, pg_class.relname"
             ).fetchall()
         return hashlib.md5(json.dumps(found).encode(), usedforsecurity=False).hexdigest() if found else None
 
@@ -296,6 +295,8 @@ class _Fetcher:
 
     def __init__(self, connection: dbapi.Connection, prefix: str, schemas: str) -> None:
         self._connection, self._prefix, self._schemas = connection, prefix, schemas
+        self._reading = connection.cursor()
+        """From which the rows are read that were fetched last."""
 
     def tables(self) -> set[tuple[str, str]]:
         return _relations(_Connection(self._connection, self._prefix), self._prefix, self._schemas)
@@ -308,11 +309,10 @@ class _Fetcher:
             f'cast("{name}" as text) as "{name}"' if type_.startswith("decimal") else f'"{name}"'
             for name, type_ in columns.items()
         )
-        # Closed with the connection: the rows are read from it.
-        cursor = self._connection.cursor()
-        cursor.execute(f'select {selected} from "{physical}"."{table}"')
-        rows: pa.RecordBatchReader = cursor.fetch_record_batch()
-        return Fetched(columns, rows)
+        self._reading.close()
+        self._reading = self._connection.cursor()
+        self._reading.execute(f'select {selected} from "{physical}"."{table}"')
+        return Fetched(columns, self._reading.fetch_record_batch())
 
 
 class _Publishing:

@@ -195,11 +195,13 @@ def publish(
     publication: Publication,
     comments: Mapping[str, Table],
     before: Callable[[Path], None] = lambda _: None,
+    schemas: Sequence[str] = SCHEMAS,
 ) -> dict[str, int]:
     """Copy the warehouse's file to ``target`` with core and mart alone. It appears whole, by rename.
 
     ``source`` reads the warehouse, and its lock is held. ``comments`` holds the descriptions of tables and columns
-    by ``schema.table``. ``before`` is called with the file before it appears. Returns rows per table.
+    by ``schema.table``. ``before`` is called with the file before it appears. Of ``schemas`` tables are copied.
+    Returns rows per table.
 
     Raises:
         PublishError: the disk is full, the folder can't be written, or an older release has made the warehouse's
@@ -220,7 +222,7 @@ def publish(
         )
     try:
         with _copied(Path(path), temporary):
-            rows = _finish(source, warehouse, temporary, publication, comments)
+            rows = _finish(source, warehouse, temporary, publication, comments, schemas)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             before(temporary)
@@ -256,12 +258,13 @@ def _finish(
     path: Path,
     publication: Publication,
     comments: Mapping[str, Table],
+    schemas: Sequence[str],
 ) -> dict[str, int]:
     """Make the copy of the warehouse what is published: core and mart, described, and whence they come."""
     source.execute(f"attach {literal(path)} as published (read_write)")
     try:
         with _transaction(source):
-            _drop_the_rest(source)
+            _drop_the_rest(source, schemas)
             tables = _tables(source, warehouse)
             for table in tables:
                 for statement in _comments(f"published.{table}", comments.get(table)):
@@ -275,12 +278,12 @@ def _finish(
     return rows
 
 
-def _drop_the_rest(source: duckdb.DuckDBPyConnection) -> None:
-    """Drop the ledger and whatever else lies in the warehouse beside core and mart."""
+def _drop_the_rest(source: duckdb.DuckDBPyConnection, published: Sequence[str]) -> None:
+    """Drop the ledger and whatever else lies in the warehouse beside the schemas that are published."""
     schemas = source.execute(
         "select schema_name from duckdb_schemas() where database_name = 'published' and not internal"
         " and not list_contains(?, schema_name)",
-        [["main", *SCHEMAS]],
+        [["main", *published]],
     ).fetchall()
     for (schema,) in schemas:
         source.execute(f'drop schema published."{schema}" cascade')
@@ -441,12 +444,14 @@ def published_asset(
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
     lake: Lake | None = None,
     built_from: Callable[[], str] = str,
+    exports: bool = True,
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream.
 
     ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
     it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.
     ``built_from`` says what the warehouse was built from (:func:`~gtm_assets.publishing.standing.built_from`).
+    Where ``exports`` is false another engine has published the tables, and the file says only what they are.
     """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
@@ -468,7 +473,7 @@ def published_asset(
     ) -> dg.MaterializeResult[Any]:
         with (
             retried(context, retry_seconds),
-            warehouse.open(f"publishing, run {context.run_id[:8]}", whole=True) as connection,
+            warehouse.open(f"publishing, run {context.run_id[:8]}", whole=exports) as connection,
         ):
             # Under the lock: another run may have built anew while this one waited for it.
             found = verdicts(context.instance, checks)
@@ -504,6 +509,7 @@ def published_asset(
                 publication,
                 described,
                 lambda file: warehouse.engine.publish(file, described),
+                SCHEMAS if exports else (),
             )
         return dg.MaterializeResult(
             metadata={
