@@ -49,14 +49,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     )
     standing = _standing(settings, lake, checks)
     published = published_asset(
-        built,
-        checks,
-        manifest,
-        settings.retry_seconds,
-        standing,
-        lake,
-        partial(built_from, settings),
-        settings.export_published,
+        built, checks, manifest, settings.retry_seconds, standing, lake, partial(built_from, settings)
     )
 
     assets = dg.Definitions(

@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     )
     memory_limit: str = Field(
         default="80%",
-        description="Memory that DuckDB takes for a build, such as 6GB, or a share of the machine's. "
+        description="Memory that DuckDB takes for a build or a check, such as 6GB, or a share of the machine's. "
         "What exceeds it is written to disk beside the warehouse.",
     )
     volume_tolerance: float = Field(

@@ -27,6 +27,7 @@ from gtm_assets.dbt.external import tables_not_read
 from gtm_assets.dbt.inspection import check_readable
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.dbt.warehouse import Warehouse, WarehouseError
+from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
@@ -79,6 +80,7 @@ class Outcome:
         said = [s.summary(settings, self.reach.get(s.name, "")) for s in registry.extracted(settings)]
         for sentence in filter(None, said):
             console.print(f"source     {sentence}")
+        console.print(f"engine     {settings.engine}: {engine_of(settings).place}")
         self.print_end(console, seconds)
         if self.stands_from:
             console.print(

@@ -14,7 +14,7 @@ from dagster_duckdb import DuckDBResource
 from typing_extensions import override
 
 from gtm_assets.engines.engine import Content, Engine
-from gtm_assets.engines.files import attach_staging, compact, connect, create, log_path, staging_path
+from gtm_assets.engines.files import attach_staging, compact, connect, create, literal, log_path, staging_path
 
 _HEADERS = 3 * 4096
 """Bytes of a DuckDB file's headers."""
@@ -27,6 +27,11 @@ class DuckDB(Engine):
     libraries = ("dbt-duckdb", "duckdb")
     errors = (duckdb.Error,)
     views_stand = True
+
+    def __init__(self, path: Path, memory_limit: str = "80%") -> None:
+        """``memory_limit`` is what a connection that reads may take, as DuckDB writes it."""
+        super().__init__(path)
+        self._memory_limit = memory_limit
 
     @property
     @override
@@ -101,6 +106,7 @@ class DuckDB(Engine):
         with resource.get_connection() as connection:
             try:
                 connection.execute("set TimeZone = 'UTC'")
+                connection.execute(f"set memory_limit = {literal(self._memory_limit)}")
                 attach_staging(connection, self.path)
                 yield connection
             finally:
@@ -110,7 +116,7 @@ class DuckDB(Engine):
     @override
     def as_of(self, folder: Path) -> DuckDB:
         # The manifest's relations carry this name.
-        return DuckDB(folder / "warehouse.duckdb")
+        return DuckDB(folder / "warehouse.duckdb", self._memory_limit)
 
     @override
     def remove(self) -> None:

@@ -87,6 +87,8 @@ class Engine(ABC):
     """What its driver raises."""
     views_stand: bool
     """Whether a view stays where a table that it reads is replaced."""
+    exports = True
+    """Whether the published file holds core and mart; what it says of itself it holds in any case."""
 
     def __init__(self, path: Path) -> None:
         """``path`` is the warehouse's file in the state folder; where the warehouse lies elsewhere, its copy's."""

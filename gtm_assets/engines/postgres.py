@@ -80,20 +80,20 @@ class Postgres(Engine):
     # A table that is replaced takes the views that read it with it.
     views_stand = False
 
-    def __init__(self, address: str, prefix: str, path: Path) -> None:
+    def __init__(self, address: str, prefix: str, path: Path, exports: bool = True) -> None:
         """``address`` is the database's, ``path`` that of the copy which checks read.
 
         Raises:
             AddressError: it is no address.
         """
         super().__init__(path)
-        self.address, self.schema_prefix = address, prefix
+        self.address, self.schema_prefix, self.exports = address, prefix, exports
         self._told = addresses.dbt_environment(address)
 
     @property
     @override
     def place(self) -> str:
-        return f"PostgreSQL at {addresses.place_of(self.address)}, schemas {self.schema_prefix}core and so on"
+        return f"PostgreSQL at {addresses.place_of(self.address)}, schemas {self.schema_prefix}*"
 
     @override
     def dbt_environment(self) -> Mapping[str, str]:
@@ -196,11 +196,13 @@ class Postgres(Engine):
         with self.connect() as connection:
             found = connection.execute(
                 "select nspname, pg_class.relname, cast(relkind as text),"
-                " coalesce(n_tup_ins + n_tup_upd + n_tup_del, 0), cast(pg_relation_filenode(pg_class.oid) as bigint),"
+                " coalesce(n_tup_ins + n_tup_upd + n_tup_del, 0),"
+                " cast(pg_relation_filenode(pg_class.oid) as bigint),"
                 " case when relkind = 'v' then md5(pg_get_viewdef(pg_class.oid)) end"
                 " from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid"
                 " left join pg_stat_all_tables on relid = pg_class.oid"
-                f" where relkind in ('r', 'v') and nspname in ({self._built()}) order by nspname, pg_class.relname"
+                f" where relkind in ('r', 'v') and nspname in ({self._built()})"
+                " order by nspname, pg_class.relname"
             ).fetchall()
         return hashlib.md5(json.dumps(found).encode(), usedforsecurity=False).hexdigest() if found else None
 

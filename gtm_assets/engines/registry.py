@@ -18,7 +18,7 @@ def engine_of(settings: Settings, path: Path | None = None) -> Engine:
     """
     path = path or settings.warehouse_path
     if settings.engine == "duckdb":
-        return DuckDB(path)
+        return DuckDB(path, settings.memory_limit)
     try:
         # Imported here: it is an extra.
         from gtm_assets.engines.postgres import Postgres
@@ -26,4 +26,4 @@ def engine_of(settings: Settings, path: Path | None = None) -> Engine:
         raise EngineError(
             f"GTM_ENGINE=postgres needs what is not installed ({error}). Install it: make setup-postgres"
         ) from error
-    return Postgres(settings.warehouse_address, settings.schema_prefix, path)
+    return Postgres(settings.warehouse_address, settings.schema_prefix, path, settings.export_published)

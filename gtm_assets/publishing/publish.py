@@ -444,14 +444,12 @@ def published_asset(
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
     lake: Lake | None = None,
     built_from: Callable[[], str] = str,
-    exports: bool = True,
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream.
 
     ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
     it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.
     ``built_from`` says what the warehouse was built from (:func:`~gtm_assets.publishing.standing.built_from`).
-    Where ``exports`` is false another engine has published the tables, and the file says only what they are.
     """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
@@ -471,6 +469,7 @@ def published_asset(
         warehouse: dg.ResourceParam[Warehouse],
         published_path: dg.ResourceParam[Path],
     ) -> dg.MaterializeResult[Any]:
+        exports = warehouse.engine.exports
         with (
             retried(context, retry_seconds),
             warehouse.open(f"publishing, run {context.run_id[:8]}", whole=exports) as connection,
