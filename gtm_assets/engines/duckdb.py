@@ -14,7 +14,16 @@ from dagster_duckdb import DuckDBResource
 from typing_extensions import override
 
 from gtm_assets.engines.engine import Content, Engine
-from gtm_assets.engines.files import attach_staging, compact, connect, create, literal, log_path, staging_path
+from gtm_assets.engines.files import (
+    MEMORY_LIMIT,
+    attach_staging,
+    compact,
+    connect,
+    create,
+    literal,
+    log_path,
+    staging_path,
+)
 
 _HEADERS = 3 * 4096
 """Bytes of a DuckDB file's headers."""
@@ -28,8 +37,8 @@ class DuckDB(Engine):
     errors = (duckdb.Error,)
     views_stand = True
 
-    def __init__(self, path: Path, memory_limit: str = "80%") -> None:
-        """``memory_limit`` is what a connection that reads may take, as DuckDB writes it."""
+    def __init__(self, path: Path, memory_limit: str = MEMORY_LIMIT) -> None:
+        """``memory_limit`` is what reading it, and writing it anew, may take, as DuckDB writes it."""
         super().__init__(path)
         self._memory_limit = memory_limit
 
@@ -83,7 +92,7 @@ class DuckDB(Engine):
 
     @override
     def end_build(self) -> None:
-        compact(self.path)
+        compact(self.path, self._memory_limit)
 
     @override
     def consumed(self) -> set[str]:

@@ -16,6 +16,8 @@ STAGING = "staging"
 STORAGE_VERSION = "v1.2.0"
 """The format of the published file. DuckDB 1.2 and later open it, and so do the BI tools that carry one of them.
 Without it DuckDB writes its newest, which no earlier release reads (DuckDB's documentation, Storage Versions)."""
+MEMORY_LIMIT = "80%"
+"""DuckDB's own."""
 FREE_SHARE = 1 / 3
 """The warehouse is written anew where more than this share of its blocks is free."""
 FREE_BLOCKS = 64
@@ -63,13 +65,13 @@ def connect(warehouse: Path, read_only: bool = True) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def compact(warehouse: Path) -> bool:
+def compact(warehouse: Path, memory_limit: str = MEMORY_LIMIT) -> bool:
     """Write the file anew where its format is another, or much of it is free; says whether it was.
 
     The caller holds the warehouse's lock. The file is replaced by rename: whenever this ends, it is whole. Where
     the disk has no room for it the file stays as it is, unless its format is another.
     """
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"memory_limit": memory_limit}) as connection:
         connection.execute(f"attach {literal(warehouse)} as warehouse (read_only)")
         ((total, free),) = connection.execute(
             "select total_blocks, free_blocks from pragma_database_size() where database_name = 'warehouse'"
