@@ -401,7 +401,7 @@ def test_the_macros_that_read_bookkeeping_are_those_whose_answers_are_inputs():
         "batches_for_base",
     }
     writes = {"duckdb__follow_compaction"}
-    calls_a_function = {"postgres__external_misfits"}
+    calls_a_function = {"postgres__external_misfits", "postgres__field_options"}
     callers = {
         macro.name
         for macro in parsed().macros.values()

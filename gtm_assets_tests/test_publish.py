@@ -15,9 +15,9 @@ from dagster import DagsterEventType
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 
 from gtm_assets.checks.registry import CheckRegistry
-from gtm_assets.dbt import files
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.engines import files
 from gtm_assets.engines.files import compact, create
 from gtm_assets.errors import NotReadable
 from gtm_assets.lake.store import Lake

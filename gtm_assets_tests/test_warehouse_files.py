@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gtm_assets.dbt import files
+from gtm_assets.engines import files
 from gtm_assets.engines.files import STORAGE_VERSION, compact, connect, create, staging_path
 
 
@@ -131,7 +131,7 @@ def test_where_the_disk_is_full_the_file_stays_as_it_is(path, monkeypatch):
 
 KILLED = """
 import os, sys, pathlib
-from gtm_assets.dbt import files
+from gtm_assets.engines import files
 files.FREE_SHARE, files.FREE_BLOCKS = 0, 0
 path = pathlib.Path(sys.argv[1])
 die = lambda *_: os._exit(9)

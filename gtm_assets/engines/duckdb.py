@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from dagster_duckdb import DuckDBResource
 from typing_extensions import override
 
 from gtm_assets.engines.engine import Content, Engine
@@ -111,6 +110,9 @@ class DuckDB(Engine):
     @contextmanager
     def reading(self, contents: Mapping[str, str], whole: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """The files themselves, read-only."""
+        # Imported here: commands that read no warehouse do without Dagster.
+        from dagster_duckdb import DuckDBResource
+
         resource = DuckDBResource(database=str(self.path), connection_config={"access_mode": "READ_ONLY"})
         with resource.get_connection() as connection:
             try:
