@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -14,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 
@@ -93,15 +95,25 @@ def test_a_run_with_nothing_new_does_nothing(built):
 
 
 @pytest.mark.nightly
-def test_a_run_after_somebody_else_has_written_builds_and_proves_anew(server, built):
+def test_a_run_after_somebody_else_has_written_builds_and_proves_anew(server, built, built_home):
     with connected(server) as cursor:
         cursor.execute("update gtm_core.dim_user set user_name = 'Somebody' where user_key <> 'unknown'")
+        # A history is built on what is there.
+        cursor.execute("delete from gtm_core.dim_account_scd2 where is_current")
         cursor.connection.commit()
     again = built.run().check()
 
     assert "unchanged  all stands" not in again.output
-    with connected(server) as cursor:
-        assert query(cursor, "select count(*) from gtm_core.dim_user where user_name = 'Somebody'") == [(0,)]
+    assert differing(server, built_home.warehouse, more_than=130) == {}
+    [said] = [line for line in log_of(built) if "Somebody else has written" in line]
+    assert "written gtm_core.dim_account_scd2, gtm_core.dim_user since the last build" in said
+
+
+def log_of(home: GtmHome) -> list[str]:
+    """What the newest run wrote to Dagster's log."""
+    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
+        [newest] = instance.get_runs(limit=1)
+        return [entry.user_message for entry in instance.all_logs(newest.run_id)]
 
 
 def test_doctor_says_which_database_it_can_build_on(built):
@@ -187,12 +199,15 @@ WRITTEN = (
 
 
 def test_whatever_somebody_writes_changes_the_stamp_and_reading_does_not(engine):
-    stamps = [engine.stamp()]
+    def stamp() -> str:
+        return json.dumps(engine.stamp(), sort_keys=True)
+
+    stamps = [stamp()]
     for statement in WRITTEN:
         execute(engine, statement)
         execute(engine, "select * from gtm_core.dim_user")
-        stamps.append(engine.stamp())
-        assert engine.stamp() == stamps[-1]
+        stamps.append(stamp())
+        assert stamp() == stamps[-1]
     assert len(set(stamps)) == len(WRITTEN) + 1
 
 

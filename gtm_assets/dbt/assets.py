@@ -13,7 +13,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt.external import ExternalTable
 from gtm_assets.dbt.inspection import check_readable
-from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, build_beside
+from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, WrittenByOthers, build_beside
 from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
 from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.dbt.warehouse import Warehouse
@@ -189,6 +189,12 @@ class DbtBuild:
             if isinstance(event, ExternalListed):
                 for table in event.tables:
                     context.log_event(observation(table))
+                continue
+            if isinstance(event, WrittenByOthers):
+                context.log.warning(
+                    f"Somebody else has written {', '.join(event.tables)} since the last build: nothing is left "
+                    "out as unchanged, and incremental models among them are built afresh."
+                )
                 continue
             if isinstance(event, RebuildsDecided):
                 for reason, models in event.models.items():

@@ -101,7 +101,14 @@ class RebuildsDecided:
     models: Mapping[str, Sequence[str]]
 
 
-BuildEvent = NodeEnded | ExternalListed | RebuildsDecided
+@dataclass(frozen=True)
+class WrittenByOthers:
+    """Tables that somebody else has written since the last build, before dbt builds them again."""
+
+    tables: Sequence[str]
+
+
+BuildEvent = NodeEnded | ExternalListed | RebuildsDecided | WrittenByOthers
 """What the process says while it builds."""
 
 
@@ -264,6 +271,8 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
     compiled = order.settings.dbt_target_dir / "target" / "compiled"
     states = States(engine)
     states.begin()
+    if states.written:
+        yield WrittenByOthers(states.written)
     engine.bring_lake(Lake(settings.lake_dir), order.tables)
 
     def inputs() -> Inputs:

@@ -269,7 +269,9 @@ def tell_what_models_are_made_of(manifest: Any, code: Code, states: States) -> N
     for node_id, made_of in code.incremental_models().items():
         built = {view: state.code for view in made_of.views if (state := states.nodes.get(view))}
         views = [view for view in made_of.views if built.get(view) != code.of(view)]
-        told = {**asdict(made_of), "views": views}
+        name = node_id.split(".")[-1]
+        is_written = any(table.endswith(f".{name}") for table in states.written)
+        told = {**asdict(made_of), "views": views, "is_written_by_others": is_written}
         # A model sees itself in its own entry, and others in dbt's graph.
         manifest.nodes[node_id].config.meta["made_of"] = told
         manifest.flat_graph["nodes"][node_id]["config"]["meta"]["made_of"] = told
@@ -311,11 +313,16 @@ class States:
         self.now = ""
         """The models' now of the last build."""
         self.nodes: dict[str, NodeState] = {}
+        self.written: list[str] = []
+        """Tables and views, ``gtm_<layer>.name``, that somebody else has written, where the engine says which."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            kept = json.loads(self._path.read_text())
-            if kept["warehouse"] == engine.stamp():
+            kept, stamp = json.loads(self._path.read_text()), engine.stamp()
+            if kept["warehouse"] == stamp:
                 self.nodes = {name: NodeState(**state) for name, state in kept["nodes"].items()}
                 self.now = kept["now"]
+            elif isinstance(stamp, dict):
+                before = kept["warehouse"]
+                self.written = sorted(n for n in before.keys() | stamp.keys() if before.get(n) != stamp.get(n))
 
     @property
     def contents(self) -> dict[str, str]:

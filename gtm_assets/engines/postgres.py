@@ -6,8 +6,6 @@ Ana's development. People read ``<prefix>published_core``, ``_mart`` and ``_meta
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 import time
@@ -204,7 +202,8 @@ class Postgres(Engine):
                 f" where relkind in ('r', 'v') and nspname in ({self._built()})"
                 " order by nspname, pg_class.relname"
             ).fetchall()
-        return hashlib.md5(json.dumps(found).encode(), usedforsecurity=False).hexdigest() if found else None
+        layers = {f"{self.schema_prefix}{layer}": f"gtm_{layer}" for layer in BUILT}
+        return {f"{layers[schema]}.{table}": told for schema, table, *told in found} or None
 
     @override
     def relations(self) -> set[tuple[str, str]]:

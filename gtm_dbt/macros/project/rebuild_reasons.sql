@@ -137,8 +137,8 @@
 
 {#-
     The reason that lies in the code of a model, or of views above it, by the model's name: the table was built with
-    another, or nobody knows with which, or a model above it was built afresh since. Only the package tells the code: in
-    dbt by hand there is no such reason.
+    another, or nobody knows with which, or somebody else has written it, or a model above it was built afresh since. Only
+    the package tells these: in dbt by hand there is no such reason.
 -#}
 {% macro reasons_of_code(models) %}
     {%- set query -%}
@@ -158,7 +158,9 @@
             select string_agg(build, ' ' order by build)
             from ({{ builds_of(made_of.parents) }}) as parents
         {%- endset -%}
-        {%- if not row or not row[1] -%}
+        {%- if made_of.is_written_by_others -%}
+            {%- do reasons.update({node.name: ['somebody else has written its table since it was built']}) -%}
+        {%- elif not row or not row[1] -%}
             {%- do reasons.update({node.name: ['nothing tells with which code it was built']}) -%}
         {%- elif row[1] != made_of.code -%}
             {%- do reasons.update({node.name: ['its code has changed since it was built']}) -%}
