@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-postgres run dev check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres setup-spark run dev check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -29,6 +29,15 @@ setup-postgres: .venv/.installed-postgres ## What GTM_ENGINE=postgres needs: dbt
 .venv/.installed-postgres: .venv/.installed requirements-postgres.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements-postgres.lock \
 		|| $(BIN)/python -m pip install --quiet --requirement requirements-postgres.lock
+	@touch $@
+
+# The extra of Iceberg tables on Spark, and the jars that Spark fetches, which lie in the state folder.
+setup-spark: .venv/.installed-spark ## What GTM_ENGINE=spark needs: dbt-spark, PyIceberg and the jars; Java 17 must be there.
+
+.venv/.installed-spark: .venv/.installed requirements-spark.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-spark.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements-spark.lock
+	$(BIN)/python -m gtm_assets.engines.spark_jars
 	@touch $@
 
 run: setup ## Land, build, prove and publish; says where to look.
@@ -75,6 +84,8 @@ lock: setup ## Resolve the lock files anew from setup.cfg.
 		--output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra postgres setup.cfg \
 		--constraint requirements.lock --output-file requirements-postgres.lock
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra spark setup.cfg \
+		--constraint requirements.lock --output-file requirements-spark.lock
 
 clean: ## Remove the state folder's default and what dbt wrote. The lake goes too.
 	rm -rf .gtm gtm_dbt/target gtm_dbt/logs

@@ -9,14 +9,14 @@ from dbt.artifacts.resources.types import NodeType
 from dbt.artifacts.schemas.results import NodeStatus
 
 from gtm_assets.dbt.project import TransformError, dbt_environment, run_dbt
-from gtm_assets.engines import address
+from gtm_assets.engines import address, spark
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.settings import PREFIX, RENAMED, TOLD_TO_DBT, Settings, load_settings
 from gtm_assets.sources.pipedrive.catalog import TABLES as PIPEDRIVE_TABLES
 from gtm_assets.sources.salesforce.catalog import OBJECTS
 from gtm_assets_tests.dbt_harness import DBT_DIR, Home, describe, parsed
 
-ENGINES = ("duckdb", "postgres")
+ENGINES = ("duckdb", "postgres", "spark")
 # What only some engines know, or understand differently.
 NOT_PORTABLE = {
     r"\bqualify\b": "QUALIFY",
@@ -227,7 +227,10 @@ def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path):
     told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), DuckDB(tmp_path / "warehouse.duckdb"))
 
     of_postgres = address.dbt_environment("postgresql://user@host/database")
-    assert read - set(RENAMED) == set(told) | set(of_postgres) | {"GTM_SCHEMA_PREFIX"}
+    (tmp_path / spark.JARS).mkdir(parents=True)
+    (tmp_path / spark.JARS / "iceberg.jar").touch()
+    of_spark = spark.dbt_environment(tmp_path)
+    assert read - set(RENAMED) == set(told) | set(of_postgres) | set(of_spark) | {"GTM_SCHEMA_PREFIX"}
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     assert ((set(told) | set(of_postgres)) - known) | {"GTM_SCHEMA_PREFIX"} == TOLD_TO_DBT | {
         "DBT_ENV_SECRET_POSTGRES_PASSWORD"

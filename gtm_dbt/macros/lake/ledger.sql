@@ -9,7 +9,9 @@
 -#}
 
 {% macro meta_table(name, database=none) %}
-    {%- do return(api.Relation.create(database=database or target.database, schema=schema_named('gtm_meta'), identifier=name)) -%}
+    {#- Spark knows no databases. -#}
+    {%- set database = database or target.get('database') -%}
+    {%- do return(api.Relation.create(database=database, schema=schema_named('gtm_meta'), identifier=name)) -%}
 {% endmacro %}
 
 
@@ -27,7 +29,7 @@
 {% endmacro %}
 
 {#- Statements that make a database's ledger where it has none. -#}
-{% macro make_ledger(database) %}
+{% macro make_ledger(database=none) %}
     create schema if not exists {{ meta_schema(database) }};
 
     create table if not exists {{ meta_table('consumed_batches', database) }} (
@@ -42,6 +44,9 @@
         built_afresh_by {{ engine_type('varchar') }} not null,
         parents {{ engine_type('varchar') }} not null,
         invocation_id {{ engine_type('varchar') }} not null
+        {%- if not has_transactions() %},
+        build_number bigint not null
+        {%- endif %}
     );
 {% endmacro %}
 
@@ -54,8 +59,25 @@
 
 {#- Before the first model: the ledger of that database, in a transaction of its own. -#}
 {% macro make_staging() %}
+    {%- call as_hook() %}
     {{ make_ledger(staging_database()) }}
     {{ end_of_hook() }}
+    {%- endcall %}
+{% endmacro %}
+
+
+{#- Statements as a hook of dbt: each ends with a semicolon and its line. -#}
+{% macro as_hook() -%}
+    {{ adapter.dispatch('as_hook', 'gtm_dbt')(caller()) }}
+{%- endmacro %}
+
+
+{#-
+    Whether statements on several tables are one transaction. Where each is a commit of its own, the ledger is written
+    after all that it tells of, and only appended to.
+-#}
+{% macro has_transactions() %}
+    {%- do return(adapter.dispatch('has_transactions', 'gtm_dbt')()) -%}
 {% endmacro %}
 
 
@@ -67,8 +89,10 @@
 {#- Before the first model: list the lake, once, so that all models of the invocation see the same batches. -#}
 {% macro list_lake() %}
     {%- if execute -%}
+        {%- call as_hook() %}
         {{ adapter.dispatch('list_lake', 'gtm_dbt')() }}
         {{ end_of_hook() }}
+        {%- endcall %}
     {%- endif -%}
 {% endmacro %}
 
@@ -147,13 +171,15 @@
 
 
 {#-
-    Post-hook, in the model's transaction: the model has consumed all that there was of its parents
+    Post-hook, in the model's transaction where there is one: the model has consumed all that there was of its parents
     (default: its one raw table). Entries whose batch is gone are removed, so that a batch put back is read.
     With `as_of` nothing counts as consumed, since not all of it was read.
 -#}
 {% macro record_consumed(parents=none) %}
     {%- if execute -%}
-        {%- for parent in parents or [model.sources[0] | join('.')] %}
+        {%- set parents = parents or [model.sources[0] | join('.')] -%}
+        {%- call as_hook() %}
+        {%- for parent in parents if has_transactions() %}
     delete from {{ ledger() }}
     where
         model = '{{ model.name }}'
@@ -161,14 +187,18 @@
             {%- if var('as_of', none) is none %}
         and batch_id not in ({{ available_batches(parent) }})
             {%- endif %};
-            {%- if var('as_of', none) is none %}
-    insert into {{ ledger() }}
-    select '{{ model.name }}', '{{ parent }}', unconsumed.batch_id
-    from ({{ unconsumed_batches(parent) }}) as unconsumed;
-            {%- endif %}
         {%- endfor %}
+        {%- if var('as_of', none) is none %}
+    insert into {{ ledger() }}
+            {%- for parent in parents %}
+    select '{{ model.name }}', '{{ parent }}', unconsumed.batch_id
+    from ({{ unconsumed_batches(parent) }}) as unconsumed
+    {{- ';' if loop.last else ' union all' }}
+            {%- endfor %}
+        {%- endif %}
 
-        {{ record_build() }}
+        {{ build_recorded() }}
+        {%- endcall %}
     {%- endif -%}
 {% endmacro %}
 
@@ -181,9 +211,18 @@
 -#}
 {% macro record_build() %}
     {%- if execute -%}
-        {%- set made_of = model.config.meta.get('made_of', {}) -%}
-        {%- set is_known = made_of and not (made_of.views | reject('in', selected_resources) | list) -%}
-        {%- set builds = meta_table('built_models', model.database) %}
+        {%- call as_hook() %}
+        {{ build_recorded() }}
+        {%- endcall %}
+    {%- endif -%}
+{% endmacro %}
+
+
+{#- The statements of record_build. -#}
+{% macro build_recorded() %}
+    {%- set made_of = model.config.meta.get('made_of', {}) -%}
+    {%- set is_known = made_of and not (made_of.views | reject('in', selected_resources) | list) -%}
+    {%- set builds = meta_table('built_models', model.database) %}
     insert into {{ builds }}
     select
         '{{ model.name }}',
@@ -191,22 +230,32 @@
         {%- if model.get('has_no_table') or should_full_refresh() %}
         '{{ invocation_id }}',
         {%- else %}
-        coalesce((select max(built_afresh_by) from {{ builds }} where model = '{{ model.name }}'), ''),
+        coalesce((select max(built_afresh_by) from {{ built_models(model.database) }} as built where model = '{{ model.name }}'), ''),
         {%- endif %}
         coalesce(
             (
-                select string_agg(build, ' ' order by build)
+                select {{ joined('build', ' ', 'build') }}
                 from ({{ builds_of(made_of.parents) }}) as parents
             ),
             ''
         ),
-        '{{ invocation_id }}';
+        '{{ invocation_id }}'
+        {%- if has_transactions() %};
 
     delete from {{ builds }}
     where
         model = '{{ model.name }}'
         and invocation_id <> '{{ invocation_id }}';
-    {%- endif -%}
+        {%- else %},
+        coalesce((select max(build_number) from {{ builds }} where model = '{{ model.name }}'), 0) + 1;
+        {%- endif %}
+{% endmacro %}
+
+
+{#- Relation of which build of each model stands in a database. -#}
+{% macro built_models(database) %}
+    {%- set builds = meta_table('built_models', database) -%}
+    {%- do return(builds if has_transactions() else last_builds(builds)) -%}
 {% endmacro %}
 
 
@@ -214,7 +263,7 @@
 {% macro builds_of(models) %}
     {%- for model_name in models or [] %}
     select model || ':' || built_afresh_by as build
-    from {{ meta_table('built_models', ledger(model_name).database) }}
+    from {{ built_models(ledger(model_name).database) }} as built
     where model = '{{ model_name }}'
     {{ 'union all' if not loop.last }}
     {%- else %}

@@ -61,6 +61,7 @@
     {%- for reason, names in found.items() -%}
         {%- do log('built afresh because ' ~ reason ~ ': ' ~ names | sort | join(', '), info=true) -%}
     {%- endfor %}
+    {%- call as_hook() %}
     drop table if exists {{ meta_table('rebuild_reasons') }};
 
     create table {{ meta_table('rebuild_reasons') }} (
@@ -76,6 +77,7 @@
         {%- endfor %}
     {% endfor %}
     {{ end_of_hook() }}
+    {%- endcall %}
 {% endmacro %}
 
 
@@ -142,9 +144,9 @@
 -#}
 {% macro reasons_of_code(models) %}
     {%- set query -%}
-        select model, code, parents from {{ meta_table('built_models') }}
+        select model, code, parents from {{ built_models(target.get('database')) }} as built
         union all
-        select model, code, parents from {{ meta_table('built_models', staging_database()) }}
+        select model, code, parents from {{ built_models(staging_database()) }} as staging_built
     {%- endset -%}
     {%- set built = {} -%}
     {%- for row in run_query(query).rows -%}
@@ -155,7 +157,7 @@
         {%- set made_of = node.config.meta.made_of -%}
         {%- set row = built.get(node.name) -%}
         {%- set of_parents -%}
-            select string_agg(build, ' ' order by build)
+            select {{ joined('build', ' ', 'build') }}
             from ({{ builds_of(made_of.parents) }}) as parents
         {%- endset -%}
         {%- if made_of.is_written_by_others -%}

@@ -19,8 +19,8 @@
 {%- endmacro %}
 
 
-{% macro duckdb__listed_values(text, order_by) -%}
-    string_agg({{ text }}, ', ' order by {{ order_by }})
+{% macro duckdb__joined(text, separator, order_by) -%}
+    string_agg({{ text }}, '{{ separator }}' order by {{ order_by }})
 {%- endmacro %}
 
 

@@ -15,8 +15,8 @@
 {%- endmacro %}
 
 
-{% macro postgres__listed_values(text, order_by) -%}
-    string_agg({{ text }}, ', ' order by {{ order_by }})
+{% macro postgres__joined(text, separator, order_by) -%}
+    string_agg({{ text }}, '{{ separator }}' order by {{ order_by }})
 {%- endmacro %}
 
 
