@@ -38,6 +38,7 @@ TOLD_TO_DBT = frozenset(
         "GTM_POSTGRES_PORT",
         "GTM_POSTGRES_USER",
         "GTM_POSTGRES_DATABASE",
+        "GTM_SPARK_JARS",
     }
 )
 """Variables that the dbt project reads beside the settings. They are set while dbt runs, and are no settings."""
@@ -185,10 +186,10 @@ class Settings(BaseSettings):
         description="Seconds before a failure that may pass is tried again; four times as many the next time.",
     )
     dbt_threads: int = Field(default=4, ge=1, le=64, description="Models that dbt builds at a time.")
-    engine: Literal["duckdb", "postgres"] = Field(
+    engine: Literal["duckdb", "postgres", "spark"] = Field(
         default="duckdb",
-        description="Where the models are built: `duckdb`, embedded, or `postgres`, a server that several people "
-        "share (`make setup-postgres`).",
+        description="Where the models are built: `duckdb`, embedded; `postgres`, a server that several people "
+        "share (`make setup-postgres`); or `spark`, on Iceberg tables (`make setup-spark`).",
     )
     warehouse_url: SecretStr | None = Field(
         default=None,
@@ -202,6 +203,23 @@ class Settings(BaseSettings):
         default="prod",
         description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
         "dev_<login>_core and so on.",
+    )
+    spark_master: str = Field(
+        default="local[*]",
+        description="Spark's cluster with `GTM_ENGINE=spark`: this machine, or spark://host:7077.",
+    )
+    spark_memory: str = Field(default="2g", description="Memory of Spark's driver, as Spark writes it.")
+    spark_partitions: int = Field(default=8, ge=1, description="Into so many parts Spark shuffles rows.")
+    spark_catalog: str | None = Field(
+        default=None,
+        description="JDBC address of the database that holds Iceberg's catalogue, such as "
+        "jdbc:postgresql://host:5432/database. Default: a file in the state folder.",
+    )
+    spark_catalog_user: str | None = Field(default=None, description="User of that database.")
+    spark_catalog_password: SecretStr | None = Field(default=None, description="Password of that user. A secret.")
+    spark_warehouse: str | None = Field(
+        default=None,
+        description="Folder in which Iceberg tables lie, as a URL. Default: in the state folder.",
     )
     export_published: bool = Field(
         default=True,
@@ -386,7 +404,8 @@ class Settings(BaseSettings):
                     "read of GTM_ENGINE=duckdb: leave it out"
                 )
             return self
-        if len([given for given in (self.warehouse_url, self.warehouse_url_file) if given]) != 1:
+        addresses = [given for given in (self.warehouse_url, self.warehouse_url_file) if given]
+        if self.engine == "postgres" and len(addresses) != 1:
             raise ValueError(
                 f"GTM_ENGINE={self.engine} needs either GTM_WAREHOUSE_URL, the address of a database such as "
                 "postgresql://user:password@host:5432/database, or GTM_WAREHOUSE_URL_FILE, a file that holds it"

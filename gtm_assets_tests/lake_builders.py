@@ -130,3 +130,10 @@ def land_where_files_stay_small(root: Path, window: Window, pages: list[pl.DataF
         result.put("landed")
     except LakeError as error:
         result.put(str(error))
+
+
+def merged(lake: Lake, table: RawTable) -> None:
+    """Merge a table's batches of January: months are merged once all of their partitions are old."""
+    window = dataclasses.replace(CALENDAR, last=date(2026, 3, 31)).window("2026-03-20")
+    lake.land(table, window, [], window.end)
+    assert lake.compact(table).files_after == 1

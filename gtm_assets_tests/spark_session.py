@@ -16,8 +16,8 @@ import pytest
 from dbt.cli.main import dbtRunnerResult
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.dbt.files import connect
-from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, jars_of
+from gtm_assets.engines.files import connect
+from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, jars
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
@@ -33,7 +33,7 @@ def missing() -> str | None:
     if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
         return "Java is not installed"
     try:
-        jars_of(load_settings().home)
+        jars()
     except CatalogueError as error:
         return str(error)
     return None
@@ -50,9 +50,7 @@ class SparkHome(Home):
     """A home whose warehouse is Iceberg tables, which have what the lake holds before each of dbt's commands."""
 
     def __init__(self, path: Path, lake: Path | None = None, tables: Sequence[RawTable] | None = None) -> None:
-        super().__init__(
-            path, engine=dbt_environment(path, jars=load_settings().home, master="local[2]", partitions=2)
-        )
+        super().__init__(path, engine=dbt_environment(Warehouse.of(path), master="local[2]", partitions=2))
         self.place = Warehouse.of(path)
         self.lake = Lake(lake) if lake else self.lake
         self.tables = raw_tables(load_settings()) if tables is None else tables

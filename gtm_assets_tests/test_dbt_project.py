@@ -218,7 +218,7 @@ def test_models_avoid_what_other_engines_do_not_know():
     assert wrong == {}
 
 
-def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path):
+def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path, monkeypatch):
     """One list of variables, and none of a prefix of its own."""
     files = [DBT_DIR / "profiles.yml", DBT_DIR / "dbt_project.yml", *sorted((DBT_DIR / "macros").rglob("*.sql"))]
     files += sorted((DBT_DIR / "models").rglob("*.sql"))
@@ -227,14 +227,13 @@ def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path):
     told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), DuckDB(tmp_path / "warehouse.duckdb"))
 
     of_postgres = address.dbt_environment("postgresql://user@host/database")
-    (tmp_path / spark.JARS).mkdir(parents=True)
-    (tmp_path / spark.JARS / "iceberg.jar").touch()
-    of_spark = spark.dbt_environment(tmp_path)
+    monkeypatch.setattr(spark, "JARS", tmp_path)
+    (tmp_path / "iceberg.jar").touch()
+    of_spark = spark.dbt_environment(spark.Warehouse.of(tmp_path))
     assert read - set(RENAMED) == set(told) | set(of_postgres) | set(of_spark) | {"GTM_SCHEMA_PREFIX"}
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    assert ((set(told) | set(of_postgres)) - known) | {"GTM_SCHEMA_PREFIX"} == TOLD_TO_DBT | {
-        "DBT_ENV_SECRET_POSTGRES_PASSWORD"
-    }
+    secrets = {"DBT_ENV_SECRET_POSTGRES_PASSWORD", "DBT_ENV_SECRET_SPARK_CATALOG_PASSWORD"}
+    assert read - set(RENAMED) - known == TOLD_TO_DBT | secrets
 
 
 def test_the_environment_is_as_it_was_when_dbt_has_ended(tmp_path, monkeypatch):

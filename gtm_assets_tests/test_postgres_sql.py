@@ -29,7 +29,7 @@ from gtm_assets_tests.dbt_harness import (
     partition,
     with_ancestors,
 )
-from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, page, with_type
+from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, merged, page, with_type
 from gtm_assets_tests.postgres_server import needs_postgres, running
 from gtm_assets_tests.postgres_tables import connected, differing, duckdb_rows, fetched, query
 
@@ -135,6 +135,24 @@ def test_the_database_holds_what_the_lake_does_whatever_comes_and_goes(address, 
     assert copied(address, lake, []) == {}
     with connected(address) as cursor:
         assert query(cursor, "select * from gtm_meta.lake_batches") == []
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_merged_files_are_listed_and_a_batch_that_came_since_is_not(address, lake):
+    from gtm_assets.engines.postgres_raw import follow_compaction
+
+    land(lake, DEALS, DAY, deal(3))
+    copied(address, lake, [DEALS])
+    merged(lake, DEALS)
+    with connected(address) as cursor:
+        follow_compaction(cursor.connection, lake, [DEALS])
+        listed = query(cursor, "select partition_key, file_path from gtm_meta.lake_batches order by 1")
+        assert query(cursor, "select to_regclass('gtm_paths')") == [(None,)]
+
+    lake.remove_replaced(DEALS)
+    assert [partition for partition, _ in listed] == [FIRST, DAY]
+    assert all(Path(path).exists() for _, path in listed)
 
 
 @needs_postgres

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.engines import spark
 from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment
 from gtm_assets.lake.store import Lake
 from gtm_assets_tests.dbt_harness import TABLES, Home, describe, with_ancestors
 from gtm_assets_tests.gtm_process import FIRST_END
-from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, page, with_type
+from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, merged, page, with_type
 from gtm_assets_tests.spark_session import SparkHome, differing, needs_spark, rows_apart, session
 
 USERS = TABLES["user"]
@@ -25,15 +26,16 @@ CHAIN = ("dim_user_scd2", "fct_task", "rep_sales_velocity")
 # -- the catalogue ---------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_has_one_address_for_spark_and_python(tmp_path):
+def test_the_catalogue_has_one_address_for_spark_and_python(tmp_path, monkeypatch):
     assert Warehouse.of(Path("/state")).python_address == "sqlite:////state/spark/catalog.db"
     shared = Warehouse("jdbc:postgresql://db.internal:5432/lake", "file:///lake", "ana@acme", "p@ss")
     assert shared.python_address == "postgresql+psycopg2://ana%40acme:p%40ss@db.internal:5432/lake"
     with pytest.raises(CatalogueError, match="neither jdbc:sqlite:/path"):
         _ = Warehouse("jdbc:mysql://host/lake", "file:///lake").python_address
 
+    monkeypatch.setattr(spark, "JARS", tmp_path)
     with pytest.raises(CatalogueError, match="Run: make setup-spark"):
-        dbt_environment(tmp_path)
+        dbt_environment(Warehouse.of(tmp_path))
 
 
 # -- the lake --------------------------------------------------------------------------------------------------
@@ -117,9 +119,7 @@ def test_merged_files_take_the_place_of_theirs_in_one_commit(lake):
     assert added(lake) == {"salesforce.deal": (3, 0, 0)}
     before = len(held(lake).history())
 
-    lake.compact(DEALS, keep_days=0)
-    land(lake, "2026-02-10")
-    lake.compact(DEALS, keep_days=0)
+    merged(lake, DEALS)
     assert added(lake)["salesforce.deal"][2] == 3
     iceberg = held(lake)
     assert len(iceberg.history()) == before + 1

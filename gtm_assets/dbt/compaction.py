@@ -49,6 +49,7 @@ def compact_lake(
                 states = States(warehouse.engine)
                 for _ in run_dbt(["run-operation", "follow_compaction"], settings, warehouse.engine):
                     pass
+                warehouse.engine.follow_compaction(lake, tables)
                 # Only the batches' paths have changed: what was built stands.
                 states.keep()
             removed = sum(lake.remove_replaced(table) for table in tables)

@@ -64,6 +64,14 @@ _WITHOUT_EFFECT = frozenset(
         "GTM_POSTGRES_PORT",
         "GTM_POSTGRES_USER",
         "DBT_ENV_SECRET_POSTGRES_PASSWORD",
+        "GTM_SPARK_MASTER",
+        "GTM_SPARK_MEMORY",
+        "GTM_SPARK_PARTITIONS",
+        "GTM_SPARK_JARS",
+        "GTM_SPARK_CATALOG",
+        "GTM_SPARK_CATALOG_USER",
+        "DBT_ENV_SECRET_SPARK_CATALOG_PASSWORD",
+        "GTM_SPARK_WAREHOUSE",
     }
 )
 """What dbt is told that decides where and how it works, and not what models hold."""

@@ -119,7 +119,7 @@ class Keeper:
         assert self._inputs is not None
         with self._engine.connect() as connection:
             if node.resource_type == NodeType.Seed or _is_view(node):
-                query = f'select count(*) from "{node.database}"."{node.schema}"."{node.alias}"'
+                query = f"select count(*) as row_count from {node.relation_name}"
                 ((rows,),) = connection.execute(query).fetchall()
                 return inputs, rows
             table = (connection, node.database, node.schema, node.alias)
@@ -185,7 +185,7 @@ class _Counting(TestRunner):
             return asked
         sql = f"select count(*) from (\n{data_test.compiled_code}\n) as failing"
         _, cursor = self.adapter.connections.add_query(sql, auto_begin=False)
-        (rows,) = cursor.fetchone()
+        ((rows,),) = cursor.fetchall()
         return TestResultData(rows, rows > 0, rows > 0, {"_message": "OK"})
 
 

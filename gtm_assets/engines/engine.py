@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,14 @@ from gtm_assets.lake.reader import LakeReader
 
 Say = Callable[[str], None]
 """Hears a sentence for people."""
+
+
+_SCHEMA = re.compile(r"\bgtm_(?P<layer>(published_)?(raw|staging|intermediate|core|mart|meta))\b")
+
+
+def named(query: str, prefix: str) -> str:
+    """A query whose schemas, ``gtm_<layer>``, are called as those of an environment."""
+    return _SCHEMA.sub(rf"{prefix}\g<layer>", query)
 
 
 class EngineError(GtmError):
@@ -137,6 +146,15 @@ class Engine(ABC):
         Raises:
             LakeError: a file of the lake can't be read.
             EngineError: the engine refuses what a table holds. Nothing is changed then.
+        """
+
+    def follow_compaction(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:  # noqa: B027
+        """Enter merged files in the list of batches, of which checks read the paths; no batch comes or goes.
+
+        dbt does so where it lists the lake itself.
+
+        Raises:
+            EngineError: the engine can't be asked.
         """
 
     @contextmanager

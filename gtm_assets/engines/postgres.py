@@ -6,7 +6,6 @@ Ana's development. People read ``<prefix>published_core``, ``_mart`` and ``_meta
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +20,9 @@ from typing_extensions import override
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines import address as addresses
-from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Say, Table
+from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Say, Table, named
 from gtm_assets.engines.files import literal
-from gtm_assets.engines.postgres_raw import columns_of, copy_lake
+from gtm_assets.engines.postgres_raw import columns_of, copy_lake, follow_compaction
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
 from gtm_assets.lake.reader import LakeReader
 
@@ -32,7 +31,6 @@ OLDEST = 15
 BUILT = ("staging", "intermediate", "core", "mart", "meta")
 """The schemas that dbt writes."""
 PUBLISHED = ("core", "mart", "meta")
-_SCHEMA = re.compile(r"\bgtm_(?P<layer>(published_)?(raw|staging|intermediate|core|mart|meta))\b")
 _UNTIL_DBT_HAS_GONE = 5.0
 """Seconds for which the end of dbt's sessions is waited for."""
 
@@ -55,7 +53,7 @@ class _Connection:
     def execute(self, query: str, parameters: Any = None, /) -> _Result:
         """Execute a statement and fetch what it gives. Decimals come as texts."""
         with self._connection.cursor() as cursor:
-            cursor.execute(_SCHEMA.sub(rf"{self._prefix}\g<layer>", query), parameters)
+            cursor.execute(named(query, self._prefix), parameters)
             rows = cursor.fetchall() if cursor.description else []
             return _Result(cursor.description or [], rows)
 
@@ -132,6 +130,11 @@ class Postgres(Engine):
     def bring_lake(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
         with closing(self._open(autocommit=False)) as connection:
             copy_lake(connection, lake, tables, self.schema_prefix)
+
+    @override
+    def follow_compaction(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
+        with closing(self._open(autocommit=False)) as connection:
+            follow_compaction(connection, lake, tables, self.schema_prefix)
 
     # -- connections ---------------------------------------------------------------------------------------------
 

@@ -75,6 +75,24 @@ def copy_lake(
     return [one for one in copied if one.batches or one.removed]
 
 
+def follow_compaction(
+    connection: dbapi.Connection, lake: LakeReader, tables: Sequence[RawTable], prefix: str = "gtm_"
+) -> None:
+    """List the batches by the files in which the lake has them now; commit. No batch comes or goes."""
+    batches = [batch for table in tables for batch in lake.batches(table)]
+    paths = pa.table(
+        {"batch_id": [batch.batch_id for batch in batches], "file_path": [str(batch.path) for batch in batches]}
+    )
+    with connection.cursor() as cursor:
+        cursor.adbc_ingest("gtm_paths", paths, mode="create", temporary=True)
+        cursor.execute(
+            f"update {prefix}meta.lake_batches as listed set file_path = gtm_paths.file_path from gtm_paths"
+            " where listed.batch_id = gtm_paths.batch_id and listed.file_path <> gtm_paths.file_path"
+        )
+        cursor.execute("drop table gtm_paths")
+    connection.commit()
+
+
 class _Copying:
     """The copying of a lake in one transaction."""
 

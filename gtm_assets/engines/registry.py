@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.engine import Engine, EngineError
+from gtm_assets.engines.spark import Warehouse
 from gtm_assets.settings import Settings
 
 
@@ -19,11 +20,29 @@ def engine_of(settings: Settings, path: Path | None = None) -> Engine:
     path = path or settings.warehouse_path
     if settings.engine == "duckdb":
         return DuckDB(path, settings.memory_limit)
+    # Imported here: each is an extra.
     try:
-        # Imported here: it is an extra.
+        if settings.engine == "spark":
+            from gtm_assets.engines.iceberg import Spark
+
+            resources = (settings.spark_master, settings.spark_memory, settings.spark_partitions)
+            return Spark(path, _warehouse(settings), settings.schema_prefix, settings.export_published, resources)
         from gtm_assets.engines.postgres import Postgres
     except ImportError as error:
         raise EngineError(
-            f"GTM_ENGINE=postgres needs what is not installed ({error}). Install it: make setup-postgres"
+            f"GTM_ENGINE={settings.engine} needs what is not installed ({error}). "
+            f"Install it: make setup-{settings.engine}"
         ) from error
     return Postgres(settings.warehouse_address, settings.schema_prefix, path, settings.export_published)
+
+
+def _warehouse(settings: Settings) -> Warehouse:
+    """Where Iceberg tables lie: what the settings name, else in the state folder."""
+    here = Warehouse.of(settings.home)
+    password = settings.spark_catalog_password
+    return Warehouse(
+        settings.spark_catalog or here.catalogue,
+        settings.spark_warehouse or here.files,
+        settings.spark_catalog_user or "",
+        password.get_secret_value() if password else "",
+    )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from gtm_assets.errors import GtmError
+from gtm_assets.engines.engine import EngineError
 
-JARS = Path("spark", "jars")
-"""Where ``make setup-spark`` puts Iceberg's runtime and the catalogue's driver, below the state folder."""
+JARS = Path(sys.prefix, "share", "gtm_assets", "spark")
+"""Where ``make setup-spark`` puts Iceberg's runtime and the catalogue's drivers: in the virtual environment."""
 CATALOGUE = "gtm"
 """The catalogue's name, by which Spark and PyIceberg find each other's tables."""
 
 
-class CatalogueError(GtmError):
+class CatalogueError(EngineError):
     """The address of Iceberg's catalogue is none, or what Spark needs is not there."""
 
 
@@ -53,43 +54,37 @@ class Warehouse:
         )
 
 
-def jars_of(home: Path) -> list[Path]:
+def jars() -> list[Path]:
     """The jars that Spark needs beside its own.
 
     Raises:
         CatalogueError: they are not there.
     """
-    found = sorted((home / JARS).glob("*.jar"))
+    found = sorted(JARS.glob("*.jar"))
     if not found:
-        raise CatalogueError(
-            f"{home / JARS} has no jars, which Spark needs for Iceberg tables. Run: make setup-spark"
-        )
+        raise CatalogueError(f"{JARS} has no jars, which Spark needs for Iceberg tables. Run: make setup-spark")
     return found
 
 
 def dbt_environment(
-    home: Path,
-    warehouse: Warehouse | None = None,
-    jars: Path | None = None,
-    master: str = "local[*]",
-    partitions: int = 8,
+    warehouse: Warehouse, master: str = "local[*]", memory: str = "2g", partitions: int = 8
 ) -> Mapping[str, str]:
-    """What dbt's profile asks for. ``jars`` is a state folder that has them, by default this one.
+    """What dbt's profile asks for.
 
-    ``master`` is Spark's cluster, by default this machine; ``partitions`` into so many parts it shuffles rows.
+    ``master`` is Spark's cluster, by default this machine, ``memory`` that of its driver; ``partitions`` says into
+    how many parts it shuffles rows.
 
     Raises:
         CatalogueError: the jars are not there.
     """
-    place = warehouse or Warehouse.of(home)
     return {
         "GTM_ENGINE": "spark",
         "GTM_SPARK_MASTER": master,
-        "GTM_SPARK_MEMORY": "2g",
+        "GTM_SPARK_MEMORY": memory,
         "GTM_SPARK_PARTITIONS": str(partitions),
-        "GTM_SPARK_JARS": ",".join(map(str, jars_of(jars or home))),
-        "GTM_SPARK_CATALOG": place.catalogue,
-        "GTM_SPARK_CATALOG_USER": place.user,
-        "DBT_ENV_SECRET_SPARK_CATALOG_PASSWORD": place.password,
-        "GTM_SPARK_WAREHOUSE": place.files,
+        "GTM_SPARK_JARS": ",".join(map(str, jars())),
+        "GTM_SPARK_CATALOG": warehouse.catalogue,
+        "GTM_SPARK_CATALOG_USER": warehouse.user,
+        "DBT_ENV_SECRET_SPARK_CATALOG_PASSWORD": warehouse.password,
+        "GTM_SPARK_WAREHOUSE": warehouse.files,
     }

@@ -1,4 +1,6 @@
-"""Fetches what Spark needs for Iceberg tables into the state folder: ``python -m gtm_assets.engines.spark_jars``.
+"""Fetches what Spark needs for Iceberg tables into the virtual environment.
+
+``python -m gtm_assets.engines.spark_jars`` does it.
 
 Spark fetches its packages itself, with what they stand on; they are copied to where builds look for them.
 """
@@ -12,7 +14,6 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from gtm_assets.engines.spark import JARS
-from gtm_assets.settings import load_settings
 
 PACKAGES = (
     "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
@@ -35,5 +36,5 @@ def fetch(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in fetch(load_settings().home / JARS):
+    for path in fetch(JARS):
         print(path)

@@ -36,15 +36,13 @@ from pyiceberg.types import (
 )
 
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
+from gtm_assets.engines.engine import EngineError
 from gtm_assets.engines.spark import CATALOGUE, Warehouse
-from gtm_assets.errors import GtmError
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.files import Batch, by_file
 from gtm_assets.lake.reader import LakeReader, duckdb_cursor
 from gtm_assets.partitions import end_of
 
-SCHEMA = "gtm_raw"
-LIST = "gtm_meta.lake_batches"
 BATCHES = "gtm.batch_ids"
 """Property of a snapshot: the batches that its files brought."""
 _TYPES: Mapping[ColumnType, IcebergType] = {
@@ -80,7 +78,7 @@ _LISTED = Schema(
 )
 
 
-class IcebergError(GtmError):
+class IcebergError(EngineError):
     """An Iceberg table could not take what the lake holds. The message names the raw table and what to do."""
 
 
@@ -97,9 +95,9 @@ class Added:
     """Files that are gone from the lake, or were merged into others."""
 
 
-def table_name(table: RawTable) -> str:
+def table_name(table: RawTable, prefix: str) -> str:
     """The table of gtm_raw that holds a raw table's batches."""
-    return f"{SCHEMA}.{table.source}__{table.name}"
+    return f"{prefix}raw.{table.source}__{table.name}"
 
 
 def catalogue_of(warehouse: Warehouse) -> Catalog:
@@ -110,7 +108,9 @@ def catalogue_of(warehouse: Warehouse) -> Catalog:
     return SqlCatalog(CATALOGUE, uri=address, warehouse=warehouse.files, schema_version="v1")
 
 
-def add_lake(catalogue: Catalog, lake: LakeReader, tables: Sequence[RawTable]) -> list[Added]:
+def add_lake(
+    catalogue: Catalog, lake: LakeReader, tables: Sequence[RawTable], prefix: str = "gtm_"
+) -> list[Added]:
     """Bring the tables of gtm_raw to the files that the lake has of these, then list their batches.
 
     Each table is one commit. What is listed is there: a call that is killed is made good by the next. A column
@@ -120,26 +120,28 @@ def add_lake(catalogue: Catalog, lake: LakeReader, tables: Sequence[RawTable]) -
         LakeError: a file of the lake can't be read.
         IcebergError: a value can't be one of the type that the catalogue says.
     """
-    for schema in (SCHEMA, LIST.partition(".")[0]):
-        catalogue.create_namespace_if_not_exists(schema)
+    for layer in ("raw", "meta"):
+        catalogue.create_namespace_if_not_exists(f"{prefix}{layer}")
     batches = {table: lake.batches(table) for table in tables}
-    done = [_add(catalogue, lake, table, by_file(held)) for table, held in batches.items()]
-    _list(catalogue, lake, batches)
+    done = [_add(catalogue, prefix, lake, table, by_file(held)) for table, held in batches.items()]
+    _list(catalogue, prefix, lake, batches)
     return [one for one in done if one.files or one.removed]
 
 
 # -- a table -----------------------------------------------------------------------------------------------------
 
 
-def _add(catalogue: Catalog, lake: LakeReader, table: RawTable, files: Mapping[Path, Sequence[Batch]]) -> Added:
+def _add(
+    catalogue: Catalog, prefix: str, lake: LakeReader, table: RawTable, files: Mapping[Path, Sequence[Batch]]
+) -> Added:
     wanted = _wanted(table)
-    iceberg = _loaded(catalogue, table)
+    iceberg = _loaded(catalogue, prefix, table)
     found = {field.name: field.field_type for field in iceberg.schema().fields} if iceberg else {}
     if any(found.get(name, type_) != type_ for name, type_ in wanted.items()):
         # It is made anew, once its files are there in the new types.
         iceberg, found = None, {}
     held = _held(iceberg) if iceberg else {}
-    rewritten = {path: str(_rewritten(catalogue, table, path)) for path in files}
+    rewritten = {path: str(_rewritten(catalogue, prefix, table, path)) for path in files}
     come = [path for path, name in rewritten.items() if str(path) not in held and name not in held]
     stay = {*map(str, files), *rewritten.values()}
     gone = [file for name, file in held.items() if name not in stay]
@@ -149,7 +151,7 @@ def _add(catalogue: Catalog, lake: LakeReader, table: RawTable, files: Mapping[P
     types |= {name: StringType() for path in come for name in pq.read_schema(path).names if name not in types}
     names = [str(path) if _fits(path, types) else _rewrite(table, path, types, rewritten[path]) for path in come]
     if iceberg is None or found.keys() != types.keys():
-        iceberg = _extended(iceberg, types) if iceberg else _made(catalogue, table, types)
+        iceberg = _extended(iceberg, types) if iceberg else _made(catalogue, prefix, table, types)
     if come or gone:
         ids = ",".join(batch.batch_id for path in come for batch in files[path])
         _commit(iceberg, names, gone, {BATCHES: ids})
@@ -162,21 +164,21 @@ def _wanted(table: RawTable) -> dict[str, IcebergType]:
     return {name: _TYPES[type_] for name, type_ in types.items()}
 
 
-def _loaded(catalogue: Catalog, table: RawTable) -> Table | None:
+def _loaded(catalogue: Catalog, prefix: str, table: RawTable) -> Table | None:
     try:
-        return catalogue.load_table(table_name(table))
+        return catalogue.load_table(table_name(table, prefix))
     except NoSuchTableError:
         return None
 
 
-def _made(catalogue: Catalog, table: RawTable, columns: Mapping[str, IcebergType]) -> Table:
-    if catalogue.table_exists(table_name(table)):
-        catalogue.drop_table(table_name(table))
+def _made(catalogue: Catalog, prefix: str, table: RawTable, columns: Mapping[str, IcebergType]) -> Table:
+    if catalogue.table_exists(table_name(table, prefix)):
+        catalogue.drop_table(table_name(table, prefix))
     fields = [NestedField(n, name, type_, required=False) for n, (name, type_) in enumerate(columns.items(), 1)]
     schema = Schema(*fields)
     # The lake's files know no numbers of columns: they are found by their names.
     mapping = {TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json()}
-    return catalogue.create_table(table_name(table), schema, properties=_PROPERTIES | mapping)
+    return catalogue.create_table(table_name(table, prefix), schema, properties=_PROPERTIES | mapping)
 
 
 def _extended(iceberg: Table, columns: Mapping[str, IcebergType]) -> Table:
@@ -190,8 +192,11 @@ def _extended(iceberg: Table, columns: Mapping[str, IcebergType]) -> Table:
 
 
 def _held(iceberg: Table) -> dict[str, DataFile]:
-    """The files of the table, by their paths."""
-    return {task.file.file_path: task.file for task in iceberg.scan().plan_files()}
+    """The files of the table, by their paths; those without a row too, which a scan would leave out."""
+    snapshot = iceberg.current_snapshot()
+    manifests = snapshot.manifests(iceberg.io) if snapshot else []
+    entries = (entry for manifest in manifests for entry in manifest.fetch_manifest_entry(iceberg.io))
+    return {entry.data_file.file_path: entry.data_file for entry in entries}
 
 
 def _commit(iceberg: Table, names: list[str], gone: Sequence[DataFile], properties: dict[str, str]) -> None:
@@ -211,11 +216,11 @@ def _commit(iceberg: Table, names: list[str], gone: Sequence[DataFile], properti
 # -- files of other types ----------------------------------------------------------------------------------------
 
 
-def _rewritten(catalogue: Catalog, table: RawTable, path: Path) -> Path:
+def _rewritten(catalogue: Catalog, prefix: str, table: RawTable, path: Path) -> Path:
     """Where a file is written again, should its columns be of other types than the catalogue says now."""
     said = "|".join(f"{name} {type_}" for name, type_ in _wanted(table).items())
     types = hashlib.sha256(said.encode()).hexdigest()[:12]
-    folder = Path(urlsplit(catalogue.properties["warehouse"]).path, "rewritten", table_name(table), types)
+    folder = Path(urlsplit(catalogue.properties["warehouse"]).path, "rewritten", table_name(table, prefix), types)
     return folder / f"{path.parent.name}_{path.name}"
 
 
@@ -257,7 +262,7 @@ def _plain(type_: pa.DataType) -> pa.DataType:
 # -- the list ----------------------------------------------------------------------------------------------------
 
 
-def _list(catalogue: Catalog, lake: LakeReader, tables: Mapping[RawTable, Sequence[Batch]]) -> None:
+def _list(catalogue: Catalog, prefix: str, lake: LakeReader, tables: Mapping[RawTable, Sequence[Batch]]) -> None:
     """List all batches, with up to when each partition was read; a source that is off has none."""
     rows = [
         (table.source, table.name, batch.partition, batch.batch_id, str(batch.path), until)
@@ -269,10 +274,27 @@ def _list(catalogue: Catalog, lake: LakeReader, tables: Mapping[RawTable, Sequen
     schema = schema_to_pyarrow(_LISTED, include_field_ids=False)
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     given = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
-    iceberg = catalogue.create_table_if_not_exists(LIST, _LISTED)
+    iceberg = catalogue.create_table_if_not_exists(f"{prefix}meta.lake_batches", _LISTED)
     held = iceberg.scan().to_arrow().select(given.column_names).cast(schema)
     order = [(name, "ascending") for name in ("source_name", "table_name", "partition_key", "batch_id")]
     if not held.num_rows:
         iceberg.append(given)
     elif not held.sort_by(order).equals(given.sort_by(order)):
         iceberg.overwrite(given)
+
+
+def follow_compaction(
+    catalogue: Catalog, lake: LakeReader, tables: Sequence[RawTable], prefix: str = "gtm_"
+) -> None:
+    """List the batches by the files in which the lake has them now. No batch comes or goes."""
+    paths = {batch.batch_id: str(batch.path) for table in tables for batch in lake.batches(table)}
+    iceberg = catalogue.load_table(f"{prefix}meta.lake_batches")
+    rows = iceberg.scan().to_arrow()
+    now = [
+        paths.get(batch_id, path)
+        for batch_id, path in zip(rows["batch_id"].to_pylist(), rows["file_path"].to_pylist(), strict=True)
+    ]
+    place = rows.schema.get_field_index("file_path")
+    listed = rows.set_column(place, rows.schema.field(place), pa.array(now, rows.schema.field(place).type))
+    if not listed.equals(rows):
+        iceberg.overwrite(listed)

@@ -23,6 +23,7 @@ from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS
 from gtm_assets.dbt.external import external_tables, models_now
+from gtm_assets.dbt.state import States
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.engines.engine import Table
 from gtm_assets.engines.files import is_published_format, literal, log_path
@@ -502,6 +503,7 @@ def published_asset(
                 built_from=built_from(),
             )
             described = descriptions(manifest)
+            states = States(warehouse.engine)
             rows = publish(
                 connection,
                 published_path,
@@ -510,6 +512,9 @@ def published_asset(
                 lambda file: warehouse.engine.publish(file, described),
                 SCHEMAS if exports else (),
             )
+            # An engine may have marked its tables as published: that is no change by somebody else.
+            if states.nodes:
+                states.keep()
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(published_path)),

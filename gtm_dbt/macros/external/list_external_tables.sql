@@ -27,40 +27,40 @@
 
     drop table if exists {{ meta_table('external_tables') }};
     create table {{ meta_table('external_tables') }} (
-        source_name varchar not null,
-        table_name varchar not null,
-        external_name varchar,
+        source_name {{ engine_type('varchar') }} not null,
+        table_name {{ engine_type('varchar') }} not null,
+        external_name {{ engine_type('varchar') }},
         has_history boolean not null,
         row_count bigint not null,
-        newest_synced_at timestamp with time zone,
-        missing_columns varchar,
-        unknown_columns varchar
+        newest_synced_at {{ engine_type('timestamp with time zone') }},
+        missing_columns {{ engine_type('varchar') }},
+        unknown_columns {{ engine_type('varchar') }}
     );
     drop table if exists {{ meta_table('tables_not_read') }};
     create table {{ meta_table('tables_not_read') }} (
-        table_name varchar not null,
-        loaded_until timestamp with time zone
+        table_name {{ engine_type('varchar') }} not null,
+        loaded_until {{ engine_type('timestamp with time zone') }}
     );
     drop table if exists {{ meta_table('external_misfits') }};
     create table {{ meta_table('external_misfits') }} (
-        source_name varchar not null,
-        table_name varchar not null,
-        column_name varchar not null,
-        data_type varchar not null,
+        source_name {{ engine_type('varchar') }} not null,
+        table_name {{ engine_type('varchar') }} not null,
+        column_name {{ engine_type('varchar') }} not null,
+        data_type {{ engine_type('varchar') }} not null,
         record_count bigint not null,
-        example_id varchar,
-        example_value varchar
+        example_id {{ engine_type('varchar') }},
+        example_value {{ engine_type('varchar') }}
     );
     drop table if exists {{ meta_table('external_now') }};
     create table {{ meta_table('external_now') }} (
-        now_at timestamp with time zone not null
+        now_at {{ engine_type('timestamp with time zone') }} not null
     );
     drop table if exists {{ meta_table('external_flaws') }};
     create table {{ meta_table('external_flaws') }} (
-        source_name varchar not null,
-        table_name varchar not null,
-        flaw varchar not null,
-        record_id varchar,
+        source_name {{ engine_type('varchar') }} not null,
+        table_name {{ engine_type('varchar') }} not null,
+        flaw {{ engine_type('varchar') }} not null,
+        record_id {{ engine_type('varchar') }},
         row_count bigint not null
     );
     {% if is_external() %}

@@ -11,7 +11,7 @@
     {%- for node in models -%}
         {%- set relation = adapter.get_relation(none, node.schema, node.alias) -%}
         {%- set columns = [] -%}
-        {%- for column in adapter.get_columns_in_relation(relation) if relation is not none -%}
+        {%- for column in (adapter.get_columns_in_relation(relation) if relation is not none else []) -%}
             {%- do columns.append(column.name ~ ' ' ~ our_type(column) | replace(' ', '')) -%}
         {%- endfor -%}
         {%- if columns -%}

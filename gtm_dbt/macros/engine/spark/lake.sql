@@ -20,6 +20,11 @@
     );
 
     {{ make_ledger() }}
+
+    {#- They stay empty: there are no external tables. -#}
+    {% if adapter.get_relation(none, schema_named('gtm_meta'), 'external_flaws') is none %}
+    {{ list_external_tables() }}
+    {% endif %}
     {%- endcall %}
     {%- endset -%}
     {%- do run_query(made) -%}
