@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import traceback
 from datetime import date
+from types import ModuleType
 
 import click
 import polars as pl
@@ -22,15 +23,25 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 SENTENCE = "salesforce.lead can't be read: the disk [x] is gone. Mend it"
 
 
+def imported(name: str) -> ModuleType | None:
+    """A module of the package; None of an engine whose extra is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not name.startswith("gtm_assets.engines.") or str(error.name).startswith("gtm_assets"):
+            raise
+        return None
+
+
 def exceptions() -> list[type[BaseException]]:
     modules = [
-        importlib.import_module(found.name)
+        imported(found.name)
         for found in pkgutil.walk_packages(gtm_assets.__path__, "gtm_assets.")
         if not found.name.endswith("__main__")
     ]
     return [
         value
-        for module in modules
+        for module in filter(None, modules)
         for value in vars(module).values()
         if inspect.isclass(value)
         and issubclass(value, BaseException)
