@@ -10,8 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
 import pytest
 from dbt.cli.main import dbtRunnerResult
 
@@ -22,6 +20,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
 from gtm_assets_tests.dbt_harness import BOOKKEEPING, Home
+from gtm_assets_tests.postgres_tables import duckdb_rows
 
 SCHEMAS = ("gtm_staging", "gtm_intermediate", "gtm_core", "gtm_mart")
 
@@ -93,22 +92,7 @@ def differing(warehouse: Path, names: Sequence[str] | None = None) -> tuple[int,
             listed = ", ".join(f'"{column}"' for column in chosen)
             ours = db.sql(f"select {listed} from {name}").to_arrow_table()
             theirs = session().table(name).select(*chosen).toArrow()
-            one, other = rows_apart(theirs, ours)
+            one, other = duckdb_rows(theirs, ours)
             if one or other:
                 found[name] = (len(one), len(other), one[:1], other[:1])
     return len(tables), found
-
-
-def rows_apart(one: pa.Table, other: pa.Table) -> tuple[list[tuple], list[tuple]]:
-    """The rows that are in one of two tables alone, in the other's types."""
-    with duckdb.connect() as db:
-        db.execute("set TimeZone = 'UTC'")
-        db.register("one", one)
-        db.register("other", other)
-        types = dict(db.execute("select column_name, column_type from (describe other)").fetchall())
-        cast = ", ".join(f'cast("{name}" as {type_}) as "{name}"' for name, type_ in types.items())
-        ones, others = f"select {cast} from one", f"select {cast} from other"
-        return (
-            db.execute(f"{ones} except all {others}").fetchall(),
-            db.execute(f"{others} except all {ones}").fetchall(),
-        )

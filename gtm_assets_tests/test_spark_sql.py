@@ -16,7 +16,8 @@ from gtm_assets.lake.store import Lake
 from gtm_assets_tests.dbt_harness import TABLES, Home, describe, with_ancestors
 from gtm_assets_tests.gtm_process import FIRST_END
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, merged, page, with_type
-from gtm_assets_tests.spark_session import SparkHome, differing, needs_spark, rows_apart, session
+from gtm_assets_tests.postgres_tables import duckdb_rows
+from gtm_assets_tests.spark_session import SparkHome, differing, needs_spark, session
 
 USERS = TABLES["user"]
 CHAIN = ("dim_user_scd2", "fct_task", "rep_sales_velocity")
@@ -70,7 +71,7 @@ def catalogue(lake: Lake) -> Any:
 def held(lake: Lake, table: Any = DEALS) -> Any:
     """The Iceberg table, which holds what the lake does in the lake's own files, and lists its batches."""
     iceberg = catalogue(lake).load_table("gtm_raw.salesforce__deal")
-    assert rows_apart(iceberg.scan().to_arrow(), lake.read(table).collect().to_arrow()) == ([], [])
+    assert duckdb_rows(iceberg.scan().to_arrow(), lake.read(table).collect().to_arrow()) == ([], [])
     listed = catalogue(lake).load_table("gtm_meta.lake_batches").scan().to_arrow().to_pylist()
     found = sorted((row["partition_key"], row["batch_id"], row["file_path"]) for row in listed)
     assert found == [(b.partition, b.batch_id, str(b.path)) for b in lake.batches(table)]

@@ -47,6 +47,18 @@ class Result(Protocol):
         """All rows, as tuples."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A :class:`Result` whose rows are there already."""
+
+    description: Sequence[Any]
+    rows: list[Any]
+
+    def fetchall(self) -> list[Any]:
+        """All rows, as tuples."""
+        return self.rows
+
+
 class Connection(Protocol):
     """A connection to an engine, as far as a build needs one; DuckDB's own is one.
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Say, Table, named
+from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Rows, Say, Table, named
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
 from gtm_assets.engines.spark import CATALOGUE, Warehouse, dbt_environment, jars
 from gtm_assets.engines.spark_raw import add_lake, catalogue_of, follow_compaction
@@ -59,15 +58,6 @@ _OUR_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class _Result:
-    description: Sequence[Any]
-    rows: list[Any]
-
-    def fetchall(self) -> list[Any]:
-        return self.rows
-
-
 class _Connection:
     """Spark's session of this process, which dbt has begun."""
 
@@ -76,12 +66,12 @@ class _Connection:
 
         self._session, self._prefix = SparkSession.builder.getOrCreate(), prefix
 
-    def execute(self, query: str, parameters: Any = None, /) -> _Result:
+    def execute(self, query: str, parameters: Any = None, /) -> Rows:
         """Execute a statement and fetch what it gives."""
         assert not parameters
         found = self._session.sql(named(query, self._prefix)).toArrow()
         rows = [tuple(row.values()) for row in found.to_pylist()]
-        return _Result([(name,) for name in found.column_names], rows)
+        return Rows([(name,) for name in found.column_names], rows)
 
     def columns_of(self, schema: str, table: str) -> list[tuple[str, str]]:
         """Names and types."""

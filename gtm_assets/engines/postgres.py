@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from typing_extensions import override
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines import address as addresses
-from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Say, Table, named
+from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Rows, Say, Table, named
 from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_raw import columns_of, copy_lake, follow_compaction
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
@@ -35,27 +34,18 @@ _UNTIL_DBT_HAS_GONE = 5.0
 """Seconds for which the end of dbt's sessions is waited for."""
 
 
-@dataclass(frozen=True)
-class _Result:
-    description: Sequence[Any]
-    rows: list[Any]
-
-    def fetchall(self) -> list[Any]:
-        return self.rows
-
-
 class _Connection:
     """A connection that commits each statement. Schemas are named as on DuckDB."""
 
     def __init__(self, connection: dbapi.Connection, prefix: str) -> None:
         self._connection, self._prefix = connection, prefix
 
-    def execute(self, query: str, parameters: Any = None, /) -> _Result:
+    def execute(self, query: str, parameters: Any = None, /) -> Rows:
         """Execute a statement and fetch what it gives. Decimals come as texts."""
         with self._connection.cursor() as cursor:
             cursor.execute(named(query, self._prefix), parameters)
             rows = cursor.fetchall() if cursor.description else []
-            return _Result(cursor.description or [], rows)
+            return Rows(cursor.description or [], rows)
 
     def close(self) -> None:
         self._connection.close()
