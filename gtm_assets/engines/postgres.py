@@ -30,6 +30,8 @@ OLDEST = 15
 BUILT = ("staging", "intermediate", "core", "mart", "meta")
 """The schemas that dbt writes."""
 PUBLISHED = ("core", "mart", "meta")
+_BETWEEN_COPY_AND_SWAP = 0.1
+"""Seconds from the commit of the copied rows to the change of names."""
 _UNTIL_DBT_HAS_GONE = 5.0
 """Seconds for which the end of dbt's sessions is waited for."""
 
@@ -243,7 +245,7 @@ class Postgres(Engine):
 
     @override
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
-        """Copy core and mart into schemas beside those that people read; then these change names. One transaction.
+        """Copy core and mart into schemas beside what people read; then these change names, in one transaction.
 
         Who reads meanwhile waits for nobody. A statement sees all of what was published before or all of what is
         published now.
@@ -252,25 +254,32 @@ class Postgres(Engine):
             with closing(self._open(autocommit=False, name="gtm: publishing")) as connection:
                 try:
                     with connection.cursor() as cursor:
-                        _Publishing(cursor, self.schema_prefix).publish(said, comments)
+                        publishing = _Publishing(cursor, self.schema_prefix)
+                        publishing.copy(said, comments)
+                        # Whoever finds the tables by their new names has to see their rows. A reader may have
+                        # taken its snapshot just before it looks for the names.
+                        connection.commit()
+                        time.sleep(_BETWEEN_COPY_AND_SWAP)
+                        publishing.swap()
                     connection.commit()
                 except BaseException:
                     connection.rollback()
+                    self._drop("next")
                     raise
         except dbapi.Error as error:
             raise EngineError(
                 f"{self.place}: what was built was not published ({_said(error)}). Readers see what they saw "
                 "before. Mend it and run: gtm run"
             ) from error
-        self._drop_replaced()
+        self._drop("replaced")
 
-    def _drop_replaced(self) -> None:
-        """Drop what was published before. Where somebody still reads it, the next publication does so."""
+    def _drop(self, state: str) -> None:
+        """Drop what was published before, or not. Where somebody still reads it, the next publication does so."""
         with self.connect() as connection:
             connection.execute("set lock_timeout = '1s'")
             for layer in PUBLISHED:
                 with suppress(dbapi.Error):
-                    connection.execute(f"drop schema if exists {self.schema_prefix}replaced_{layer} cascade")
+                    connection.execute(f"drop schema if exists {self.schema_prefix}{state}_{layer} cascade")
 
     @override
     def as_of(self, folder: Path) -> Postgres:
@@ -310,12 +319,13 @@ class _Fetcher:
 
 
 class _Publishing:
-    """One publication, in one transaction."""
+    """One publication: the copy is one transaction, the change of names another."""
 
     def __init__(self, cursor: dbapi.Cursor, prefix: str) -> None:
         self._cursor, self._prefix = cursor, prefix
 
-    def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
+    def copy(self, said: Path, comments: Mapping[str, Table]) -> None:
+        """Copy core and mart beside what people read."""
         for layer in PUBLISHED:
             self._make(self._schema("next", layer))
         for name, described in sorted(comments.items()):
@@ -324,6 +334,9 @@ class _Publishing:
             if layer in PUBLISHED and columns_of(self._cursor, f"{self._prefix}{layer}", table):
                 self._copy(layer, table, described)
         self._say(said)
+
+    def swap(self) -> None:
+        """Let the copies take the names that people read."""
         for layer in PUBLISHED:
             self._cursor.execute(f"drop schema if exists {self._schema('replaced', layer)} cascade")
             published = self._schema("published", layer)
