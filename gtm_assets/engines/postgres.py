@@ -247,8 +247,8 @@ class Postgres(Engine):
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
         """Copy core and mart into schemas beside what people read; then these change names, in one transaction.
 
-        Who reads meanwhile waits for nobody. A statement sees all of what was published before or all of what is
-        published now.
+        Who reads meanwhile waits for nobody. A statement that looks for the names of several tables at the very
+        moment of the change may find one of them from before and another from after it.
         """
         try:
             with closing(self._open(autocommit=False, name="gtm: publishing")) as connection:
