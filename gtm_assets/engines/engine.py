@@ -98,7 +98,11 @@ class Table:
 
 
 class Engine(ABC):
-    """A warehouse on one engine."""
+    """A warehouse on one engine.
+
+    Methods with a body of nothing but their docstring are what an engine may have nothing to do for: they are no
+    abstract ones on purpose, which ruff would doubt (B027).
+    """
 
     name: str
     """As ``GTM_ENGINE`` names it."""
@@ -214,7 +218,7 @@ class Engine(ABC):
         """
 
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:  # noqa: B027
-        """Let the engine's readers see core and mart as they are now, all at once.
+        """Let the engine's readers see core and mart as they are now, in one transaction.
 
         ``said`` is the file about to be published, whose schema gtm_meta says of itself what it is; ``comments``
         holds descriptions by ``schema.table``. DuckDB's readers read that file.

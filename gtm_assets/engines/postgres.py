@@ -1,7 +1,8 @@
 """PostgreSQL: the warehouse is a set of schemas of a database that several people share.
 
 Environments are told apart by the prefix of their schemas: ``gtm_core`` is production's, ``dev_ana_core`` that of
-Ana's development. People read ``<prefix>published_core``, ``_mart`` and ``_meta``, which are set all at once.
+Ana's development. People read ``<prefix>published_core``, ``_mart`` and ``_meta``, which are renamed in one
+transaction.
 """
 
 from __future__ import annotations
