@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -45,8 +46,11 @@ needs_postgres = pytest.mark.skipif(
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """The address of a server that runs meanwhile, with an empty database; no password is asked for."""
+def running(**more_options: str) -> Iterator[str]:
+    """The address of a server that runs meanwhile, with an empty database; no password is asked for.
+
+    ``more_options`` are settings of the server.
+    """
     bin_ = programs()
     assert bin_ is not None, missing()
     folder = Path(tempfile.mkdtemp(prefix="gtm-postgres-"))
@@ -59,6 +63,7 @@ def running() -> Iterator[str]:
     made = [bin_ / "initdb", "--pgdata", folder / "data", "--username", USER, "--auth", "trust"]
     subprocess.run([*made, "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"], check=True, **own)
     options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "fsync": "off"}
+    options |= more_options
     given = [f"--{name}={value}" for name, value in options.items()]
     log = (folder / "log").open("w")
     server = subprocess.Popen([bin_ / "postgres", "-D", folder / "data", *given], stderr=log, **own)
@@ -76,3 +81,15 @@ def running() -> Iterator[str]:
         server.wait()
         log.close()
         shutil.rmtree(folder)
+
+
+@contextmanager
+def database(server: str) -> Iterator[str]:
+    """The address of an empty database of a server, which goes again."""
+    from adbc_driver_postgresql import dbapi
+
+    name = f"test_{uuid4().hex}"
+    with dbapi.connect(server, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"create database {name}")
+        yield f"{server.rpartition('/')[0]}/{name}"
+        cursor.execute(f"drop database {name} with (force)")

@@ -19,14 +19,13 @@ import dagster as dg
 import duckdb
 import pytest
 
-from gtm_assets.engines.engine import EngineError, Table
 from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.browser import free_port
 from gtm_assets_tests.dbt_harness import TABLES
 from gtm_assets_tests.gtm_process import FIRST_END, GtmHome, differences, tables
-from gtm_assets_tests.postgres_server import needs_postgres, running
+from gtm_assets_tests.postgres_server import database, needs_postgres, running
 from gtm_assets_tests.postgres_tables import connected, differing, query
 from gtm_assets_tests.test_gtm_run import say_until
 
@@ -139,6 +138,25 @@ def test_as_of_an_earlier_day_gives_duckdbs_file_and_leaves_no_schema(server, bu
 
 
 @pytest.mark.nightly
+def test_days_more_and_everything_anew_give_what_duckdb_publishes(tmp_path):
+    with running() as address:
+        homes = home_at(tmp_path / "postgres" / "gtm", address), GtmHome(tmp_path / "duckdb" / "gtm")
+        for end, arguments in [
+            ("2026-09-10", []),
+            ("2026-09-11", []),
+            ("2026-09-12", []),
+            ("2026-09-13", []),
+            ("2026-09-13", ["--full-refresh"]),
+        ]:
+            for home in homes:
+                GtmHome(home.path, (*home.settings, ("GTM_END_DATE", end))).run(*arguments).check()
+            duckdb_home = homes[1]
+            assert differing(address, duckdb_home.warehouse, more_than=130) == {}, end
+            published = {"schemas": PUBLIC, "places": "gtm_published", "more_than": 35}
+            assert differing(address, duckdb_home.published, **published) == {}, end
+
+
+@pytest.mark.nightly
 def test_killed_at_any_moment_the_next_run_gives_duckdbs_tables(built_home, tmp_path):
     chance = random.Random(20261129)
     with running() as address:
@@ -164,9 +182,9 @@ def engine_at(address: str, home: Path, env: str = "dev") -> Any:
 
 
 @pytest.fixture
-def engine(tmp_path) -> Iterator[Any]:
+def engine(server, tmp_path) -> Iterator[Any]:
     """An engine with a table, and a view that reads it, in a developer's schemas."""
-    with running() as address:
+    with database(server) as address:
         engine = engine_at(address, tmp_path / "gtm")
         engine.path.parent.mkdir()
         execute(
@@ -273,81 +291,6 @@ def test_checks_read_each_table_that_they_name_and_fetch_it_where_it_has_changed
     execute(engine, "update gtm_core.dim_user set amount = 3")
     assert [row[1] for row in read(users, {})] == [3, 3]
     assert read("select * from gtm_mart.rep_users", {}) == [(6,)]
-
-
-def test_readers_see_whole_tables_never_wait_and_get_no_error(engine, tmp_path):
-    said = tmp_path / "said.duckdb"
-
-    def publish(number: int) -> None:
-        execute(engine, f"update gtm_core.dim_user set amount = {number}")
-        said.unlink(missing_ok=True)
-        with duckdb.connect(str(said)) as file:
-            file.execute(f"create schema gtm_meta; create table gtm_meta.publication as select {number} as number")
-        engine.publish(said, DESCRIBED)
-
-    publish(0)
-    stop, troubles, waits = threading.Event(), [], []
-
-    def read() -> None:
-        with engine.connect() as connection:
-            while not stop.is_set():
-                began = time.monotonic()
-                try:
-                    rows = connection.execute(WHOLE).fetchall()
-                except Exception as error:
-                    troubles.append(error)
-                    return
-                waits.append(time.monotonic() - began)
-                if rows[0][0] != 2 or rows[0][1] != rows[0][2]:
-                    troubles.append(rows)
-
-    readers = [threading.Thread(target=read) for _ in range(4)]
-    for reader in readers:
-        reader.start()
-    for number in range(1, 21):
-        publish(number)
-    stop.set()
-    for reader in readers:
-        reader.join()
-
-    assert troubles == []
-    assert len(waits) > 100 and max(waits) < 1
-    assert execute(engine, SEEN) == [(20, "20.00", "20.00")]
-    [(text,)] = execute(engine, "select obj_description('gtm_published_core.dim_user'::regclass)")
-    assert text == "People's."
-
-
-DESCRIBED = {
-    "gtm_core.dim_user": Table("People's.", {"user_key": "Key."}),
-    "gtm_mart.rep_users": Table("Of one row.", {}),
-    "gtm_mart.not_built": Table("", {}),
-}
-WHOLE = "select count(*), min(amount), max(amount) from gtm_published_core.dim_user"
-SEEN = """
-select publication.number, min(dim_user.amount), cast(min(rep_users.amount) / 2 as numeric(18, 2))
-from gtm_published_meta.publication, gtm_published_core.dim_user, gtm_published_mart.rep_users
-group by publication.number
-"""
-
-
-def test_a_publication_that_fails_leaves_what_people_read_and_no_litter(engine, tmp_path):
-    said = tmp_path / "said.duckdb"
-    with duckdb.connect(str(said)) as file:
-        file.execute("create schema gtm_meta; create table gtm_meta.publication as select 1 as number")
-    engine.publish(said, DESCRIBED)
-    before = execute(engine, SEEN)
-    execute(
-        engine,
-        "update gtm_core.dim_user set amount = 0",
-        "create or replace view gtm_mart.rep_users as select sum(1 / amount) as amount from gtm_core.dim_user",
-    )
-
-    with pytest.raises(EngineError, match=r"division by zero.*Readers see what they saw before"):
-        engine.publish(said, DESCRIBED)
-
-    assert execute(engine, SEEN) == before
-    left = "select nspname from pg_namespace where nspname like '%next%' or nspname like '%replaced%'"
-    assert execute(engine, left) == []
 
 
 def test_a_server_that_is_away_or_a_wrong_password_is_said_without_the_password(tmp_path):

@@ -91,10 +91,13 @@ class Content:
 
 @dataclass(frozen=True)
 class Table:
-    """The descriptions of a table and of its columns."""
+    """What the project says of a table."""
 
     description: str
     columns: Mapping[str, str]
+    """Their descriptions."""
+    key: str | None = None
+    """A column that is tested to be unique and never null."""
 
 
 class Engine(ABC):
@@ -221,7 +224,7 @@ class Engine(ABC):
         """Let the engine's readers see core and mart as they are now, in one transaction.
 
         ``said`` is the file about to be published, whose schema gtm_meta says of itself what it is; ``comments``
-        holds descriptions by ``schema.table``. DuckDB's readers read that file.
+        holds what the project says of tables, by ``schema.table``. DuckDB's readers read that file.
 
         Raises:
             EngineError: they could not be. Readers see what they saw before.

@@ -1,8 +1,7 @@
 """PostgreSQL: the warehouse is a set of schemas of a database that several people share.
 
 Environments are told apart by the prefix of their schemas: ``gtm_core`` is production's, ``dev_ana_core`` that of
-Ana's development. People read ``<prefix>published_core``, ``_mart`` and ``_meta``, which are renamed in one
-transaction.
+Ana's development. People read ``<prefix>published_core``, ``_mart`` and ``_meta``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines import address as addresses
 from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Rows, Say, Table, named
 from gtm_assets.engines.files import literal
-from gtm_assets.engines.postgres_raw import columns_of, copy_lake, follow_compaction
+from gtm_assets.engines.postgres_publishing import Published, Source
+from gtm_assets.engines.postgres_raw import columns_of, columns_query, copy_lake, follow_compaction
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
 from gtm_assets.lake.reader import LakeReader
 
@@ -31,8 +31,6 @@ OLDEST = 15
 BUILT = ("staging", "intermediate", "core", "mart", "meta")
 """The schemas that dbt writes."""
 PUBLISHED = ("core", "mart", "meta")
-_BETWEEN_COPY_AND_SWAP = 0.1
-"""Seconds from the commit of the copied rows to the change of names."""
 _UNTIL_DBT_HAS_GONE = 5.0
 """Seconds for which the end of dbt's sessions is waited for."""
 
@@ -168,10 +166,7 @@ class Postgres(Engine):
         self, connection: Connection, database: str, schema: str, table: str, by: Sequence[str] = ()
     ) -> Content:
         """Rows are told apart by two hashes of 64 bits of their text, with different seeds."""
-        columns = connection.execute(
-            "select attname, format_type(atttypid, atttypmod) from pg_attribute where attnum > 0"
-            f' and not attisdropped and attrelid = to_regclass(\'"{schema}"."{table}"\') order by attnum'
-        ).fetchall()
+        columns = connection.execute(columns_query(f'"{schema}"."{table}"')).fetchall()
         names = ", ".join(f'"{name}"' for name, _ in columns if not by or name in by)
         [(count, *sums)] = connection.execute(
             "select count(*), cast(sum(hashtextextended(whole, 0)) as text),"
@@ -246,41 +241,42 @@ class Postgres(Engine):
 
     @override
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
-        """Copy core and mart into schemas beside what people read; then these change names, in one transaction.
-
-        Who reads meanwhile waits for nobody. A statement that looks for the names of several tables at the very
-        moment of the change may find one of them from before and another from after it.
-        """
+        """Change what people read into what core and mart hold, in one transaction (:class:`Published`)."""
         try:
             with closing(self._open(autocommit=False, name="gtm: publishing")) as connection:
-                try:
-                    with connection.cursor() as cursor:
-                        publishing = _Publishing(cursor, self.schema_prefix)
-                        publishing.copy(said, comments)
-                        # Whoever finds the tables by their new names has to see their rows. A reader may have
-                        # taken its snapshot just before it looks for the names.
-                        connection.commit()
-                        time.sleep(_BETWEEN_COPY_AND_SWAP)
-                        publishing.swap()
-                    connection.commit()
-                except BaseException:
-                    connection.rollback()
-                    self._drop("next")
-                    raise
+                with connection.cursor() as cursor:
+                    sources = [*self._of_models(cursor, comments), *self._of_file(cursor, said)]
+                Published(connection, [self._published(layer) for layer in PUBLISHED]).bring(sources)
         except dbapi.Error as error:
             raise EngineError(
                 f"{self.place}: what was built was not published ({_said(error)}). Readers see what they saw "
                 "before. Mend it and run: gtm run"
             ) from error
-        self._drop("replaced")
 
-    def _drop(self, state: str) -> None:
-        """Drop what was published before, or not. Where somebody still reads it, the next publication does so."""
-        with self.connect() as connection:
-            connection.execute("set lock_timeout = '1s'")
-            for layer in PUBLISHED:
-                with suppress(dbapi.Error):
-                    connection.execute(f"drop schema if exists {self.schema_prefix}{state}_{layer} cascade")
+    def _published(self, layer: str) -> str:
+        return f"{self.schema_prefix}published_{layer}"
+
+    def _of_models(self, cursor: dbapi.Cursor, described: Mapping[str, Table]) -> Iterator[Source]:
+        """Core and mart, as they are built."""
+        for name, table in sorted(described.items()):
+            schema, model = name.split(".")
+            layer = schema.removeprefix("gtm_")
+            relation = f'{self.schema_prefix}{layer}."{model}"'
+            if layer in PUBLISHED and (columns := _columns(cursor, relation)):
+                yield Source(self._published(layer), model, relation, columns, table)
+
+    def _of_file(self, cursor: dbapi.Cursor, said: Path) -> Iterator[Source]:
+        """The tables by which what is published says of itself what it is, brought from the file."""
+        with duckdb.connect(str(said), read_only=True) as file:
+            file.execute("set TimeZone = 'UTC'")
+            tables = file.execute(
+                "select table_name from duckdb_tables() where schema_name = 'gtm_meta' order by table_name"
+            ).fetchall()
+            for (table,) in tables:
+                rows = file.sql(f'select * from gtm_meta."{table}"').to_arrow_table()
+                cursor.adbc_ingest(table, rows, mode="create", temporary=True)
+                relation = f'pg_temp."{table}"'
+                yield Source(self._published("meta"), table, relation, _columns(cursor, relation), Table("", {}))
 
     @override
     def as_of(self, folder: Path) -> Postgres:
@@ -319,60 +315,9 @@ class _Fetcher:
         return Fetched(columns, self._reading.fetch_record_batch())
 
 
-class _Publishing:
-    """One publication: the copy is one transaction, the change of names another."""
-
-    def __init__(self, cursor: dbapi.Cursor, prefix: str) -> None:
-        self._cursor, self._prefix = cursor, prefix
-
-    def copy(self, said: Path, comments: Mapping[str, Table]) -> None:
-        """Copy core and mart beside what people read."""
-        for layer in PUBLISHED:
-            self._make(self._schema("next", layer))
-        for name, described in sorted(comments.items()):
-            schema, table = name.split(".")
-            layer = schema.removeprefix("gtm_")
-            if layer in PUBLISHED and columns_of(self._cursor, f"{self._prefix}{layer}", table):
-                self._copy(layer, table, described)
-        self._say(said)
-
-    def swap(self) -> None:
-        """Let the copies take the names that people read."""
-        for layer in PUBLISHED:
-            self._cursor.execute(f"drop schema if exists {self._schema('replaced', layer)} cascade")
-            published = self._schema("published", layer)
-            self._make(published, replace=False)
-            self._cursor.execute(f"alter schema {published} rename to {self._schema('replaced', layer)}")
-            self._cursor.execute(f"alter schema {self._schema('next', layer)} rename to {published}")
-
-    def _schema(self, state: str, layer: str) -> str:
-        return f"{self._prefix}{state}_{layer}"
-
-    def _make(self, schema: str, replace: bool = True) -> None:
-        if replace:
-            self._cursor.execute(f"drop schema if exists {schema} cascade")
-        self._cursor.execute(f"create schema if not exists {schema}")
-
-    def _copy(self, layer: str, table: str, described: Table) -> None:
-        source, copy = f'{self._prefix}{layer}."{table}"', f'{self._schema("next", layer)}."{table}"'
-        self._cursor.execute(f"create table {copy} (like {source} including constraints)")
-        self._cursor.execute(f"insert into {copy} select * from {source}")
-        self._cursor.execute(f"comment on table {copy} is {literal(described.description)}")
-        for column, text in described.columns.items():
-            if text:
-                self._cursor.execute(f'comment on column {copy}."{column}" is {literal(text)}')
-        self._cursor.execute(f"analyze {copy}")
-
-    def _say(self, said: Path) -> None:
-        """Bring the tables by which what is published says of itself what it is."""
-        with duckdb.connect(str(said), read_only=True) as file:
-            file.execute("set TimeZone = 'UTC'")
-            tables = file.execute(
-                "select table_name from duckdb_tables() where schema_name = 'gtm_meta' order by table_name"
-            ).fetchall()
-            for (table,) in tables:
-                rows = file.sql(f'select * from gtm_meta."{table}"').to_arrow_table()
-                self._cursor.adbc_ingest(table, rows, mode="create", db_schema_name=self._schema("next", "meta"))
+def _columns(cursor: dbapi.Cursor, relation: str) -> dict[str, str]:
+    cursor.execute(columns_query(relation))
+    return dict(cursor.fetchall())
 
 
 def _relations(connection: _Connection, prefix: str, schemas: str) -> set[tuple[str, str]]:

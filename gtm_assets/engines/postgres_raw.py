@@ -17,6 +17,7 @@ from adbc_driver_postgresql import dbapi
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines.engine import EngineError
+from gtm_assets.engines.files import literal
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.files import Batch, by_file
 from gtm_assets.lake.reader import LakeReader, duckdb_cursor
@@ -211,12 +212,20 @@ class _Copying:
         self._cursor.adbc_ingest("lake_batches", rows, mode="append", db_schema_name=self._meta)
 
 
+def columns_query(relation: str) -> str:
+    """The query for names and PostgreSQL's types of a relation's columns, in their order.
+
+    It gives no row where the relation is not there.
+    """
+    return (
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attnum > 0 and not attisdropped "
+        f"and attrelid = to_regclass({literal(relation)}) order by attnum"
+    )
+
+
 def columns_of(cursor: dbapi.Cursor, schema: str, table: str) -> dict[str, str]:
     """The columns of a table or view with their types by our names, in their order; none where it is not there."""
-    cursor.execute(
-        "select attname, format_type(atttypid, atttypmod) from pg_attribute where attnum > 0 and not attisdropped "
-        f'and attrelid = to_regclass(\'"{schema}"."{table}"\') order by attnum'
-    )
+    cursor.execute(columns_query(f'"{schema}"."{table}"'))
     return {name: _KNOWN_AS.get(type_, type_).replace("numeric", "decimal") for name, type_ in cursor.fetchall()}
 
 

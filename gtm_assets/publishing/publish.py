@@ -427,12 +427,19 @@ def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
 
 
 def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
-    """The descriptions that the dbt project gives to tables and columns, by ``schema.table``."""
+    """What the dbt project says of its tables, by ``schema.table``."""
+    keys = {
+        (node["attached_node"], node["column_name"])
+        for node in manifest["nodes"].values()
+        if (node.get("test_metadata") or {}).get("name") == "primary_key"
+    }
     return {
         f"{node['schema']}.{node['alias']}": Table(
-            node.get("description", ""), {c["name"]: c.get("description", "") for c in node["columns"].values()}
+            node.get("description", ""),
+            {c["name"]: c.get("description", "") for c in node["columns"].values()},
+            next((c["name"] for c in node["columns"].values() if (unique_id, c["name"]) in keys), None),
         )
-        for node in manifest["nodes"].values()
+        for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] == "model"
     }
 
