@@ -34,7 +34,7 @@ from gtm_assets.sources.raw_asset import Rules, asset_key
 
 def definitions(settings: Settings) -> dg.Definitions:
     """The code location for these settings."""
-    lake, warehouse, calendar = Lake(settings.lake_dir), Warehouse.of(settings), Calendar.of(settings)
+    lake, warehouse, calendar = Lake.of(settings), Warehouse.of(settings), Calendar.of(settings)
     extracted = registry.extracted(settings)
     manifest = json.loads(manifest_path().read_text())
 

@@ -34,6 +34,18 @@ class SourceUnavailable(MayPass):
     """The source can't answer now (overloaded, in maintenance, too many requests). Asking again may help."""
 
 
+class LakeError(GtmError):
+    """The lake can't be read or written. The message names the table, the partition and what to do."""
+
+
+class BucketError(LakeError):
+    """The bucket in which the lake lies refuses a request. The message names bucket, key and what to do."""
+
+
+class BucketAway(BucketError, MayPass):
+    """The bucket does not answer now, or another machine was faster. Nothing is lost."""
+
+
 class CredentialsRefused(GtmError):
     """The source refuses who we say we are, or how we ask. Asking again doesn't help, and may lock the account."""
 

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from filelock import FileLock
 
-from gtm_assets import clock
+from gtm_assets import clock, place
 from gtm_assets.errors import GtmError
 from gtm_assets.settings import Settings, SettingsError
 
@@ -274,7 +274,7 @@ def _of_an_earlier_release(settings: Settings) -> Calendar | None:
 
     Unless the settings said otherwise, its calendar had 30 partitions, or no end with a live organisation.
     """
-    names = (path.name.partition("=")[2] for path in settings.lake_dir.glob("*/*/*=*"))
+    names = (folder.name.partition("=")[2] for folder in place.folders(place.place_of(settings), "*/*/*=*"))
     # A month of merged batches is named as in 2026-09.
     days = sorted(date.fromisoformat(name if len(name) == 10 else f"{name}-01") for name in names)
     if not days:

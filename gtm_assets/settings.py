@@ -17,7 +17,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -29,8 +29,11 @@ from gtm_assets.errors import GtmError
 PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 _MEMORY = re.compile(r"(?P<number>\d+([.]\d+)?) ?(?P<unit>%|[MGT]i?B)")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_NO_PREFIX = re.compile(r"[^\w/.=-]")
 TOLD_TO_DBT = frozenset(
     {
+        "GTM_LAKE_FILESYSTEMS",
         "GTM_WAREHOUSE_FILE",
         "GTM_SOURCES_OFF",
         "GTM_SCHEMA_PREFIX",
@@ -82,6 +85,18 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".gtm"),
         description="State folder: lake, warehouse, published file, Dagster's records. Relative to the project.",
+    )
+    lake_url: str | None = Field(
+        default=None,
+        description="Where the lake lies: a folder, or `s3://bucket/prefix` (`make setup-s3`). Default: `lake` in "
+        "the state folder.",
+    )
+    lake_endpoint: str | None = Field(
+        default=None,
+        description="Address of the object store, such as https://minio.internal:9000. Default: Amazon's.",
+    )
+    lake_region: str | None = Field(
+        default=None, description="Region of the bucket. Default: what AWS's own settings say."
     )
     salesforce_source: Literal["synthetic", "live", "external"] = Field(
         default="synthetic",
@@ -305,6 +320,31 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and (PROJECT_DIR / value.expanduser()).resolve()
 
+    @field_validator("lake_url")
+    @classmethod
+    def _folder_or_bucket(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if "://" not in value:
+            return str((PROJECT_DIR / Path(value).expanduser()).resolve())
+        parts = urlsplit(value)
+        if parts.scheme == "file" and not parts.netloc and parts.path:
+            return str(Path(unquote(parts.path)).resolve())
+        if parts.scheme != "s3" or not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
+            raise ValueError("it is a folder, or a bucket as in s3://bucket/prefix, without credentials")
+        prefix = "/".join(part for part in parts.path.split("/") if part)
+        if _NO_PREFIX.search(prefix):
+            raise ValueError("the prefix holds a character that patterns know: take letters, digits, -, _, . and =")
+        return f"s3://{parts.netloc}/{prefix}".rstrip("/")
+
+    @field_validator("lake_endpoint")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://host")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("it is an address such as https://minio.internal:9000, without credentials")
+        return value and value.rstrip("/")
+
     @field_validator("alert_chat_url", "alert_email_url", "alert_pager_url")
     @classmethod
     def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -463,10 +503,15 @@ class Settings(BaseSettings):
         """The file that says with which partition the state folder begins."""
         return self.home / "calendar.json"
 
+    @property
+    def lake_bucket(self) -> str | None:
+        """The bucket and prefix of the change log of raw records, as a URL; None where it lies in a folder."""
+        return self.lake_url if self.lake_url and "://" in self.lake_url else None
+
     @cached_property
     def lake_dir(self) -> Path:
-        """The change log of raw records."""
-        return self.home / "lake"
+        """The change log of raw records. Where it lies in a bucket: its locks, and files being written."""
+        return Path(self.lake_url) if self.lake_url and not self.lake_bucket else self.home / "lake"
 
     @cached_property
     def warehouse_path(self) -> Path:

@@ -14,7 +14,7 @@ import polars as pl
 
 from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, RawTable
 from gtm_assets.lake.columns import LOADER_COLUMNS
-from gtm_assets.lake.files import LakeError
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, Window

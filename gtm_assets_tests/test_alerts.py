@@ -35,7 +35,7 @@ from gtm_assets.automation.alerts.sensor import alerts_sensor
 from gtm_assets.automation.alerts.summary import last_materialized
 from gtm_assets.automation.alerts.tick import tick
 from gtm_assets.engines.files import connect
-from gtm_assets.lake.files import LakeError
+from gtm_assets.errors import LakeError
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runtime.runs import INTRADAY_TAG
 from gtm_assets.settings import PROJECT_DIR, Settings, SettingsError, load_settings

@@ -14,7 +14,7 @@ from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.checks import reconciliation, scd
 from gtm_assets.checks.definitions import checks_by_key
 from gtm_assets.engines.files import connect
-from gtm_assets.lake.files import LakeError
+from gtm_assets.errors import LakeError
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import proofs
 from gtm_assets_tests.dbt_harness import (

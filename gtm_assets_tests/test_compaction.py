@@ -16,7 +16,7 @@ import pytest
 from gtm_assets.automation.compaction import compacted_lake_asset
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks import raw as raw_checks
-from gtm_assets.lake.files import LakeError
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.store import Lake
 from gtm_assets.lake.summary import summarize
 from gtm_assets.partitions import Calendar

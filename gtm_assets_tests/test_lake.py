@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import Column, ColumnType
 from gtm_assets.checks.drift import schema_drift
-from gtm_assets.lake import files
+from gtm_assets import place
 from gtm_assets.lake.columns import LOADER_COLUMNS
-from gtm_assets.lake.files import LakeError
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.hashes import version_hash
 from gtm_assets.lake.store import Lake
 from gtm_assets_tests.lake_builders import (
@@ -702,7 +702,7 @@ def test_a_retry_killed_after_its_batch_lands_nothing_twice(lake, monkeypatch):
     mended = with_type(DEALS, "lines", ColumnType.STRING)
     now = datetime(2026, 2, 1, tzinfo=UTC)
     with monkeypatch.context() as dying:
-        dying.setattr(files, "replace_frame", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        dying.setattr(place, "replace_frame", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             lake.retry(mended, CALENDAR.window, now)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from gtm_assets.lake import files
-from gtm_assets.lake.files import LakeError
+from gtm_assets import place
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.newest import NewestVersions
 from gtm_assets.lake.reader import LakeReader
 from gtm_assets.lake.store import ExportInfo, Lake
@@ -67,7 +67,7 @@ def do(lake: Lake, table, step: tuple) -> object:
                 return lake.land(table, window, pages, window.end, gone)
             case "disk full":
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(files, "into_place", full_disk)
+                    patch.setattr(place, "put_new", full_disk)
                     return lake.land_export(table, window, pages, window.end, info)
             case "another process":
                 return Lake(lake.root).land_export(table, window, pages, window.end, info)

@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes
-from gtm_assets.lake import files
-from gtm_assets.lake.files import LakeError
+from gtm_assets import place
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.store import ExportInfo, Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, content, deal, land, leftovers, page
@@ -280,7 +280,7 @@ def test_a_crash_before_the_batch_stands_leaves_nothing_and_the_next_lands_all(l
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(files, "into_place", crash)
+        patched.setattr(place, "put_new", crash)
         snapshot(lake, page(deal(1, name="by formula")), partition=NEXT)
 
     assert content(lake) == before
@@ -484,7 +484,7 @@ def test_a_piece_of_an_export_and_an_older_export_release_nothing(lake):
 def test_a_crash_before_the_release_leaves_it_to_the_next_whole_export(lake, monkeypatch):
     stamped(lake, APRIL[0], [deal(1), FOOTER], "2026-04-01")
     with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
-        dying.setattr(files, "replace_frame", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        dying.setattr(place, "replace_frame", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         stamped(lake, APRIL[1], [deal(1), deal(3)], "2026-04-02", whole=True)
     assert len(waiting(lake)) == 1
 

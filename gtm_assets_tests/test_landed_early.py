@@ -27,7 +27,7 @@ from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.cli.main import main
 from gtm_assets.cli.run import Options, refresh, wanted_by, with_open
-from gtm_assets.lake import files
+from gtm_assets import place
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publishing.as_of import instant_of
@@ -137,14 +137,14 @@ def test_an_early_landing_that_comes_behind_the_end_changes_nothing(lake):
 
 def test_killed_at_any_moment_an_early_landing_never_looks_like_the_end(lake, monkeypatch):
     """The mark is there before the batch, and goes after that of the end."""
-    seen, into_place = [], files.into_place
+    seen, put_new = [], place.put_new
 
     def watched(temporary, final):
         seen.append(lake.landed_early(ACCOUNT))
-        into_place(temporary, final)
+        put_new(temporary, final)
         seen.append(lake.landed_early(ACCOUNT))
 
-    monkeypatch.setattr(files, "into_place", watched)
+    monkeypatch.setattr(place, "put_new", watched)
     land(lake, account(1, at(5, 2)), now=NOON)
     land(lake, account(1, at(5, 2)), account(2, at(5, 20)))
 

@@ -9,7 +9,7 @@ import gtm_assets
 from gtm_assets.sources.registry import SOURCES
 
 PACKAGE = Path(gtm_assets.__file__).parent
-BASE = ("clock", "errors", "finding", "partitions", "settings")
+BASE = ("bucket", "clock", "errors", "finding", "partitions", "place", "settings")
 """Modules at the top that import each other alone."""
 FOLDERS = ("catalog", "lake", "engines", "dbt", "checks", "sources", "publishing", "automation", "cli")
 """Each may import those before it, the base and the runtime."""

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gtm_assets import clock
+from gtm_assets import clock, place
 from gtm_assets.automation.schedules import on_by_default
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import (
@@ -93,8 +93,8 @@ def publishing_deadline(settings: Settings) -> Deadline:
 
 
 def _records(lake: Lake, table: RawTable, partition: str) -> int | None:
-    files = list(lake.partition_dir(table, partition).glob("*.parquet"))
-    return sum(pq.read_metadata(file).num_rows for file in files) if files else None
+    files = place.found(lake.partition_dir(table, partition), "*.parquet")
+    return sum(pq.read_metadata(place.opened(file)).num_rows for file in files) if files else None
 
 
 def published_as_of(path: Path) -> datetime | None:

@@ -87,7 +87,7 @@ _DESCRIPTIONS = {
 
 def checks_by_key(settings: Settings, proofs: Sequence[SourceProof]) -> dict[dg.AssetCheckKey, Check]:
     """The checks that :func:`built_checks` offers, each with how it is made."""
-    lake = Lake(settings.lake_dir)
+    lake = Lake.of(settings)
     timezone, allowance = project_variables()["reporting_timezone"], settings.reconciliation_allowance
     checks: dict[dg.AssetCheckKey, Check] = {}
     for table, record_id in HISTORIES.items():

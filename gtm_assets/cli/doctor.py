@@ -93,11 +93,11 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.lake.files import LakeError
+    from gtm_assets.errors import LakeError
     from gtm_assets.lake.store import Lake
     from gtm_assets.sources.registry import raw_tables
 
-    lake = Lake(settings.lake_dir)
+    lake = Lake.of(settings)
     try:
         batches = lake.batches()
     except LakeError as error:

@@ -235,7 +235,7 @@ def list_quarantine(table: str | None) -> None:
     settings = load_settings()
     from gtm_assets.lake.store import Lake
 
-    lake = Lake(settings.lake_dir)
+    lake = Lake.of(settings)
     if table is None:
         counts = {t.qualified_name: lake.quarantined(t).height for t in _tables()}
         for name, count in counts.items():
@@ -263,13 +263,13 @@ def retry(table: str) -> None:
     import dagster as dg
 
     from gtm_assets.checks import raw as raw_checks
-    from gtm_assets.lake.files import LakeError
+    from gtm_assets.errors import LakeError
     from gtm_assets.lake.store import Lake
     from gtm_assets.partitions import Calendar
     from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.sources.raw_asset import asset_key, landing_metadata
 
-    raw, lake, calendar = _table(table), Lake(settings.lake_dir), Calendar.of(settings)
+    raw, lake, calendar = _table(table), Lake.of(settings), Calendar.of(settings)
     before = lake.quarantined(raw).height
     if not before:
         console.print(f"No record of {table} waits in quarantine.")
@@ -316,13 +316,13 @@ def forget(table: str) -> None:
 
     from gtm_assets import clock
     from gtm_assets.checks.raw import VANISHED, still_there
-    from gtm_assets.lake.files import LakeError
+    from gtm_assets.errors import LakeError
     from gtm_assets.lake.store import Lake
     from gtm_assets.runtime.instance import prepare_home
     from gtm_assets.sources.raw_asset import asset_key
     from gtm_assets.sources.registry import external_tables, source_of
 
-    lake, external = Lake(settings.lake_dir), external_tables(settings)
+    lake, external = Lake.of(settings), external_tables(settings)
     raw = _table(table, (*external, *_tables()))
     is_read = source_of(raw).can_be_read(settings, lake, raw)
     if is_read is None:

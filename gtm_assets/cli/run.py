@@ -200,7 +200,7 @@ def refresh(settings: Settings, console: Console, options: Options) -> Outcome:
         ExternalError: in external mode, the external database can't be read.
         TransformError: dbt can't parse the project.
     """
-    lake, tables = Lake(settings.lake_dir), raw_tables(settings)
+    lake, tables = Lake.of(settings), raw_tables(settings)
     now = clock.now()
     _refuse(settings, options, lake, tables, now)
     prepare_home(settings)

@@ -26,7 +26,7 @@ def compact_lake(
         TransformError: dbt could not enter the merged files in the warehouse. No file was removed.
         WarehouseError: a process outside the platform has the warehouse open. No file was removed.
     """
-    lake = Lake(settings.lake_dir)
+    lake = Lake.of(settings)
     done = []
     for table in tables:
         compaction = lake.compact(table, settings.compaction_days)

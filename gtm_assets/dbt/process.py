@@ -46,7 +46,7 @@ from gtm_assets.dbt.state import (
 )
 from gtm_assets.engines.engine import Connection, Engine, EngineError
 from gtm_assets.engines.registry import engine_of
-from gtm_assets.lake.files import LakeError
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import EXTERNAL_SOURCES, Settings
 
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 _WITHOUT_EFFECT = frozenset(
     {
         "GTM_HOME",
+        "GTM_LAKE_URL",
+        "GTM_LAKE_FILESYSTEMS",
         "GTM_DBT_THREADS",
         "GTM_MEMORY_LIMIT",
         "GTM_WAREHOUSE_FILE",
@@ -281,7 +283,7 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
     states.begin()
     if states.written:
         yield WrittenByOthers(states.written)
-    engine.bring_lake(Lake(settings.lake_dir), order.tables)
+    engine.bring_lake(Lake.of(settings), order.tables)
 
     def inputs() -> Inputs:
         with engine.connect() as connection:

@@ -24,6 +24,7 @@ from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.engine import Engine
 from gtm_assets.errors import GtmError
+from gtm_assets.place import filesystems
 from gtm_assets.settings import EXTERNAL_SOURCES, PROJECT_DIR, Settings, environment_with
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
@@ -201,6 +202,8 @@ def dbt_environment(settings: Settings, engine: Engine) -> dict[str, str]:
     """What the profile and the macros read of the environment: settings that they need, and ``TOLD_TO_DBT``."""
     return {
         "GTM_HOME": str(settings.home),
+        "GTM_LAKE_URL": settings.lake_bucket or str(settings.lake_dir),
+        "GTM_LAKE_FILESYSTEMS": repr(filesystems(settings)),
         "GTM_DBT_THREADS": str(settings.dbt_threads),
         "GTM_MEMORY_LIMIT": settings.memory_limit,
         **settings.sources_for_dbt,

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 from typing_extensions import override
 
+from gtm_assets import place
 from gtm_assets.engines.engine import Content, Engine
 from gtm_assets.engines.files import (
     MEMORY_LIMIT,
@@ -23,6 +24,7 @@ from gtm_assets.engines.files import (
     log_path,
     staging_path,
 )
+from gtm_assets.place import Place
 
 _HEADERS = 3 * 4096
 """Bytes of a DuckDB file's headers."""
@@ -36,10 +38,13 @@ class DuckDB(Engine):
     errors = (duckdb.Error,)
     views_stand = True
 
-    def __init__(self, path: Path, memory_limit: str = MEMORY_LIMIT) -> None:
-        """``memory_limit`` is what reading it, and writing it anew, may take, as DuckDB writes it."""
+    def __init__(self, path: Path, memory_limit: str = MEMORY_LIMIT, lake: Place | None = None) -> None:
+        """``memory_limit`` is what reading it, and writing it anew, may take, as DuckDB writes it.
+
+        ``lake`` is where the lake lies that checks read beside it.
+        """
         super().__init__(path)
-        self._memory_limit = memory_limit
+        self._memory_limit, self._lake = memory_limit, lake
 
     @property
     @override
@@ -60,7 +65,13 @@ class DuckDB(Engine):
 
     @override
     def connect(self) -> duckdb.DuckDBPyConnection:
-        return connect(self.path, read_only=False)
+        connection = connect(self.path, read_only=False)
+        self._let_read(connection)
+        return connection
+
+    def _let_read(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self._lake is not None:
+            place.let_read(connection, self._lake)
 
     @override
     def content_of(
@@ -119,6 +130,7 @@ class DuckDB(Engine):
                 connection.execute("set TimeZone = 'UTC'")
                 connection.execute(f"set memory_limit = {literal(self._memory_limit)}")
                 attach_staging(connection, self.path)
+                self._let_read(connection)
                 yield connection
             finally:
                 # The resource closes the connection only where the block raises nothing.
@@ -127,7 +139,7 @@ class DuckDB(Engine):
     @override
     def as_of(self, folder: Path) -> DuckDB:
         # The manifest's relations carry this name.
-        return DuckDB(folder / "warehouse.duckdb", self._memory_limit)
+        return DuckDB(folder / "warehouse.duckdb", self._memory_limit, self._lake)
 
     @override
     def remove(self) -> None:

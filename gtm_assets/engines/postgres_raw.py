@@ -20,7 +20,7 @@ from gtm_assets.engines.engine import EngineError
 from gtm_assets.engines.files import literal
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.files import Batch, by_file
-from gtm_assets.lake.reader import LakeReader, duckdb_cursor
+from gtm_assets.lake.reader import LakeReader
 from gtm_assets.partitions import end_of
 
 _TYPES = {"double": "double precision"}
@@ -167,7 +167,7 @@ class _Copying:
         """Add the rows of batches, by binary COPY; columns that the table lacks come, as text."""
         name = table_name(table)
         files = by_file(batches)
-        with duckdb_cursor() as db, self._lake.reading(files):
+        with self._lake.cursor() as db, self._lake.reading(files):
             db.register("come", pa.table({"_batch_id": [batch.batch_id for batch in batches]}))
             rows = db.sql(
                 "from read_parquet($paths, union_by_name = true, hive_partitioning = false) "

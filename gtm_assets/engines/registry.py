@@ -7,6 +7,7 @@ from pathlib import Path
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.engine import Engine, EngineError
 from gtm_assets.engines.spark import Warehouse
+from gtm_assets.place import place_of
 from gtm_assets.settings import Settings
 
 
@@ -19,7 +20,7 @@ def engine_of(settings: Settings, path: Path | None = None) -> Engine:
     """
     path = path or settings.warehouse_path
     if settings.engine == "duckdb":
-        return DuckDB(path, settings.memory_limit)
+        return DuckDB(path, settings.memory_limit, place_of(settings))
     # Imported here: each is an extra.
     try:
         if settings.engine == "spark":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake import files
+from gtm_assets import place
 from gtm_assets.lake.columns import LOADER_COLUMNS, type_of
-from gtm_assets.lake.files import LIST, MONTH_DIR, Batch, LakeError, by_file, list_of, with_ending
+from gtm_assets.errors import LakeError
+from gtm_assets.lake.files import LIST, MONTH_DIR, Batch, by_file, is_merged, list_of, with_ending
+from gtm_assets.place import Place
 from gtm_assets.lake.reader import LakeReader
 
 _GROUP_ROWS = 122_880
@@ -43,11 +44,11 @@ class Compaction:
 
 def compact(reader: LakeReader, table: RawTable, keep_days: int) -> Compaction:
     """Merge the files of a table's closed months. The caller holds the table's lock."""
-    merged: list[dict[Path, list[Batch]]] = []
-    _clear_up(reader.table_dir(table))
+    merged: list[dict[Place, list[Batch]]] = []
+    _clear_up(reader, table)
     for month, batches in _closed_months(reader.batches(table), keep_days).items():
         for alike in _mergeable(reader, table, batches):
-            _merge(reader.table_dir(table) / MONTH_DIR.format(month), table, month, alike)
+            _merge(reader, table, month, alike)
             merged.append(alike)
     return Compaction(
         table=table,
@@ -57,33 +58,32 @@ def compact(reader: LakeReader, table: RawTable, keep_days: int) -> Compaction:
     )
 
 
-def replaced(reader: LakeReader, table: RawTable) -> list[Path]:
+def replaced(reader: LakeReader, table: RawTable) -> list[Place]:
     """The table's files that do not count any more: a merged file lists all that they hold."""
     # List files before batches, so that a file that lands in between is not taken for one that does not count.
     folder = reader.table_dir(table)
-    there = sorted([*folder.glob("partition=*/*.parquet"), *folder.glob("month=*/*.parquet")])
+    there = [*place.found(folder, "month=*/*.parquet"), *place.found(folder, "partition=*/*.parquet")]
     counting = {batch.path for batch in reader.batches(table)}
     return [path for path in there if path not in counting]
 
 
-def remove(paths: Sequence[Path]) -> None:
+def remove(paths: Sequence[Place]) -> None:
     """Remove replaced files. The caller holds the table's lock."""
     for path in paths:
-        path.unlink()
+        place.remove(path)
         # The list goes after its file: a merged file without a list is an error.
-        list_of(path).unlink(missing_ok=True)
-        with suppress(OSError):
-            path.parent.rmdir()
+        if is_merged(path):
+            place.remove(list_of(path))
+        place.remove_folder_if_empty(path.parent)
 
 
-def _clear_up(table_dir: Path) -> None:
+def _clear_up(reader: LakeReader, table: RawTable) -> None:
     """Remove what a killed compaction left. Lists of files that were put aside keep their ids taken."""
-    for folder in table_dir.glob(MONTH_DIR.format("*")):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
-        for path in folder.glob(f"*{LIST}"):
-            if not any(with_ending(path, ending).exists() for ending in (".parquet", ".unreadable")):
-                path.unlink()
+    for leftover in reader.table_workshop(table).glob(f"{MONTH_DIR.format('*')}/.*.tmp"):
+        leftover.unlink()
+    for path in place.found(reader.table_dir(table), f"{MONTH_DIR.format('*')}/*{LIST}"):
+        if not any(place.exists(with_ending(path, ending)) for ending in (".parquet", ".unreadable")):
+            place.remove(path)
 
 
 def _closed_months(batches: Sequence[Batch], keep_days: int) -> dict[str, list[Batch]]:
@@ -100,26 +100,31 @@ def _closed_months(batches: Sequence[Batch], keep_days: int) -> dict[str, list[B
     return months
 
 
-def _mergeable(reader: LakeReader, table: RawTable, batches: list[Batch]) -> list[dict[Path, list[Batch]]]:
+def _mergeable(reader: LakeReader, table: RawTable, batches: list[Batch]) -> list[dict[Place, list[Batch]]]:
     """The files of a month, those together whose columns have equal types, where there are several.
 
     A file is never split: so a merged file of a greater number holds all that one of a smaller number held.
     """
-    alike: dict[frozenset[tuple[str, str]], dict[Path, list[Batch]]] = defaultdict(dict)
+    alike: dict[frozenset[tuple[str, str]], dict[Place, list[Batch]]] = defaultdict(dict)
     for path, held in by_file(batches).items():
         reader.verify(held[0])
-        odd = {(f.name, str(f.type)) for f in pq.read_schema(path) if f.type != type_of(table, f.name)}
+        odd = {(f.name, str(f.type)) for f in pq.read_schema(place.opened(path)) if f.type != type_of(table, f.name)}
         alike[frozenset(odd)][path] = held
     return [group for group in alike.values() if len(group) > 1]
 
 
-def _merge(folder: Path, table: RawTable, month: str, merged: Mapping[Path, Sequence[Batch]]) -> None:
-    """Write a merged file and its list into ``folder``, the list first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = [int(path.name.split(".")[0].rpartition("-")[2]) for path in folder.iterdir()]
+def _merge(
+    reader: LakeReader, table: RawTable, month: str, merged: Mapping[Place, Sequence[Batch]]
+) -> None:
+    """Write a merged file and its list into the month's folder, the list first."""
+    folder = reader.table_dir(table) / MONTH_DIR.format(month)
+    workshop = reader.table_workshop(table) / folder.name
+    place.make_folder(folder)
+    place.make_folder(workshop)
+    taken = [int(path.name.split(".")[0].rpartition("-")[2]) for path in place.found(folder, "*")]
     path = folder / f"{table.name}-{month}-{max(taken, default=-1) + 1:04d}.parquet"
-    temporary = folder / f".{path.stem}.tmp"
-    listing = folder / f".{path.stem}.list.tmp"
+    temporary = workshop / f".{path.stem}.tmp"
+    listing = workshop / f".{path.stem}.list.tmp"
     try:
         _write_merged(list(merged), temporary, table)
         lines = [
@@ -127,19 +132,19 @@ def _merge(folder: Path, table: RawTable, month: str, merged: Mapping[Path, Sequ
             for batch in sorted((b for held in merged.values() for b in held), key=lambda b: b.batch_id)
         ]
         listing.write_text("".join(f"{line}\n" for line in lines))
-        files.into_place(listing, list_of(path))
-        files.into_place(temporary, path)
+        place.put_new(listing, list_of(path))
+        place.put_new(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
         listing.unlink(missing_ok=True)
 
 
-def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> None:
+def _write_merged(paths: Sequence[Place], temporary: Path, table: RawTable) -> None:
     """Write the rows of files whose columns have equal types into one. Memory holds one row group.
 
     Rows keep the order of their batches, so that a filter by batch or by ``_known_at`` skips row groups.
     """
-    fields = {field.name: field.type for path in paths for field in pq.read_schema(path)}
+    fields = {field.name: field.type for path in paths for field in pq.read_schema(place.opened(path))}
     own = [name for name in table.types if name in fields]
     loader = [name for name in LOADER_COLUMNS if name in fields and name not in own]
     schema = pa.schema([(n, fields[n]) for n in [*own, *sorted(fields.keys() - {*own, *loader}), *loader]])
@@ -154,7 +159,7 @@ def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> No
                 waiting.clear()
 
         for path in paths:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(place.opened(path)) as file:
                 for part in file.iter_batches(_GROUP_ROWS):
                     piece = pa.Table.from_batches([part])
                     for name in schema.names:
@@ -165,7 +170,7 @@ def _write_merged(paths: Sequence[Path], temporary: Path, table: RawTable) -> No
                     if sum(p.num_rows for p in waiting) >= _GROUP_ROWS:
                         write()
         write()
-    expected = sum(pq.read_metadata(path).num_rows for path in paths)
+    expected = sum(pq.read_metadata(place.opened(path)).num_rows for path in paths)
     written = pq.read_metadata(temporary).num_rows
     if not rows == written == expected:
         raise LakeError(

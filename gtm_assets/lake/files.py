@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.errors import GtmError
+from gtm_assets import place
+from gtm_assets.errors import BucketError, LakeError
+from gtm_assets.place import Place
 
 PARTITION_DIR = "partition={}"
 MONTH_DIR = "month={}"
 LIST = ".batches.json"
 """Ending of the list beside a merged file, in place of the file's own."""
-
-
-class LakeError(GtmError):
-    """The lake can't be read or written. The message names the table, the partition and what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +31,40 @@ class Batch:
     """``source.table``."""
     partition: str
     batch_id: str
-    path: Path
+    path: Place
 
 
 # -- names ------------------------------------------------------------------------------------------------------
 
 
-def partition_in(path: Path) -> str:
+def partition_in(path: Place) -> str:
     """The key of the partition in whose folder a file lies."""
     return path.parent.name.removeprefix(PARTITION_DIR.format(""))
 
 
-def table_of(path: Path) -> str:
+def table_of(path: Place) -> str:
     """``source.table`` of a batch's file."""
     return f"{path.parts[-4]}.{path.parts[-3]}"
 
 
-def is_merged(path: Path) -> bool:
+def is_merged(path: Place) -> bool:
     """Whether a file holds batches that a compaction merged."""
     return path.parent.name.startswith(MONTH_DIR.format(""))
 
 
-def with_ending(path: Path, ending: str) -> Path:
+def with_ending(path: Place, ending: str) -> Place:
     """The file of the same name with another ending. A list's ending has two dots."""
     return path.with_name(path.name.split(".")[0] + ending)
 
 
-def list_of(path: Path) -> Path:
+def list_of(path: Place) -> Place:
     """The list of the batches that a merged file holds."""
     return with_ending(path, LIST)
 
 
-def by_file(batches: Iterable[Batch]) -> dict[Path, list[Batch]]:
+def by_file(batches: Iterable[Batch]) -> dict[Place, list[Batch]]:
     """The batches by the file that holds them."""
-    files: dict[Path, list[Batch]] = defaultdict(list)
+    files: dict[Place, list[Batch]] = defaultdict(list)
     for batch in batches:
         files[batch.path].append(batch)
     return dict(files)
@@ -78,13 +73,13 @@ def by_file(batches: Iterable[Batch]) -> dict[Path, list[Batch]]:
 # -- reading ----------------------------------------------------------------------------------------------------
 
 
-def read_list(path: Path) -> dict[str, str]:
+def read_list(path: Place) -> dict[str, str]:
     """The batches that a merged file holds: partition key by batch id.
 
     Raises:
         LakeError: the list can't be read.
     """
-    rows = map(json.loads, list_of(path).read_text().splitlines())
+    rows = map(json.loads, place.text_of(list_of(path)).splitlines())
     try:
         return {row["batch_id"]: row["partition_key"] for row in rows}
     except (ValueError, KeyError, TypeError) as error:
@@ -94,10 +89,10 @@ def read_list(path: Path) -> dict[str, str]:
         ) from error
 
 
-def fault(path: Path) -> Exception | None:
+def fault(path: Place) -> Exception | None:
     """Why a Parquet file can't be read, or None where it can."""
     try:
-        pq.read_metadata(path)
+        pq.read_metadata(place.opened(path))
     except (pa.ArrowException, OSError) as error:
         return error
     return None
@@ -105,38 +100,10 @@ def fault(path: Path) -> Exception | None:
 
 def is_torn(error: Exception) -> bool:
     """Whether the file itself is at fault. Faults of the disk or of the folder's rights have an error number."""
-    return getattr(error, "errno", None) is None
+    return not isinstance(error, FileNotFoundError) and getattr(error, "errno", None) is None
 
 
 # -- writing ----------------------------------------------------------------------------------------------------
-
-
-def into_place(temporary: Path, final: Path) -> None:
-    """Give a finished file its name, durably. The caller holds the table's lock."""
-    _sync(temporary)
-    temporary.replace(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_frame(path: Path, frame: pl.DataFrame) -> None:
-    """Write a Parquet file whole in place of an older one, or remove it where the frame is empty."""
-    if frame.is_empty():
-        path.unlink()
-        return
-    temporary = path.with_name(f".{path.stem}.tmp")
-    try:
-        frame.write_parquet(temporary)
-        into_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -144,10 +111,14 @@ def explaining(table: RawTable, partition: str) -> Iterator[None]:
     """Turn the operating system's errors into sentences. Nothing has landed when one is raised.
 
     Raises:
-        LakeError: in place of an OSError.
+        LakeError: in place of an OSError; a bucket's is a sentence already, and gets the table's name.
     """
     try:
         yield
+    except BucketError as error:
+        if str(error).startswith(table.qualified_name):
+            raise
+        raise type(error)(f"{table.qualified_name} {partition}: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "The disk is full: free space and run again; nothing of the partition was landed"

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from shutil import rmtree
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake import files
+from gtm_assets import place
 from gtm_assets.lake.files import PARTITION_DIR, Batch, explaining, partition_in
+from gtm_assets.place import Place
 from gtm_assets.partitions import Window, end_of
 
 _UNREADABLE = "owed"
@@ -31,7 +30,7 @@ _AHEAD = "ahead"
 class Marks:
     """The marks of one table. Whoever writes one holds the table's lock."""
 
-    def __init__(self, root: Path, table: RawTable) -> None:
+    def __init__(self, root: Place, table: RawTable) -> None:
         """The marks of ``table`` in the lake under ``root``."""
         self._table = table
         self._folder = root / table.source / table.name
@@ -49,29 +48,29 @@ class Marks:
         """
         folder = self._partition(window.key)
         with explaining(self._table, window.key):
-            folder.mkdir(parents=True, exist_ok=True)
+            place.make_folder(folder)
             # Marks come before the batch: a partition with a batch and no mark counts as read and as over.
             if unreadable_because is not None:
-                (folder / _UNREADABLE).write_text(unreadable_because)
+                place.write(folder / _UNREADABLE, unreadable_because)
             early = self._early(window.key)
             until = None
             # Where the partition has landed to its end meanwhile, an early landing does not open it again.
             if window.is_open and (early or not batches()):
                 until = max([*early, f"{window.end:{_UNTIL}}"])
                 if not early:
-                    (folder / until).touch()
+                    place.write(folder / until, "")
         yield
         with explaining(self._table, window.key):
             if unreadable_because is None:
                 self._clear_unreadable(folder)
             if until is not None:
-                (folder / until).touch()
+                place.write(folder / until, "")
             for name in early:
                 if name != until:
-                    (folder / name).unlink()
+                    place.remove(folder / name)
 
-    def _clear_unreadable(self, folder: Path) -> None:
-        (folder / _UNREADABLE).unlink(missing_ok=True)
+    def _clear_unreadable(self, folder: Place) -> None:
+        place.remove(folder / _UNREADABLE)
         self.remember()
 
     def is_early(self, partition: str) -> bool:
@@ -79,26 +78,25 @@ class Marks:
         return is_early(self._partition(partition))
 
     def _early(self, partition: str) -> list[str]:
-        return [path.name for path in self._partition(partition).glob(_ANY_UNTIL)]
+        return [path.name for path in place.found(self._partition(partition), _ANY_UNTIL)]
 
     def landed_early(self) -> dict[str, datetime]:
         """Partitions that have landed early and not yet to their end, each with up to when, UTC."""
         found: dict[str, datetime] = {}
-        for path in sorted(self._folder.glob(f"{PARTITION_DIR.format('*')}/{_ANY_UNTIL}")):
+        for path in place.found(self._folder, f"{PARTITION_DIR.format('*')}/{_ANY_UNTIL}"):
             found[partition_in(path)] = datetime.strptime(path.name, _UNTIL).replace(tzinfo=UTC)
         return found
 
     def unreadable_partitions(self) -> list[str]:
         """Keys of the partitions that landed empty because the table could not be read, oldest first."""
-        return sorted(
-            partition_in(path) for path in self._folder.glob(f"{PARTITION_DIR.format('*')}/{_UNREADABLE}")
-        )
+        marks = place.found(self._folder, f"{PARTITION_DIR.format('*')}/{_UNREADABLE}")
+        return [partition_in(path) for path in marks]
 
     def unreadable_reason(self, partition: str) -> str:
         """Why a partition of :meth:`unreadable_partitions` could not be read."""
-        return (self._partition(partition) / _UNREADABLE).read_text()
+        return place.text_of(self._partition(partition) / _UNREADABLE)
 
-    def _partition(self, key: str) -> Path:
+    def _partition(self, key: str) -> Place:
         return self._folder / PARTITION_DIR.format(key)
 
     # -- of the table --------------------------------------------------------------------------------------------
@@ -110,24 +108,22 @@ class Marks:
             LakeError: the folder can't be written.
         """
         with explaining(self._table, "all partitions"):
-            temporary = self._folder / f".{_FORGOTTEN}.tmp"
-            temporary.write_text(at.astimezone(UTC).isoformat())
-            files.into_place(temporary, self._folder / _FORGOTTEN)
+            place.replace(self._folder / _FORGOTTEN, at.astimezone(UTC).isoformat())
 
     def remember(self) -> None:
         """Undo :meth:`forget`."""
-        (self._folder / _FORGOTTEN).unlink(missing_ok=True)
+        place.remove(self._folder / _FORGOTTEN)
 
     def forgotten(self) -> datetime | None:
         """When the table's owner said that it is gone, UTC; None where nobody said so."""
         with suppress(FileNotFoundError):
-            return datetime.fromisoformat((self._folder / _FORGOTTEN).read_text())
+            return datetime.fromisoformat(place.text_of(self._folder / _FORGOTTEN))
         return None
 
 
-def is_early(folder: Path) -> bool:
+def is_early(folder: Place) -> bool:
     """Whether a partition has landed early and not yet to its end, by its folder."""
-    return any(folder.glob(_ANY_UNTIL))
+    return bool(place.found(folder, _ANY_UNTIL))
 
 
 class AheadMarks:
@@ -137,7 +133,7 @@ class AheadMarks:
     is never removed. The caller holds the table's lock for as long as it uses these.
     """
 
-    def __init__(self, root: Path, table: RawTable, newest_cursors: Callable[[], Mapping[str, datetime]]) -> None:
+    def __init__(self, root: Place, table: RawTable, newest_cursors: Callable[[], Mapping[str, datetime]]) -> None:
         """The marks of ``table`` in the lake under ``root``.
 
         ``newest_cursors`` gives the greatest cursor of each landed partition. It is asked once in a table's life:
@@ -149,19 +145,12 @@ class AheadMarks:
     @cached_property
     def newest(self) -> dict[str, datetime]:
         """The partitions with records of after their window's end: the greatest cursor of these by key."""
-        if not self._folder.is_dir():
-            self._make_folder()
-        return {mark.name: _instant_in(mark) for mark in self._folder.glob("[!.]*")}
-
-    def _make_folder(self) -> None:
-        newest_cursors = self._newest_cursors()
-        made = self._folder.with_name(f".{_AHEAD}.tmp")
-        rmtree(made, ignore_errors=True)
-        made.mkdir()
-        for key, newest in newest_cursors.items():
-            if newest > end_of(key):
-                (made / key).write_text(newest.isoformat())
-        made.rename(self._folder)
+        marks = place.made(self._folder)
+        if marks is None:
+            ahead = {key: newest for key, newest in self._newest_cursors().items() if newest > end_of(key)}
+            place.make_whole(self._folder, {key: newest.isoformat() for key, newest in ahead.items()})
+            return ahead
+        return {mark.name: _instant_in(mark) for mark in marks}
 
     def mark(self, window: Window, newest: datetime | None) -> None:
         """Say that a partition holds records of after its window's end, where ``newest``, its last cursor, is."""
@@ -169,17 +158,12 @@ class AheadMarks:
         if newest is None or newest <= window.end:
             return
         newest = max(newest, marked.get(window.key, newest))
-        temporary = self._folder / f".{window.key}.tmp"
-        try:
-            temporary.write_text(newest.isoformat())
-            files.into_place(temporary, self._folder / window.key)
-        finally:
-            temporary.unlink(missing_ok=True)
+        place.replace(self._folder / window.key, newest.isoformat())
 
 
-def _instant_in(mark: Path) -> datetime:
+def _instant_in(mark: Place) -> datetime:
     """The instant that a mark holds. An unreadable mark stands for every instant, which costs one file more."""
     try:
-        return datetime.fromisoformat(mark.read_text())
+        return datetime.fromisoformat(place.text_of(mark))
     except ValueError:
         return datetime.max.replace(tzinfo=UTC)

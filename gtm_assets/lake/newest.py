@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets import place
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import LOADER_COLUMNS, unhashed_columns
 from gtm_assets.lake.files import Batch, by_file
 from gtm_assets.lake.hashes import HASH, version_hash, with_hash
-from gtm_assets.lake.reader import LakeReader, duckdb_cursor
+from gtm_assets.place import Place
+from gtm_assets.lake.reader import LakeReader
 
 _CHUNK_ROWS = 50_000
 _INSTANT = pl.Datetime("us", "UTC")
@@ -25,8 +26,8 @@ _NEWEST = "max({'c': cursor, 'p': partition, 'd': deleted, 'h': hash, 'f': file}
 COMPARED = ("newest_hash", "newest_cursor")
 """Columns that a record has while it is compared with its newest version."""
 
-_FileState = tuple[tuple[int, int, int], tuple[tuple[str, str], ...]]
-"""What tells a file from another of the same name: inode, size and time of change; its batches' ids and keys."""
+_FileState = tuple[tuple[object, ...], tuple[tuple[str, str], ...]]
+"""What tells a file from another of the same name: its stamp; its batches' ids and keys."""
 
 
 class NewestVersions:
@@ -45,7 +46,7 @@ class NewestVersions:
         """The index of ``table``. Nothing is read yet."""
         self._reader, self.table = reader, table
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._read: dict[Path, _FileState] = {}
+        self._read: dict[Place, _FileState] = {}
         """The files that the index holds. Their order gives their numbers."""
         self._is_current = False
         self._compared: frozenset[str] = frozenset()
@@ -110,7 +111,7 @@ class NewestVersions:
 
     def _catch_up(self) -> duckdb.DuckDBPyConnection:
         files = by_file(self._reader.batches(self.table))
-        there = {path: _state(path, batches) for path, batches in files.items()}
+        there = {path: (stamp, _held(files[path])) for path, stamp in place.stamps(files).items()}
         if any(there.get(path) != state for path, state in self._read.items()):
             self._forget()
         if self._connection is None:
@@ -123,7 +124,7 @@ class NewestVersions:
         return self._connection
 
     def _begin(self) -> duckdb.DuckDBPyConnection:
-        db = duckdb_cursor()
+        db = self._reader.cursor()
         kind = self.table.types[self.table.id_column].sql
         for table in (
             f"newest (id {kind}, cursor timestamptz, deleted boolean, hash varchar, file integer)",
@@ -134,7 +135,7 @@ class NewestVersions:
             db.execute(f"create temp table {table}")
         return db
 
-    def _take(self, db: duckdb.DuckDBPyConnection, fresh: Mapping[Path, Sequence[Batch]]) -> None:
+    def _take(self, db: duckdb.DuckDBPyConnection, fresh: Mapping[Place, Sequence[Batch]]) -> None:
         """Take the versions of files that are not in the index."""
         numbered = [(b, n) for n, held in enumerate(fresh.values(), len(self._read)) for b in held]
         columns = {
@@ -369,10 +370,8 @@ class NewestVersions:
             yield with_hash(self.table, records.select(name for name in contents.columns if name != HASH))
 
 
-def _state(path: Path, batches: Sequence[Batch]) -> _FileState:
-    found = path.stat()
-    held = tuple((batch.batch_id, batch.partition) for batch in batches)
-    return (found.st_ino, found.st_size, found.st_mtime_ns), held
+def _held(batches: Sequence[Batch]) -> tuple[tuple[str, str], ...]:
+    return tuple((batch.batch_id, batch.partition) for batch in batches)
 
 
 def _quoted(name: str) -> str:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake import files
+from gtm_assets import place
 from gtm_assets.lake.coerce import CoercedPage, Reject, as_text
 from gtm_assets.lake.files import PARTITION_DIR, partition_in
 from gtm_assets.lake.hashes import md5
 from gtm_assets.lake.landing import Problem
+from gtm_assets.place import Place
 
 RECORD_HASH = "_record_hash"
 """Identifies a record by its content."""
@@ -38,22 +38,22 @@ _NONE = pl.DataFrame(schema=_SCHEMA)
 class Quarantine:
     """The records of one table that wait. Whoever changes it holds the table's lock."""
 
-    def __init__(self, root: Path, table: RawTable) -> None:
+    def __init__(self, root: Place, table: RawTable) -> None:
         """The quarantine of ``table`` in the lake under ``root``."""
         self._folder = root / "quarantine" / table.source / table.name
 
-    def partition_dir(self, partition: str) -> Path:
+    def partition_dir(self, partition: str) -> Place:
         """Where the records wait that came in a partition."""
         return self._folder / PARTITION_DIR.format(partition)
 
-    def files(self, partition: str = "*") -> list[Path]:
+    def files(self, partition: str = "*") -> list[Place]:
         """The files of a partition, or of all."""
-        return sorted(self._folder.glob(f"{PARTITION_DIR.format(partition)}/*.parquet"))
+        return place.found(self._folder, f"{PARTITION_DIR.format(partition)}/*.parquet")
 
     def read(self) -> pl.DataFrame:
         """The records: partition, record_id, reason, record (JSON), _known_at."""
         frames = [
-            pl.read_parquet(path).with_columns(pl.lit(partition_in(path)).alias("partition"))
+            pl.read_parquet(place.opened(path)).with_columns(pl.lit(partition_in(path)).alias("partition"))
             for path in self.files()
         ]
         empty = pl.DataFrame(schema={**_SCHEMA, "partition": pl.String()})
@@ -68,25 +68,25 @@ class Quarantine:
         if rejects.is_empty():
             return 0
         for path in self.files(waiting_in):
-            rejects = rejects.join(pl.read_parquet(path), on=RECORD_HASH, how="anti")
+            rejects = rejects.join(pl.read_parquet(place.opened(path)), on=RECORD_HASH, how="anti")
         if rejects.is_empty():
             return 0
         folder = self.partition_dir(partition)
-        folder.mkdir(parents=True, exist_ok=True)
+        place.make_folder(folder)
         # A run that quarantines every record writes no batch, so its id may be given again: number the file.
         name, again = batch_id, 0
-        while (folder / f"{name}.parquet").exists():
+        while place.exists(folder / f"{name}.parquet"):
             again += 1
             name = f"{batch_id}.{again}"
-        files.replace_frame(folder / f"{name}.parquet", rejects)
+        place.replace_frame(folder / f"{name}.parquet", rejects)
         return rejects.height
 
-    def remove(self, path: Path, leaves: Callable[[pl.DataFrame], pl.Series]) -> int:
+    def remove(self, path: Place, leaves: Callable[[pl.DataFrame], pl.Series]) -> int:
         """Take records out of one file and give their number. ``leaves`` marks them, true or false each."""
-        waiting = pl.read_parquet(path)
+        waiting = pl.read_parquet(place.opened(path))
         leaving = leaves(waiting)
         if leaving.any():
-            files.replace_frame(path, waiting.filter(~leaving))
+            place.replace_frame(path, waiting.filter(~leaving))
         return int(leaving.sum())
 
 

@@ -9,17 +9,20 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TYPE_CHECKING
 
 import duckdb
 import polars as pl
 import pyarrow as pa
+from typing_extensions import Self
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets import place
+from gtm_assets.errors import LakeError
 from gtm_assets.lake.files import (
     MONTH_DIR,
     PARTITION_DIR,
     Batch,
-    LakeError,
     by_file,
     fault,
     is_merged,
@@ -30,24 +33,50 @@ from gtm_assets.lake.files import (
     table_of,
 )
 from gtm_assets.lake.marks import Marks, is_early
+from gtm_assets.place import Place
 from gtm_assets.lake.quarantine import Quarantine
 from gtm_assets.partitions import end_of
+from gtm_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from gtm_assets.bucket import Bucket
 
 
 class LakeReader:
     """The lake under ``root``, to read."""
 
-    def __init__(self, root: Path) -> None:
-        """The lake under ``root``, which need not exist yet."""
+    def __init__(self, root: Place, workshop: Path | None = None) -> None:
+        """The lake under ``root``, which need not exist yet.
+
+        ``workshop`` is the folder of this machine for what a bucket can't hold: locks, and files that are being
+        written. A lake in a folder is its own.
+        """
         self.root = root
+        if workshop is None:
+            assert isinstance(root, Path)
+            workshop = root
+        self._workshop = workshop
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The lake that the settings name.
+
+        Raises:
+            LakeError: what a bucket needs is not installed.
+        """
+        return cls(place.place_of(settings), settings.lake_dir)
 
     # -- places --------------------------------------------------------------------------------------------------
 
-    def table_dir(self, table: RawTable) -> Path:
+    def table_workshop(self, table: RawTable) -> Path:
+        """The folder of this machine for a table's lock and what is being written."""
+        return self._workshop / table.source / table.name
+
+    def table_dir(self, table: RawTable) -> Place:
         """Where a table's partitions and merged months lie."""
         return self.root / table.source / table.name
 
-    def partition_dir(self, table: RawTable, partition: str) -> Path:
+    def partition_dir(self, table: RawTable, partition: str) -> Place:
         """Where a partition's batches lie."""
         return self.table_dir(table) / PARTITION_DIR.format(partition)
 
@@ -82,13 +111,13 @@ class LakeReader:
 
     def _listed(self, folder: str, partitions: str, months: str) -> list[Batch]:
         # List files of one batch first: a compaction removes them only once the merged file is there.
-        paths = sorted(self.root.glob(f"{folder}/{partitions}/*.parquet"))
+        paths = place.found(self.root, f"{folder}/{partitions}/*.parquet")
         found = [Batch(table_of(path), partition_in(path), path.stem, path) for path in paths]
-        for path in sorted(self.root.glob(f"{folder}/{months}/*.parquet")):
+        for path in place.found(self.root, f"{folder}/{months}/*.parquet"):
             try:
                 listed = read_list(path)
             except FileNotFoundError as error:
-                if not path.exists():
+                if not place.exists(path):
                     # A compaction has replaced it meanwhile.
                     return self._listed(folder, partitions, months)
                 raise LakeError(
@@ -182,7 +211,8 @@ class LakeReader:
         for batches in files.values():
             self.verify(batches[0])
         return pl.concat(
-            [pl.scan_parquet(path, hive_partitioning=False) for path in files], how="diagonal_relaxed"
+            [pl.scan_parquet(place.opened(path), hive_partitioning=False) for path in files],
+            how="diagonal_relaxed",
         )
 
     def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
@@ -197,7 +227,7 @@ class LakeReader:
         try:
             return self._versions(batches, columns)
         except LakeError:
-            if all(batch.path.exists() for batch in batches):
+            if all(place.exists(batch.path) for batch in batches):
                 raise
             # A compaction has merged them meanwhile: they are in another file.
             there = {(batch.table, batch.batch_id): batch for batch in self.batches()}
@@ -212,7 +242,7 @@ class LakeReader:
             """
         if not batches:
             return pl.DataFrame(schema=[*columns, "_partition_key"])
-        with duckdb_cursor() as db:
+        with self.cursor() as db:
             ids = {"_batch_id": [b.batch_id for b in batches], "_partition_key": [b.partition for b in batches]}
             db.register("batches", pa.table(ids))
             files = by_file(batches)
@@ -222,7 +252,7 @@ class LakeReader:
                 return found
 
     @contextmanager
-    def reading(self, files: Mapping[Path, Sequence[Batch]]) -> Iterator[None]:
+    def reading(self, files: Mapping[Place, Sequence[Batch]]) -> Iterator[None]:
         """Where DuckDB fails to read files, say which of them can't be read.
 
         Raises:
@@ -244,7 +274,9 @@ class LakeReader:
         error = fault(batch.path)
         if error is None:
             return
-        if not is_torn(error):
+        if isinstance(error, FileNotFoundError):
+            advice = "Somebody has removed it. Restore it (a bucket with versions keeps it), then run again"
+        elif not is_torn(error):
             advice = "Check the disk and the folder's rights, then run again"
         elif is_merged(batch.path):
             month = batch.partition[:7]
@@ -266,18 +298,20 @@ class LakeReader:
         Raises:
             LakeError: a file is not whole Parquet.
         """
-        for batches in by_file(b for b in self.batches() if b.batch_id not in except_for).values():
-            self.verify(batches[0])
+        files = by_file(b for b in self.batches() if b.batch_id not in except_for)
+        place.all_at_once(self.root, self.verify, [batches[0] for batches in files.values()])
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of the caller's own to a database in memory that reads the lake, with UTC as its time zone."""
+        cursor = _connection(place.bucket_of(self.root)).cursor()
+        cursor.execute("set TimeZone = 'UTC'")
+        return cursor
 
 
 @cache
-def _duckdb() -> duckdb.DuckDBPyConnection:
+def _connection(bucket: Bucket | None) -> duckdb.DuckDBPyConnection:
     # Opening and closing a database takes longer than comparing a day's records.
-    return duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
-
-
-def duckdb_cursor() -> duckdb.DuckDBPyConnection:
-    """A connection of the caller's own to this process's database in memory, with UTC as its time zone."""
-    cursor = _duckdb().cursor()
-    cursor.execute("set TimeZone = 'UTC'")
-    return cursor
+    connection = duckdb.connect(config={"threads": 1, "temp_directory": gettempdir()})
+    if bucket is not None:
+        connection.register_filesystem(bucket)
+    return connection

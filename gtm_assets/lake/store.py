@@ -29,13 +29,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 
 import polars as pl
 from filelock import FileLock
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets import place
 from gtm_assets.lake import compaction
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import unhashed_columns
@@ -44,6 +44,7 @@ from gtm_assets.lake.files import explaining, partition_in
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.marks import AheadMarks
 from gtm_assets.lake.newest import NewestVersions
+from gtm_assets.place import Place
 from gtm_assets.lake.quarantine import Rejects, from_json
 from gtm_assets.lake.reader import LakeReader
 from gtm_assets.lake.selections import (
@@ -218,9 +219,9 @@ class Lake(LakeReader):
         for path in self.quarantine(table).files():
             window = window_of_partition(partition_in(path))
             with self._alone(table), explaining(table, window.key):
-                if not path.exists():
+                if not place.exists(path):
                     continue  # Another retry was faster.
-                waiting = pl.read_parquet(path)
+                waiting = pl.read_parquet(place.opened(path))
                 records = from_json(waiting["record"])
                 fits = coerce(table, records).fits
                 if not fits.any():
@@ -271,9 +272,9 @@ class Lake(LakeReader):
     @contextmanager
     def _alone(self, table: RawTable) -> Iterator[None]:
         """One writer of a table at a time; a process that dies releases the lock by dying."""
-        folder = self.table_dir(table)
+        folder = self.table_workshop(table)
         with explaining(table, "all partitions"):
-            folder.mkdir(parents=True, exist_ok=True)
+            place.make_folder(folder)
         with FileLock(folder / ".lock"):
             yield
 
@@ -324,7 +325,7 @@ class Lake(LakeReader):
             compaction.remove(paths)
         return len(paths)
 
-    def replaced(self, table: RawTable) -> list[Path]:
+    def replaced(self, table: RawTable) -> list[Place]:
         """The table's files that do not count any more: a merged file lists all that they hold."""
         return compaction.replaced(self, table)
 

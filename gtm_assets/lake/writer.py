@@ -11,10 +11,12 @@ from datetime import datetime
 import polars as pl
 
 from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets import place
 from gtm_assets.lake import files
 from gtm_assets.lake.coerce import CoercedPage, coerce
 from gtm_assets.lake.columns import LOADER_COLUMNS, SYNCED
-from gtm_assets.lake.files import LIST, MONTH_DIR, LakeError, explaining, read_list, with_ending
+from gtm_assets.errors import LakeError
+from gtm_assets.lake.files import LIST, MONTH_DIR, explaining, read_list, with_ending
 from gtm_assets.lake.hashes import HASH, WrittenHashes
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.marks import AheadMarks
@@ -56,6 +58,7 @@ class BatchWriter:
         self._ahead, self._rejects = ahead, rejects
         self._table, self._window = target.table, target.window
         self._folder = reader.partition_dir(target.table, target.window.key)
+        self._workshop = reader.table_workshop(target.table) / self._folder.name
         self._counts, self._written = _Counts(), WrittenHashes()
 
     def write(self, pages: Iterable[pl.DataFrame], waiting_in: str | None = None) -> Landing:
@@ -70,11 +73,12 @@ class BatchWriter:
                 the lake writes. Nothing was landed.
         """
         with self._explaining():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            place.make_folder(self._folder)
+            place.make_folder(self._workshop)
             is_first = self._clear_up()
             batch_id = self._next_batch_id()
             self._selection.prepare()
-            spool = Spool(self._folder / f".{batch_id}.tmp", self._table)
+            spool = Spool(self._workshop / f".{batch_id}.tmp", self._table)
         try:
             for page in pages:
                 with self._explaining():
@@ -90,7 +94,7 @@ class BatchWriter:
                 size = batch.stat().st_size if batch else 0
                 if batch:
                     self._ahead.mark(self._window, self._counts.newest)
-                    files.into_place(batch, self._folder / f"{batch_id}.parquet")
+                    place.put_new(batch, self._folder / f"{batch_id}.parquet")
         finally:
             spool.discard()
         return self._landing(batch_id if batch else None, size, quarantined)
@@ -108,7 +112,7 @@ class BatchWriter:
 
     def _clear_up(self) -> bool:
         """Remove what a killed landing left and put unreadable files aside. Return whether no batch is left."""
-        for leftover in self._folder.glob(".*.tmp"):
+        for leftover in self._workshop.glob(".*.tmp"):
             leftover.unlink()
         whole = 0
         for batch in self._reader.batches_of(self._table, self._window.key):
@@ -116,7 +120,7 @@ class BatchWriter:
             if error is None:
                 whole += 1
             elif files.is_torn(error):
-                batch.path.rename(batch.path.with_suffix(".unreadable"))
+                place.rename(batch.path, batch.path.with_suffix(".unreadable"))
             else:
                 self._reader.verify(batch)
         return whole == 0
@@ -125,8 +129,8 @@ class BatchWriter:
         # Files put aside count too: an id that a model may have consumed is never given again.
         stem = f"{self._table.name}-{self._window.key}-"
         month = self._folder.with_name(MONTH_DIR.format(self._window.key[:7]))
-        taken = {path.stem for path in self._folder.iterdir() if path.suffix in (".parquet", ".unreadable")}
-        taken |= {id_ for path in month.glob(f"*{LIST}") for id_ in read_list(with_ending(path, ".parquet"))}
+        taken = {path.stem for path in place.found(self._folder, "*") if path.suffix in (".parquet", ".unreadable")}
+        taken |= {id_ for path in place.found(month, f"*{LIST}") for id_ in read_list(with_ending(path, ".parquet"))}
         numbers = [int(id_.removeprefix(stem)) for id_ in taken if id_.startswith(stem)]
         return f"{stem}{max(numbers, default=-1) + 1:04d}"
 

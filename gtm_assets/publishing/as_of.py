@@ -68,7 +68,7 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
             "--as-of needs the lake, which keeps when each version was seen. External tables do not "
             f"({EXTERNAL}): build what it holds now with gtm run"
         )
-    lake = Lake(settings.lake_dir)
+    lake = Lake.of(settings)
     tables = raw_tables(settings)
     landed = sorted(
         {key for table in tables for key in {*lake.partitions(table)} - lake.landed_early(table).keys()}

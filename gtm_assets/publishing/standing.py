@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
+from gtm_assets import place
 from gtm_assets.dbt.process import inputs_of
 from gtm_assets.dbt.project import SYNTHETIC_TAG, manifest_path, project_state
 from gtm_assets.dbt.state import States, content_of_batches, digest_of
@@ -49,12 +50,9 @@ def built_from(settings: Settings) -> str:
         return ""
     states = {name: [state.inputs, state.content, state.status] for name, state in nodes.items()}
     # A file of the lake that was damaged since is found by the checks that read it.
-    files = [
-        [str(path.relative_to(settings.lake_dir)), path.stat().st_size, path.stat().st_mtime_ns]
-        for path in sorted(settings.lake_dir.glob("*/*/*/*.parquet"))
-    ]
+    files = place.stamps(place.found(place.place_of(settings), "*/*/*/*.parquet"))
     return digest_of(
-        states, files, settings.model_dump(exclude={"home"}), project_state(PROJECT_DIR / "gtm_assets")
+        states, [[str(path), *stamp] for path, stamp in files.items()], settings.model_dump(exclude={"home"}), project_state(PROJECT_DIR / "gtm_assets")
     )
 
 

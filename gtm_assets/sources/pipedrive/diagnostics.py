@@ -15,7 +15,7 @@ from gtm_assets.sources.pipedrive.export import ExportError, ExportFolder, FileM
 
 def examine(settings: Settings, directory: Path) -> Iterator[tuple[bool, str]]:
     """Findings: whether it is well, and a sentence. Each file is read whole."""
-    folder, calendar, lake = ExportFolder(directory), Calendar.of(settings), Lake(settings.lake_dir)
+    folder, calendar, lake = ExportFolder(directory), Calendar.of(settings), Lake.of(settings)
     try:
         check_origin(lake, folder.origin)
     except ExportError as error:

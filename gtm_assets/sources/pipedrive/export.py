@@ -25,7 +25,7 @@ from typing import Literal, Protocol
 import polars as pl
 import tenacity
 
-from gtm_assets import clock
+from gtm_assets import clock, place
 from gtm_assets.catalog.raw_table import ColumnType, RawTable, fivetran_name
 from gtm_assets.errors import GtmError, SourceUnavailable
 from gtm_assets.lake.coerce import coerce
@@ -226,12 +226,12 @@ class ExportFolder:
         if lake.forgotten(table) and not self.has_file(table):
             return False
         extracted = lake.root / SOURCE / table.name / _EXTRACTED
-        return not extracted.exists() or extracted.read_text() != self.fingerprint(table)
+        return not place.exists(extracted) or place.text_of(extracted) != self.fingerprint(table)
 
 
 def extracted(lake: Lake, table: RawTable, extract: Extract) -> None:
     """Keep what was extracted last."""
-    (lake.root / SOURCE / table.name / _EXTRACTED).write_text(extract.fingerprint)
+    place.write(lake.root / SOURCE / table.name / _EXTRACTED, extract.fingerprint)
 
 
 def claim_origin(lake: Lake, origin: str) -> None:
@@ -242,11 +242,9 @@ def claim_origin(lake: Lake, origin: str) -> None:
     """
     check_origin(lake, origin)
     mark = lake.root / SOURCE / _ORIGIN
-    if not mark.exists() or not mark.read_text():
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        written = mark.with_name(f"{mark.name}.tmp")
-        written.write_text(origin)
-        written.replace(mark)
+    if not place.exists(mark) or not place.text_of(mark):
+        place.make_folder(mark.parent)
+        place.replace(mark, origin)
 
 
 def check_origin(lake: Lake, origin: str) -> None:
@@ -257,7 +255,7 @@ def check_origin(lake: Lake, origin: str) -> None:
     """
     mark = lake.root / SOURCE / _ORIGIN
     # A mark that a full disk cut short is empty.
-    before = (mark.read_text() if mark.exists() else "") or origin
+    before = (place.text_of(mark) if place.exists(mark) else "") or origin
     if before != origin:
         what = {"synthetic": "the synthetic export", "export": "an export of GTM_PIPEDRIVE_DIR"}
         raise ExportError(

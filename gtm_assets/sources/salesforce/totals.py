@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from gtm_assets import place
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
@@ -42,7 +44,8 @@ def equals_source(lake: Lake, table: RawTable, totals: Totals, detected_at: date
         connection.execute("create table changed (id varchar)")
         if totals.changed:
             connection.execute("insert into changed select unnest(?)", [sorted(totals.changed)])
-        found = connection.sql(sql.format(lake=lake.root.as_posix().replace("'", "''")))
+        place.let_read(connection, lake.root)
+        found = connection.sql(sql.format(lake=str(lake.root).replace("'", "''")))
         landed = dict(zip(found.columns, found.fetchall()[0], strict=True))
     figures: dict[str, Any] = {"changed_meanwhile": len(totals.changed), "compared": True}
     different = []
@@ -73,7 +76,7 @@ def equals_source(lake: Lake, table: RawTable, totals: Totals, detected_at: date
         if different
         else f"{records:,} records and {len(totals.sums)} sums are those of Salesforce."
     )
-    return Finding(not different, sentence, figures=figures, sql=_for_people(sql, totals))
+    return Finding(not different, sentence, figures=figures, sql=_for_people(sql, totals, lake))
 
 
 def not_compared(table: RawTable, reason: str, is_known: bool = False) -> Finding:
@@ -125,9 +128,9 @@ where
 """
 
 
-def _for_people(sql: str, totals: Totals) -> str:
+def _for_people(sql: str, totals: Totals, lake: Lake) -> str:
     """The SQL as a person runs it in DuckDB, in the state folder."""
-    sql = sql.format(lake="lake")
+    sql = sql.format(lake=lake.root.name if isinstance(lake.root, Path) else lake.root)
     listed = ", ".join(f"('{id_}')" for id_ in sorted(totals.changed)[:1000])
     changed = f"(values {listed}) as changed (id)" if listed else "(select null as id where false) as changed"
     return sql.replace("select id from changed", f"select id from {changed}")

@@ -1,7 +1,8 @@
 {#- `dbt source freshness`: of an external table the newest _fivetran_synced; a missing one is skipped with a warning. -#}
 {% macro duckdb__collect_freshness(source, loaded_at_field, filter) %}
     {%- if not is_external(source.schema) -%}
-        {%- do return(default__collect_freshness(source, loaded_at_field, filter)) -%}
+        {%- set files = duckdb__lake_relation(source, source.schema, source.identifier) -%}
+        {%- do return(default__collect_freshness(files, loaded_at_field, filter)) -%}
     {%- endif -%}
     {%- set external = external_table(source.schema, source.identifier) -%}
     {%- if external.relation is none -%}

@@ -35,7 +35,7 @@
 
 
 {% macro duckdb__list_lake() %}
-    {%- set lake = env_var('GTM_HOME', '../.gtm') ~ '/lake' -%}
+    {%- set lake = lake_address() -%}
     create schema if not exists {{ meta_schema() }};
 
     create or replace table {{ meta_table('lake_batches') }} as
@@ -112,7 +112,7 @@
         set file_path = merged.file_path
         from (
             select source_name, table_name, batch_id, max(file_path) as file_path
-            from ({{ merged_batches(env_var('GTM_HOME', '../.gtm') ~ '/lake') }}) as merged_files
+            from ({{ merged_batches(lake_address()) }}) as merged_files
             group by all
         ) as merged
         where
@@ -176,7 +176,17 @@
 {%- endmacro %}
 
 
-{#- The files, by the pattern that the source's yml names. -#}
+{#- The files, by the pattern that the source's yml names, which is that of a lake in the state folder. -#}
 {% macro duckdb__lake_relation(relation, source_name, table_name) %}
-    {%- do return(relation) -%}
+    {%- if not execute or lake_address() == env_var('GTM_HOME', '../.gtm') ~ '/lake' -%}
+        {%- do return(relation) -%}
+    {%- endif -%}
+    {%- set here = "'" ~ (lake_address() | replace("'", "''")) ~ '/' -%}
+    {%- do return(relation.replace(external=relation.external | replace("'lake/", here))) -%}
+{% endmacro %}
+
+
+{#- The folder, or the bucket's prefix, in which the lake lies. -#}
+{% macro lake_address() %}
+    {%- do return(env_var('GTM_LAKE_URL', env_var('GTM_HOME', '../.gtm') ~ '/lake')) -%}
 {% endmacro %}
