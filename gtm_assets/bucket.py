@@ -48,6 +48,8 @@ class Bucket(S3FileSystem):  # type: ignore[misc]
     """The file system of ``s3://`` in this process."""
 
     default_block_size = _BLOCK
+    retries = 1
+    """AWS's library tries again, and waits longer each time. s3fs need not do so too."""
 
     @override
     async def _call_s3(self, method: str, *given: Mapping[str, Any], **kwargs: Any) -> Any:
@@ -90,6 +92,8 @@ class Bucket(S3FileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         parts = path.split("/")
         magic = [number for number, part in enumerate(parts) if any(c in part for c in "*?[")]
+        if "**" in path:
+            return list(await super()._glob(path))
         if not magic:
             return [path] if await self._exists(path) else []
         found = await self._keys_below("/".join([*parts[: magic[0]], parts[magic[0]].split("*")[0]]))

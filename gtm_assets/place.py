@@ -152,6 +152,14 @@ def opened(place: Place) -> Path | IO[bytes]:
     return place if isinstance(place, Path) else place.fs.open(place.path, "rb")
 
 
+def scanned(place: Place) -> pl.LazyFrame:
+    """A Parquet file, to be read where it is asked for; of a bucket it is read whole."""
+    import polars as pl
+
+    source = place if isinstance(place, Path) else BytesIO(place.fs.cat_file(place.path))
+    return pl.scan_parquet(source, hive_partitioning=False)
+
+
 def _listed(folder: UPath, pattern: str) -> dict[UPath, str]:
     """The keys below a prefix that match a pattern, each with its entity tag."""
     parts = pattern.split("/")

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import polars as pl
 
+from gtm_assets import place
 from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, RawTable
-from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.errors import LakeError
+from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, Window
+from gtm_assets.place import Place
 
 CALENDAR = Calendar(date(2026, 1, 1), date(2026, 1, 31))
 FIRST, DAY, NEXT = "2026-01-01", "2026-01-05", "2026-01-06"
@@ -93,9 +95,12 @@ def content(lake: Lake, table: RawTable = DEALS) -> Counter[tuple]:
     return Counter(tuple(zip(frame.columns, row, strict=True)) for row in frame.iter_rows())
 
 
-def leftovers(lake: Lake) -> list[Path]:
-    """Files that are neither batches, nor quarantine, nor locks."""
-    return [p for p in lake.root.rglob("*") if p.is_file() and p.suffix != ".parquet" and p.name != ".lock"]
+def leftovers(lake: Lake) -> list[Place]:
+    """Files that are neither batches, nor quarantine, nor locks; of a bucket those too that this machine has left."""
+    there: list[Place] = [path for path in lake.table_workshop(DEALS).parent.parent.rglob("*") if path.is_file()]
+    if not isinstance(lake.root, Path):
+        there += place.found(lake.root, "*/*/*/*")
+    return [path for path in there if path.suffix != ".parquet" and path.name not in (".lock", ".made")]
 
 
 def wait_for(signal: Path) -> None:

@@ -13,6 +13,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from gtm_assets import place
 from gtm_assets.automation.compaction import compacted_lake_asset
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.checks import raw as raw_checks
@@ -40,9 +41,8 @@ def land(lake: Lake, day: str, *records: dict[str, str | None], table=DEALS):
     return lake.land(table, window, [page(*records)] if records else [], window.end)
 
 
-def filled(root: Path) -> Lake:
+def filled(lake: Lake) -> Lake:
     """Batches of three months; of January several of a day, one without records, one with another column."""
-    lake = Lake(root)
     land(lake, "2026-01-01", deal(1, "2026-01-01"), deal(2, "2026-01-01"))
     land(lake, "2026-01-05", deal(3, "2026-01-05"), deal(4, "2026-01-05", amount="no"))
     land(lake, "2026-01-05", deal(1, "2026-01-05", my_field_c="x"))
@@ -56,7 +56,7 @@ def filled(root: Path) -> Lake:
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:
-    return filled(tmp_path / "lake")
+    return filled(Lake(tmp_path / "lake"))
 
 
 def state(lake: Lake) -> tuple:
@@ -68,8 +68,8 @@ def state(lake: Lake) -> tuple:
 
 def files(lake: Lake) -> list[str]:
     """Files of the table, without its lock."""
-    folder = lake.root / "salesforce/deal"
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
+    there = place.found(lake.root / "salesforce/deal", "*/*")
+    return sorted(f"{path.parent.name}/{path.name}" for path in there if path.name != ".made")
 
 
 # -- what stays ------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_files_whose_columns_have_other_types_are_merged_apart(tmp_path):
 
 def test_batches_of_two_sources_tables_of_one_name_are_told_apart(tmp_path):
     for source in ("salesforce", "pipedrive"):
-        shutil.copytree(filled(tmp_path / "first").root / "salesforce", tmp_path / "lake" / source)
+        shutil.copytree(filled(Lake(tmp_path / "first")).root / "salesforce", tmp_path / "lake" / source)
         shutil.rmtree(tmp_path / "first")
     lake = Lake(tmp_path / "lake")
     count = len(lake.batches())
@@ -243,7 +243,7 @@ def test_a_full_extraction_finds_in_a_merged_lake_what_it_finds_in_single_files(
     earlier = [tied | {"name": name} for name in "uvwxyz"]
     found = []
     for name in ("single", "merged"):
-        lake = filled(tmp_path / name)
+        lake = filled(Lake(tmp_path / name))
         land(lake, "2026-01-30", *earlier)
         if name == "merged":
             compacted(lake)
@@ -352,7 +352,7 @@ def compact_and_remove(lake: Lake) -> None:
 
 def test_a_compaction_killed_at_any_step_loses_and_doubles_nothing(tmp_path, killing):
     """Into what was merged before, a late batch came: so the files replaced are of both kinds."""
-    origin = compacted(filled(tmp_path / "origin"))
+    origin = compacted(filled(Lake(tmp_path / "origin")))
     land(origin, "2026-01-05", deal(8, "2026-01-05"))
     land(origin, "2026-01-06", deal(9, "2026-01-06"))
     expected = state(origin)

@@ -211,8 +211,7 @@ class LakeReader:
         for batches in files.values():
             self.verify(batches[0])
         return pl.concat(
-            [pl.scan_parquet(place.opened(path), hive_partitioning=False) for path in files],
-            how="diagonal_relaxed",
+            [place.scanned(path) for path in files], how="diagonal_relaxed"
         )
 
     def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
