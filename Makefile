@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-postgres setup-spark run dev check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark run dev check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -29,6 +29,21 @@ setup-postgres: .venv/.installed-postgres ## What GTM_ENGINE=postgres needs: dbt
 .venv/.installed-postgres: .venv/.installed requirements-postgres.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements-postgres.lock \
 		|| $(BIN)/python -m pip install --quiet --requirement requirements-postgres.lock
+	@touch $@
+
+# The extra of a lake in a bucket.
+setup-s3: .venv/.installed-s3 ## What GTM_LAKE_URL=s3://... needs: s3fs.
+
+.venv/.installed-s3: .venv/.installed requirements-s3.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements-s3.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements-s3.lock
+	@touch $@
+
+setup-s3-tests: .venv/.installed-s3-tests ## What the tests of a lake in a bucket need beside it: moto, a store of their own.
+
+.venv/.installed-s3-tests: .venv/.installed-s3 requirements-s3-tests.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements-s3-tests.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements-s3-tests.lock
 	@touch $@
 
 # The extra of Iceberg tables on Spark, and the jars that Spark fetches, which lie in the state folder.
@@ -84,6 +99,10 @@ lock: setup ## Resolve the lock files anew from setup.cfg.
 		--output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra postgres setup.cfg \
 		--constraint requirements.lock --output-file requirements-postgres.lock
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra s3 setup.cfg \
+		--constraint requirements.lock --output-file requirements-s3.lock
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra s3 --extra s3-tests \
+		setup.cfg --constraint requirements.lock --constraint requirements-s3.lock --output-file requirements-s3-tests.lock
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra spark setup.cfg \
 		--constraint requirements.lock --output-file requirements-spark.lock
 

@@ -14,6 +14,7 @@ names as a path does. What a folder has and a bucket lacks is made up for here:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,7 +24,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from gtm_assets.errors import BucketAway, LakeError
+from gtm_assets.errors import BucketAway, BucketError, LakeError
 from gtm_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Place: TypeAlias = "Path | UPath"
 _MADE = ".made"
 _AT_ONCE = 16
 """Requests to a bucket at a time, where many files are asked for the same."""
+_TOLD = re.compile(r"\b(?P<kind>BucketAway|BucketError): (?P<sentence>s3://[^\n]*)")
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -82,6 +84,15 @@ def let_read(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
     # Connections of one process to one file share what is registered.
     if bucket is not None and not connection.filesystem_is_registered(bucket.protocol[0]):
         connection.register_filesystem(bucket)
+
+
+def told(error: Exception) -> BucketError | None:
+    """What a bucket said, of an error in which DuckDB has written it out with where it came up."""
+    found = _TOLD.search(str(error))
+    if found is None:
+        return None
+    kind = BucketAway if found["kind"] == BucketAway.__name__ else BucketError
+    return kind(found["sentence"].strip())
 
 
 def all_at_once(place: Place, ask: Callable[[_T], _R], of: Iterable[_T]) -> list[_R]:

@@ -29,7 +29,7 @@ _BUCKETS = count()
 
 def _lacking() -> str | None:
     if find_spec("s3fs") is None or find_spec("moto") is None:
-        return "the extra s3 is not installed: make setup-s3"
+        return "the extra s3 or moto is not installed: make setup-s3-tests"
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from gtm_assets.errors import LakeError
 from gtm_assets.settings import Settings, SettingsError
 
 ENOUGH_DISK = 1 << 30
@@ -27,7 +28,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
     try:
         settings = load()
         Calendar.of(settings)
-    except SettingsError as error:
+    except (SettingsError, LakeError) as error:
         return [Finding(False, str(error))]
     return [
         Finding(True, f"The settings are read: {_modes(settings)}, state in {settings.home}."),
@@ -93,7 +94,6 @@ def _partitions(settings: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:
-    from gtm_assets.errors import LakeError
     from gtm_assets.lake.store import Lake
     from gtm_assets.sources.registry import raw_tables
 

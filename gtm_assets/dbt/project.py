@@ -24,7 +24,7 @@ from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.engine import Engine
 from gtm_assets.errors import GtmError
-from gtm_assets.place import filesystems
+from gtm_assets.place import filesystems, told
 from gtm_assets.settings import EXTERNAL_SOURCES, PROJECT_DIR, Settings, environment_with
 
 DBT_DIR = PROJECT_DIR / "gtm_dbt"
@@ -329,7 +329,9 @@ def _failed(result: Any) -> str:
     if result.status == "fail":
         # What it found is told where its check is.
         return f"{name} failed"
-    return f"{name}: {(result.message or str(result.status)).strip()}"
+    message = (result.message or str(result.status)).strip()
+    # Where the lake's bucket does not answer, DuckDB tells where in our code that came up, too.
+    return f"{name}: {told(Exception(message)) or message}"
 
 
 def _not_built(results: Sequence[Any], failed: Sequence[Any]) -> list[str]:

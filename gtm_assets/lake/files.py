@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -125,3 +126,7 @@ def explaining(table: RawTable, partition: str) -> Iterator[None]:
         else:
             advice = "Check that the folder can be written, then run again; nothing of the partition was landed"
         raise LakeError(f"{table.qualified_name} {partition}: {error}. {advice}.") from error
+    except duckdb.Error as error:
+        if said := place.told(error):
+            raise type(said)(f"{table.qualified_name} {partition}: {said}") from error
+        raise

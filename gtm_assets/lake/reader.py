@@ -259,7 +259,9 @@ class LakeReader:
         """
         try:
             yield
-        except duckdb.Error:
+        except duckdb.Error as error:
+            if said := place.told(error):
+                raise said from error
             for batches in files.values():
                 self.verify(batches[0])
             raise
