@@ -32,7 +32,9 @@ from gtm_assets.settings import Settings
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, TokenRetrievalError)
 _BROKEN_OFF = (ClientPayloadError, HTTPClientError, IncompleteRead, asyncio.TimeoutError)
-_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocationConstraintException"})
+_REGION = frozenset(
+    {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocationConstraintException"}
+)
 _AWAY = frozenset(
     {
         *("500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"),

@@ -6,7 +6,7 @@ names as a path does. What a folder has and a bucket lacks is made up for here:
 | in a folder | in a bucket |
 |---|---|
 | a file is written beside its place, synced and renamed | one PUT, which is whole or absent |
-| one process at a time has a table's lock | a new name is put with `If-None-Match`: whoever comes second is refused |
+| one process at a time has a table's lock | a new name is put with `If-None-Match`: the second is refused |
 | folders are made, and removed when empty | there are none: a prefix is there with its first key |
 | a folder of marks is renamed into place | the key ``.made`` is put after the marks |
 """
@@ -61,7 +61,8 @@ def place_of(settings: Settings) -> Place:
         raise LakeError(
             f"GTM_LAKE_URL={settings.lake_bucket} needs what is not installed ({error}). Install it: make setup-s3"
         ) from error
-    return UPath(settings.lake_bucket, **options(settings))
+    bucket: UPath = UPath(settings.lake_bucket, **options(settings))
+    return bucket
 
 
 def filesystems(settings: Settings) -> list[dict[str, Any]]:
@@ -270,9 +271,9 @@ def remove(place: Place) -> None:
 def rename(place: Place, name: Place) -> None:
     """Give a file another name. In a bucket it is copied first: a crash leaves both."""
     if isinstance(place, Path):
-        place.rename(name)
+        place.rename(str(name))
     else:
-        place.fs.cp_file(place.path, name.path)
+        place.fs.cp_file(str(place), str(name))
         remove(place)
 
 

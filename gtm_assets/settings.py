@@ -334,7 +334,9 @@ class Settings(BaseSettings):
             raise ValueError("it is a folder, or a bucket as in s3://bucket/prefix, without credentials")
         prefix = "/".join(part for part in parts.path.split("/") if part)
         if _NO_PREFIX.search(prefix):
-            raise ValueError("the prefix holds a character that patterns know: take letters, digits, -, _, . and =")
+            raise ValueError(
+                "the prefix holds a character that patterns know: take letters, digits, -, _, . and ="
+            )
         return f"s3://{parts.netloc}/{prefix}".rstrip("/")
 
     @field_validator("lake_endpoint")
@@ -454,6 +456,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{EXTERNAL} reads a DuckDB file, which GTM_ENGINE={self.engine} can't: leave GTM_ENGINE out, or "
                 "land the records"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spark_reads_a_folder(self) -> Settings:
+        if self.engine == "spark" and self.lake_bucket:
+            raise ValueError(
+                "GTM_ENGINE=spark reads the lake's files itself, which it can't from a bucket: take for GTM_LAKE_URL "
+                "a folder that all of Spark's machines reach, or take another engine"
             )
         return self
 

@@ -96,7 +96,7 @@ def content(lake: Lake, table: RawTable = DEALS) -> Counter[tuple]:
 
 
 def leftovers(lake: Lake) -> list[Place]:
-    """Files that are neither batches, nor quarantine, nor locks; of a bucket those too that this machine has left."""
+    """Files that are neither batches, nor quarantine, nor locks; of a bucket also what this machine has left."""
     there: list[Place] = [path for path in lake.table_workshop(DEALS).parent.parent.rglob("*") if path.is_file()]
     if not isinstance(lake.root, Path):
         there += place.found(lake.root, "*/*/*/*")

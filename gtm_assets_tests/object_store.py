@@ -39,7 +39,6 @@ needs_store = pytest.mark.skipif(
 """In CI a lack of it fails."""
 
 
-
 class ObjectStore:
     """moto's S3, with a place for faults before it."""
 
@@ -69,7 +68,9 @@ class ObjectStore:
             environ["wsgi.input"].read(length)
             code = {503: "SlowDown", 403: "AccessDenied", 500: "InternalError"}[fault]
             body = f"<Error><Code>{code}</Code><Message>planted</Message></Error>".encode()
-            start_response(f"{fault} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            start_response(
+                f"{fault} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
+            )
             return [body]
         if fault == CUT:
             started = []
@@ -93,7 +94,12 @@ class ObjectStore:
 
     def settings(self, url: str, home: Path) -> dict[str, str]:
         """The variables of a platform whose lake lies there."""
-        return {"GTM_HOME": str(home), "GTM_LAKE_URL": url, "GTM_LAKE_ENDPOINT": self.url, "GTM_LAKE_REGION": "us-east-1"}
+        return {
+            "GTM_HOME": str(home),
+            "GTM_LAKE_URL": url,
+            "GTM_LAKE_ENDPOINT": self.url,
+            "GTM_LAKE_REGION": "us-east-1",
+        }
 
     def lake(self, home: Path, url: str | None = None) -> Lake:
         """A lake in a bucket, by default a new one; locks and what is written lie in ``home``."""

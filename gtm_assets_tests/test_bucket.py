@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -113,7 +112,9 @@ def test_a_torn_file_is_named_and_landing_again_puts_it_aside(lake, how):
     land(lake, page(deal(1)))
     path = lake.batches(DEALS)[0].path
     path.write_bytes(test_lake.TORN[how](path.read_bytes()))
-    with pytest.raises(LakeError, match=rf"(?s){DAY}: the lake's file {path} can't be read .*land the partition again"):
+    with pytest.raises(
+        LakeError, match=rf"(?s){DAY}: the lake's file {path} can't be read .*land the partition again"
+    ):
         lake.verify_all()
     path.fs.rm_file(path.path)
     test_lake.test_landing_the_partition_again_puts_an_unreadable_file_aside_and_lands_all(lake, how)
@@ -171,7 +172,7 @@ def test_cut_off_at_any_request_the_next_landing_gives_the_same(store, tmp_path,
     """As a kill: nothing that follows reaches the store. Of two strides the last request was done in one."""
     wanted, cut_off = undisturbed(tmp_path), 0
 
-    for step, is_done in ((step // 2, bool(step % 2)) for step in range(0, 80, stride)):
+    for step, is_done in ((step // 2, bool(step % 2)) for step in range(0, 90, stride)):
         lake = store.lake(tmp_path / f"{is_done} {step}")
         land(lake, page(deal(1)))
         store.requests.clear()
@@ -194,7 +195,8 @@ def test_cut_off_at_any_request_the_next_landing_gives_the_same(store, tmp_path,
         assert leftovers(lake) == []
         if not was_cut_off:
             break
-    assert 36 // stride <= cut_off < 80 // stride
+    assert cut_off >= 36 // stride
+    assert stride > 1 or not was_cut_off
 
 
 def test_a_store_that_refuses_for_a_while_is_asked_again(patient, lake):
@@ -219,8 +221,12 @@ def test_a_store_that_stays_away_is_told_with_bucket_key_and_what_to_do_and_may_
         land(lake, page(deal(2)))
     assert isinstance(told.value, MayPass)
     key = f"{lake.root}/salesforce/deal/partition={DAY}/deal-{DAY}-0001.parquet"
-    assert str(told.value).startswith(f"salesforce.deal {DAY}: {key}: the bucket at {store.url} does not answer now")
-    assert "Nothing is lost. Try again later; see that GTM_LAKE_ENDPOINT and the network are right" in str(told.value)
+    assert str(told.value).startswith(
+        f"salesforce.deal {DAY}: {key}: the bucket at {store.url} does not answer now"
+    )
+    assert "Nothing is lost. Try again later; see that GTM_LAKE_ENDPOINT and the network are right" in str(
+        told.value
+    )
 
     store.fault = lambda method, path: 503
     for ask in (lake.batches, lambda: land(lake, page(deal(2)))):
@@ -281,7 +287,9 @@ def test_a_key_that_somebody_deletes_is_named_and_its_partition_lands_again(lake
 # -- two machines ------------------------------------------------------------------------------------------------
 
 
-def test_of_two_machines_that_land_one_partition_at_once_the_later_is_refused_and_lands_what_is_new(store, tmp_path):
+def test_of_two_machines_that_land_one_partition_at_once_the_later_is_refused_and_lands_what_is_new(
+    store, tmp_path
+):
     url = store.new_bucket()
     one, other = store.lake(tmp_path / "one", url), store.lake(tmp_path / "other", url)
 
@@ -290,7 +298,9 @@ def test_of_two_machines_that_land_one_partition_at_once_the_later_is_refused_an
         land(other, page(deal(2), deal(3)))
 
     window = CALENDAR.window(DAY)
-    with pytest.raises(BucketAway, match=rf"^salesforce\.deal {DAY}: Another machine has written {url}/.*run again"):
+    with pytest.raises(
+        BucketAway, match=rf"^salesforce\.deal {DAY}: Another machine has written {url}/.*run again"
+    ):
         one.land(DEALS, window, meanwhile(), window.end)
 
     assert land(one, page(deal(1), deal(2))).added == 1
@@ -342,7 +352,9 @@ def test_of_two_machines_that_merge_at_once_one_is_refused_and_nothing_is_lost(s
 def test_a_bucket_that_is_not_there_is_named_by_whatever_asks_for_it(store, tmp_path):
     lake = store.lake(tmp_path, "s3://nobodys-bucket/gtm")
     for ask in (lake.batches, lambda: land(lake, page(deal(1))), lambda: lake.quarantined(DEALS)):
-        with pytest.raises(BucketError, match=r"there is no bucket nobodys-bucket .*Make it, or mend GTM_LAKE_URL"):
+        with pytest.raises(
+            BucketError, match=r"there is no bucket nobodys-bucket .*Make it, or mend GTM_LAKE_URL"
+        ):
             ask()
     with duckdb.connect() as connection:
         place.let_read(connection, lake.root)
@@ -357,14 +369,14 @@ def test_without_credentials_it_says_which_to_set(store, tmp_path, monkeypatch):
     lake.root.fs.clear_instance_cache()
     lake = store.lake(tmp_path, str(lake.root))
 
-    with pytest.raises(BucketError, match="there are no credentials for the bucket .*AWS_PROFILE"):
+    with pytest.raises(BucketError, match=r"there are no credentials for the bucket .*AWS_PROFILE"):
         lake.batches()
     lake.root.fs.clear_instance_cache()
 
 
 def test_credentials_that_are_refused_are_told_and_not_shown(store, lake):
     store.fault = lambda method, path: 403
-    with pytest.raises(BucketError, match="the credentials are refused .*s3:ListBucket") as told:
+    with pytest.raises(BucketError, match=r"the credentials are refused .*s3:ListBucket") as told:
         land(lake, page(deal(1)))
     assert not isinstance(told.value, MayPass)
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in str(told.value)
@@ -382,7 +394,7 @@ def test_doctor_tries_the_bucket(store, tmp_path):
 
 def test_without_the_extra_it_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gtm_assets.bucket", None)
-    with pytest.raises(LakeError, match="s3://acme/gtm needs what is not installed .*make setup-s3"):
+    with pytest.raises(LakeError, match=r"s3://acme/gtm needs what is not installed .*make setup-s3"):
         Lake.of(load_settings({"GTM_HOME": str(tmp_path), "GTM_LAKE_URL": "s3://acme/gtm"}))
 
 
@@ -390,8 +402,15 @@ def test_without_the_extra_it_says_how_to_install_it(tmp_path, monkeypatch):
     ("given", "told"),
     [
         ({"GTM_LAKE_URL": "gs://acme/gtm"}, r"GTM_LAKE_URL='gs://acme/gtm': it is a folder, or a bucket"),
-        ({"GTM_LAKE_URL": "s3://key:secret@acme/gtm"}, r"GTM_LAKE_URL='s3://\*\*\*@acme/gtm': .*without credentials"),
+        (
+            {"GTM_LAKE_URL": "s3://key:secret@acme/gtm"},
+            r"GTM_LAKE_URL='s3://\*\*\*@acme/gtm': .*without credentials",
+        ),
         ({"GTM_LAKE_URL": "s3://acme/a*b"}, "the prefix holds a character that patterns know"),
+        (
+            {"GTM_LAKE_URL": "s3://acme/gtm", "GTM_ENGINE": "spark"},
+            "reads the lake's files itself, which it can't",
+        ),
         ({"GTM_LAKE_ENDPOINT": "minio:9000"}, "GTM_LAKE_ENDPOINT='minio:9000': it is an address"),
     ],
 )
@@ -413,7 +432,9 @@ def test_a_folder_may_be_named_in_place_of_the_state_folders(tmp_path):
 MODELS = ("base_salesforce__account", "int_account_versions", "dim_account_scd2")
 
 
-def test_dbt_builds_from_a_bucket_what_it_builds_from_a_folder_and_follows_a_compaction(store, tmp_path, monkeypatch):
+def test_dbt_builds_from_a_bucket_what_it_does_from_a_folder_and_follows_a_compaction(
+    store, tmp_path, monkeypatch
+):
     longer = replace(CALENDAR, last=date(2026, 3, 31))
 
     def landed(home: Home) -> Home:

@@ -25,11 +25,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from gtm_assets import place
 from gtm_assets.catalog.raw_table import Column, ColumnType
 from gtm_assets.checks.drift import schema_drift
-from gtm_assets import place
-from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.errors import LakeError
+from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.hashes import version_hash
 from gtm_assets.lake.store import Lake
 from gtm_assets_tests.lake_builders import (

@@ -74,7 +74,7 @@ def do(lake: Lake, table, step: tuple) -> object:
             case "compaction":
                 compaction = lake.compact(table)
                 return compaction.files_after, lake.remove_replaced(table)
-            case "torn file" if (found := lake.batches_of(table, day)) and not files.is_merged(found[0].path):
+            case "torn file" if (found := lake.batches_of(table, day)) and not is_merged(found[0].path):
                 found[0].path.write_bytes(found[0].path.read_bytes()[:-20])
                 return lake.land(table, window, pages, window.end)
     except (ConnectionError, LakeError) as error:

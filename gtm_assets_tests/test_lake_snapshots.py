@@ -12,8 +12,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes
 from gtm_assets.errors import LakeError
 from gtm_assets.lake.store import ExportInfo, Lake
 from gtm_assets.partitions import Calendar
@@ -325,8 +325,8 @@ def test_an_older_export_is_compared_with_the_version_that_base_takes_for_its_ti
     newer = [deal(number, system_modstamp=(begun + timedelta(hours=9)).isoformat()) for number in numbers]
     records = [deal(number, name=chance.choice("ab")) for number in numbers]
     landed = {}
-    for place in ("single", "merged"):
-        lake = Lake(tmp_path / place)
+    for name in ("single", "merged"):
+        lake = Lake(tmp_path / name)
         for day, versions in found.items():
             window = LONG.window(f"2026-01-{day:02d}")
             lake.land(EXPORTED, window, [page(*versions)], window.end)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from dagster._core.test_utils import freeze_time
 from rich.console import Console
 
-from gtm_assets import clock
+from gtm_assets import clock, place
 from gtm_assets.automation.freshness import Freshness
 from gtm_assets.automation.jobs import Jobs
 from gtm_assets.automation.schedules import all_schedules
@@ -27,7 +27,6 @@ from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.checks.service_levels import _first_landings
 from gtm_assets.cli.main import main
 from gtm_assets.cli.run import Options, refresh, wanted_by, with_open
-from gtm_assets import place
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import TIMEZONE, Calendar, PartitionError, boundary
 from gtm_assets.publishing.as_of import instant_of

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gtm_assets.errors import SourceUnavailable
-from gtm_assets.errors import LakeError
+from gtm_assets.errors import LakeError, SourceUnavailable
 from gtm_assets.lake.store import Lake
 from gtm_assets.runtime.retries import may_pass
 from gtm_assets.sources.pipedrive import export as export_module

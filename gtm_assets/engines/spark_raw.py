@@ -35,13 +35,15 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
+from gtm_assets import place
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.engines.engine import EngineError
 from gtm_assets.engines.spark import CATALOGUE, Warehouse
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.files import Batch, by_file
-from gtm_assets.lake.reader import LakeReader, duckdb_cursor
+from gtm_assets.lake.reader import LakeReader
 from gtm_assets.partitions import end_of
+from gtm_assets.place import Place
 
 BATCHES = "gtm.batch_ids"
 """Property of a snapshot: the batches that its files brought."""
@@ -132,7 +134,7 @@ def add_lake(
 
 
 def _add(
-    catalogue: Catalog, prefix: str, lake: LakeReader, table: RawTable, files: Mapping[Path, Sequence[Batch]]
+    catalogue: Catalog, prefix: str, lake: LakeReader, table: RawTable, files: Mapping[Place, Sequence[Batch]]
 ) -> Added:
     wanted = _wanted(table)
     iceberg = _loaded(catalogue, prefix, table)
@@ -148,8 +150,15 @@ def _add(
     for path in come:
         lake.verify(files[path][0])
     types = wanted | found
-    types |= {name: StringType() for path in come for name in pq.read_schema(path).names if name not in types}
-    names = [str(path) if _fits(path, types) else _rewrite(table, path, types, rewritten[path]) for path in come]
+    types |= {
+        name: StringType()
+        for path in come
+        for name in pq.read_schema(place.opened(path)).names
+        if name not in types
+    }
+    names = [
+        str(path) if _fits(path, types) else _rewrite(lake, table, path, types, rewritten[path]) for path in come
+    ]
     if iceberg is None or found.keys() != types.keys():
         iceberg = _extended(iceberg, types) if iceberg else _made(catalogue, prefix, table, types)
     if come or gone:
@@ -216,7 +225,7 @@ def _commit(iceberg: Table, names: list[str], gone: Sequence[DataFile], properti
 # -- files of other types ----------------------------------------------------------------------------------------
 
 
-def _rewritten(catalogue: Catalog, prefix: str, table: RawTable, path: Path) -> Path:
+def _rewritten(catalogue: Catalog, prefix: str, table: RawTable, path: Place) -> Path:
     """Where a file is written again, should its columns be of other types than the catalogue says now."""
     said = "|".join(f"{name} {type_}" for name, type_ in _wanted(table).items())
     types = hashlib.sha256(said.encode()).hexdigest()[:12]
@@ -224,23 +233,27 @@ def _rewritten(catalogue: Catalog, prefix: str, table: RawTable, path: Path) -> 
     return folder / f"{path.parent.name}_{path.name}"
 
 
-def _fits(path: Path, types: Mapping[str, IcebergType]) -> bool:
+def _fits(path: Place, types: Mapping[str, IcebergType]) -> bool:
     """Whether a file's columns are of the table's types."""
     wanted = schema_to_pyarrow(Schema(*(NestedField(n, c, t) for n, (c, t) in enumerate(types.items(), 1))))
-    return all(_plain(wanted.field(field.name).type) == _plain(field.type) for field in pq.read_schema(path))
+    return all(
+        _plain(wanted.field(field.name).type) == _plain(field.type) for field in pq.read_schema(place.opened(path))
+    )
 
 
-def _rewrite(table: RawTable, path: Path, types: Mapping[str, IcebergType], name: str) -> str:
+def _rewrite(lake: LakeReader, table: RawTable, path: Place, types: Mapping[str, IcebergType], name: str) -> str:
     """Write a file again in the table's types.
 
     Raises:
         IcebergError: a value is none of its column's type.
     """
     names = {type_: ours for ours, type_ in _TYPES.items()}
-    cast = ", ".join(f'cast("{c}" as {names[types[c]].sql}) as "{c}"' for c in pq.read_schema(path).names)
+    cast = ", ".join(
+        f'cast("{c}" as {names[types[c]].sql}) as "{c}"' for c in pq.read_schema(place.opened(path)).names
+    )
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with duckdb_cursor() as db:
+        with lake.cursor() as db:
             db.sql(f"select {cast} from read_parquet($path)", params={"path": str(path)}).write_parquet(name)
     except duckdb.Error as error:
         raise IcebergError(

@@ -18,13 +18,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
-from gtm_assets.lake.columns import LOADER_COLUMNS, type_of
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.errors import LakeError
+from gtm_assets.lake.columns import LOADER_COLUMNS, type_of
 from gtm_assets.lake.files import LIST, MONTH_DIR, Batch, by_file, is_merged, list_of, with_ending
-from gtm_assets.place import Place
 from gtm_assets.lake.reader import LakeReader
+from gtm_assets.place import Place
 
 _GROUP_ROWS = 122_880
 """Rows of a row group of a merged file: DuckDB's own measure. One thread reads one group at a time."""
@@ -108,14 +108,13 @@ def _mergeable(reader: LakeReader, table: RawTable, batches: list[Batch]) -> lis
     alike: dict[frozenset[tuple[str, str]], dict[Place, list[Batch]]] = defaultdict(dict)
     for path, held in by_file(batches).items():
         reader.verify(held[0])
-        odd = {(f.name, str(f.type)) for f in pq.read_schema(place.opened(path)) if f.type != type_of(table, f.name)}
+        schema = pq.read_schema(place.opened(path))
+        odd = {(f.name, str(f.type)) for f in schema if f.type != type_of(table, f.name)}
         alike[frozenset(odd)][path] = held
     return [group for group in alike.values() if len(group) > 1]
 
 
-def _merge(
-    reader: LakeReader, table: RawTable, month: str, merged: Mapping[Place, Sequence[Batch]]
-) -> None:
+def _merge(reader: LakeReader, table: RawTable, month: str, merged: Mapping[Place, Sequence[Batch]]) -> None:
     """Write a merged file and its list into the month's folder, the list first."""
     folder = reader.table_dir(table) / MONTH_DIR.format(month)
     workshop = reader.table_workshop(table) / folder.name

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.errors import BucketError, LakeError
 from gtm_assets.place import Place
 

@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake.files import PARTITION_DIR, Batch, explaining, partition_in
-from gtm_assets.place import Place
 from gtm_assets.partitions import Window, end_of
+from gtm_assets.place import Place
 
 _UNREADABLE = "owed"
 _UNTIL, _ANY_UNTIL = "until=%Y-%m-%dT%H%MZ", "until=*"

@@ -10,14 +10,14 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import LOADER_COLUMNS, unhashed_columns
 from gtm_assets.lake.files import Batch, by_file
 from gtm_assets.lake.hashes import HASH, version_hash, with_hash
-from gtm_assets.place import Place
 from gtm_assets.lake.reader import LakeReader
+from gtm_assets.place import Place
 
 _CHUNK_ROWS = 50_000
 _INSTANT = pl.Datetime("us", "UTC")

@@ -12,8 +12,8 @@ from datetime import datetime
 
 import polars as pl
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake.coerce import CoercedPage, Reject, as_text
 from gtm_assets.lake.files import PARTITION_DIR, partition_in
 from gtm_assets.lake.hashes import md5

@@ -9,15 +9,14 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import duckdb
 import polars as pl
 import pyarrow as pa
-from typing_extensions import Self
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.errors import LakeError
 from gtm_assets.lake.files import (
     MONTH_DIR,
@@ -33,9 +32,9 @@ from gtm_assets.lake.files import (
     table_of,
 )
 from gtm_assets.lake.marks import Marks, is_early
-from gtm_assets.place import Place
 from gtm_assets.lake.quarantine import Quarantine
 from gtm_assets.partitions import end_of
+from gtm_assets.place import Place
 from gtm_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -210,9 +209,7 @@ class LakeReader:
             raise LakeError(f"{table.qualified_name}: nothing has landed. Run: gtm run")
         for batches in files.values():
             self.verify(batches[0])
-        return pl.concat(
-            [place.scanned(path) for path in files], how="diagonal_relaxed"
-        )
+        return pl.concat([place.scanned(path) for path in files], how="diagonal_relaxed")
 
     def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
         """These columns of the versions in some batches of a table, and ``_partition_key``, which each came in.
@@ -303,7 +300,7 @@ class LakeReader:
         place.all_at_once(self.root, self.verify, [batches[0] for batches in files.values()])
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of the caller's own to a database in memory that reads the lake, with UTC as its time zone."""
+        """A connection of the caller's own to a database in memory that reads the lake, in UTC."""
         cursor = _connection(place.bucket_of(self.root)).cursor()
         cursor.execute("set TimeZone = 'UTC'")
         return cursor

@@ -15,10 +15,10 @@ from typing import Protocol
 import polars as pl
 
 from gtm_assets.catalog.raw_table import RawTable
+from gtm_assets.errors import LakeError
 from gtm_assets.lake import same_instant
 from gtm_assets.lake.coerce import CoercedPage, coerce
 from gtm_assets.lake.columns import unhashed_columns
-from gtm_assets.errors import LakeError
 from gtm_assets.lake.hashes import HASH, versions_of, with_hash, without
 from gtm_assets.lake.marks import AheadMarks
 from gtm_assets.lake.newest import COMPARED, NewestVersions

@@ -34,8 +34,8 @@ from types import MappingProxyType
 import polars as pl
 from filelock import FileLock
 
-from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake import compaction
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import unhashed_columns
@@ -44,7 +44,6 @@ from gtm_assets.lake.files import explaining, partition_in
 from gtm_assets.lake.landing import Landing
 from gtm_assets.lake.marks import AheadMarks
 from gtm_assets.lake.newest import NewestVersions
-from gtm_assets.place import Place
 from gtm_assets.lake.quarantine import Rejects, from_json
 from gtm_assets.lake.reader import LakeReader
 from gtm_assets.lake.selections import (
@@ -59,6 +58,7 @@ from gtm_assets.lake.selections import (
 )
 from gtm_assets.lake.writer import BatchWriter
 from gtm_assets.partitions import Window
+from gtm_assets.place import Place
 from gtm_assets.settings import HARD_DELETE_LIMIT, KEPT_DAYS
 
 _NO_DELETIONS: Mapping[str, datetime] = MappingProxyType({})

@@ -10,12 +10,12 @@ from datetime import datetime
 
 import polars as pl
 
-from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets import place
+from gtm_assets.catalog.raw_table import ColumnType
+from gtm_assets.errors import LakeError
 from gtm_assets.lake import files
 from gtm_assets.lake.coerce import CoercedPage, coerce
 from gtm_assets.lake.columns import LOADER_COLUMNS, SYNCED
-from gtm_assets.errors import LakeError
 from gtm_assets.lake.files import LIST, MONTH_DIR, explaining, read_list, with_ending
 from gtm_assets.lake.hashes import HASH, WrittenHashes
 from gtm_assets.lake.landing import Landing
@@ -129,8 +129,12 @@ class BatchWriter:
         # Files put aside count too: an id that a model may have consumed is never given again.
         stem = f"{self._table.name}-{self._window.key}-"
         month = self._folder.with_name(MONTH_DIR.format(self._window.key[:7]))
-        taken = {path.stem for path in place.found(self._folder, "*") if path.suffix in (".parquet", ".unreadable")}
-        taken |= {id_ for path in place.found(month, f"*{LIST}") for id_ in read_list(with_ending(path, ".parquet"))}
+        taken = {
+            path.stem for path in place.found(self._folder, "*") if path.suffix in (".parquet", ".unreadable")
+        }
+        taken |= {
+            id_ for path in place.found(month, f"*{LIST}") for id_ in read_list(with_ending(path, ".parquet"))
+        }
         numbers = [int(id_.removeprefix(stem)) for id_ in taken if id_.startswith(stem)]
         return f"{stem}{max(numbers, default=-1) + 1:04d}"
 

@@ -52,7 +52,10 @@ def built_from(settings: Settings) -> str:
     # A file of the lake that was damaged since is found by the checks that read it.
     files = place.stamps(place.found(place.place_of(settings), "*/*/*/*.parquet"))
     return digest_of(
-        states, [[str(path), *stamp] for path, stamp in files.items()], settings.model_dump(exclude={"home"}), project_state(PROJECT_DIR / "gtm_assets")
+        states,
+        [[str(path), *stamp] for path, stamp in files.items()],
+        settings.model_dump(exclude={"home"}),
+        project_state(PROJECT_DIR / "gtm_assets"),
     )
 
 
