@@ -463,8 +463,8 @@ class Settings(BaseSettings):
     def _spark_reads_a_folder(self) -> Settings:
         if self.engine == "spark" and self.lake_bucket:
             raise ValueError(
-                "GTM_ENGINE=spark reads the lake's files itself, which it can't from a bucket: take for GTM_LAKE_URL "
-                "a folder that all of Spark's machines reach, or take another engine"
+                "GTM_ENGINE=spark reads the lake's files itself, which it can't from a bucket: take for "
+                "GTM_LAKE_URL a folder that all of Spark's machines reach, or take another engine"
             )
         return self
 

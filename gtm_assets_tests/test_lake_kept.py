@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gtm_assets import place
 from gtm_assets.errors import LakeError
+from gtm_assets.lake.files import is_merged
 from gtm_assets.lake.newest import NewestVersions
 from gtm_assets.lake.reader import LakeReader
 from gtm_assets.lake.store import ExportInfo, Lake

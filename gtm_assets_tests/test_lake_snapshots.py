@@ -331,7 +331,7 @@ def test_an_older_export_is_compared_with_the_version_that_base_takes_for_its_ti
             window = LONG.window(f"2026-01-{day:02d}")
             lake.land(EXPORTED, window, [page(*versions)], window.end)
         lake.land(EXPORTED, LONG.window("2026-04-01"), [page(*newer)], begun)
-        if place == "merged":
+        if name == "merged":
             assert lake.compact(EXPORTED).files_after == 1
             lake.remove_replaced(EXPORTED)
             chance.shuffle(records)

@@ -233,6 +233,10 @@ def _rewritten(catalogue: Catalog, prefix: str, table: RawTable, path: Place) ->
     return folder / f"{path.parent.name}_{path.name}"
 
 
+def _columns(path: Place) -> pa.Schema:
+    return pq.read_schema(place.opened(path))
+
+
 def _fits(path: Place, types: Mapping[str, IcebergType]) -> bool:
     """Whether a file's columns are of the table's types."""
     wanted = schema_to_pyarrow(Schema(*(NestedField(n, c, t) for n, (c, t) in enumerate(types.items(), 1))))

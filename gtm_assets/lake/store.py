@@ -1,4 +1,4 @@
-"""The lake: a change log of raw records that only grows, and the only writer of ``GTM_HOME/lake``.
+"""The lake: a change log of raw records that only grows, and its only writer. It lies in a folder or a bucket.
 
 A batch is one immutable Parquet file, ``lake/<source>/<table>/partition=<day>/<batch id>.parquet``, written beside
 its place and moved into it whole. Its columns are the catalogue's, then columns that the catalogue does not know

@@ -130,7 +130,7 @@ where
 
 def _for_people(sql: str, totals: Totals, lake: Lake) -> str:
     """The SQL as a person runs it in DuckDB, in the state folder."""
-    sql = sql.format(lake=lake.root.name if isinstance(lake.root, Path) else lake.root)
+    sql = sql.format(lake="lake" if isinstance(lake.root, Path) and lake.root.name == "lake" else lake.root)
     listed = ", ".join(f"('{id_}')" for id_ in sorted(totals.changed)[:1000])
     changed = f"(values {listed}) as changed (id)" if listed else "(select null as id where false) as changed"
     return sql.replace("select id from changed", f"select id from {changed}")
