@@ -21,6 +21,8 @@ from gtm_assets_tests.dbt_harness import TABLES, Home, account, with_ancestors
 from gtm_assets_tests.gtm_process import GtmHome, differences, tables
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, NEXT, content, deal, land, leftovers, page
 from gtm_assets_tests.object_store import CREDENTIALS, CUT, LOST, ObjectStore, needs_store, object_store
+from gtm_assets_tests.postgres_server import needs_postgres
+from gtm_assets_tests.postgres_server import running as postgres_server
 
 pytestmark = needs_store
 
@@ -460,6 +462,17 @@ def test_dbt_builds_from_a_bucket_what_it_does_from_a_folder_and_follows_a_compa
     assert listed == {batch.batch_id: str(batch.path) for batch in bucket.lake.batches()}
     bucket.build(*with_ancestors(MODELS[-1]), full_refresh=True)
     assert bucket.tables(*MODELS) == folder.tables(*MODELS)
+
+
+@needs_postgres
+@pytest.mark.slow
+def test_postgresql_copies_the_batches_from_a_bucket(lake):
+    from gtm_assets_tests.test_postgres_sql import copied, held
+
+    land(lake, page(deal(1), deal(2)))
+    with postgres_server() as address:
+        assert copied(address, lake, [DEALS]) == {"salesforce.deal": (1, 2, 0)}
+        held(address, lake)
 
 
 @pytest.mark.nightly
