@@ -122,7 +122,7 @@ def folders(folder: Place, pattern: str) -> set[Place]:
 
 
 def stamps(places: Iterable[Place]) -> dict[Place, tuple[object, ...]]:
-    """What tells each file from another of the same name.
+    """What tells each file from another of the same name: inode, size and time of change, or the entity tag.
 
     Raises:
         FileNotFoundError: one is not there.

@@ -346,7 +346,7 @@ def test_an_older_export_is_compared_with_the_version_that_base_takes_for_its_ti
         new = {(r["id"], r["name"]) for r in records if in_force.get(r["id"]) != (r["name"], False)} - exact
         assert {(dict(row)["id"], dict(row)["name"]) for row in added} == new
         assert 10 < len(new) < 50
-        landed[place] = added
+        landed[name] = added
         assert export(lake, at, records, "2026-04-03").added == 0
     assert landed["single"] == landed["merged"]
 

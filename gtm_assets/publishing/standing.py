@@ -50,10 +50,13 @@ def built_from(settings: Settings) -> str:
         return ""
     states = {name: [state.inputs, state.content, state.status] for name, state in nodes.items()}
     # A file of the lake that was damaged since is found by the checks that read it.
-    files = place.stamps(place.found(place.place_of(settings), "*/*/*/*.parquet"))
+    root = place.place_of(settings)
+    stamps = place.stamps(place.found(root, "*/*/*/*.parquet"))
+    # A state folder that was copied is the same: the inodes do not count.
+    files = [[str(path).removeprefix(str(root)), *stamp[-2:]] for path, stamp in stamps.items()]
     return digest_of(
         states,
-        [[str(path), *stamp] for path, stamp in files.items()],
+        files,
         settings.model_dump(exclude={"home"}),
         project_state(PROJECT_DIR / "gtm_assets"),
     )
