@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -77,7 +78,8 @@ def running(**more_options: str) -> Iterator[str]:
         subprocess.run([bin_ / "createdb", "--maintenance-db", f"{address}/postgres", "gtm"], check=True)
         yield f"{address}/gtm"
     finally:
-        server.terminate()
+        # Not by SIGTERM, at which it would wait until a test that failed has closed its sessions.
+        server.send_signal(signal.SIGINT)
         server.wait()
         log.close()
         shutil.rmtree(folder)

@@ -16,6 +16,7 @@ from dbt.cli.main import dbtRunnerResult
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines.files import connect
 from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, jars
+from gtm_assets.engines.spark_session import refuse_bad_casts
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
@@ -57,6 +58,7 @@ class SparkHome(Home):
     def dbt(self, *arguments: str, **given: Any) -> dbtRunnerResult:
         from gtm_assets.engines.spark_raw import add_lake, catalogue_of
 
+        refuse_bad_casts()
         add_lake(catalogue_of(self.place), self.lake, self.tables)
         return super().dbt(*arguments, **given)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from gtm_assets.engines.engine import EngineError, Table
 from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
@@ -61,79 +59,3 @@ def apart(one: pa.Table, other: pa.Table) -> int:
         db.register("other", other)
         both = ("one", "other"), ("other", "one")
         return sum(db.sql(f"from {a} except all from {b}").to_arrow_table().num_rows for a, b in both)
-
-
-# -- publishing, without Spark ---------------------------------------------------------------------------------
-
-DESCRIBED = {"gtm_core.dim_user": Table("People's.", {"user_key": "Key."})}
-
-
-@pytest.fixture
-def engine(tmp_path) -> Any:
-    engine = engine_of(load_settings({"GTM_HOME": str(tmp_path / "gtm"), **SPARK}))
-    engine.path.parent.mkdir()
-    for layer in ("core", "mart", "meta"):
-        engine.catalogue().create_namespace(f"gtm_{layer}")
-    return engine
-
-
-def build(engine: Any, number: int) -> None:
-    rows = pa.table({"user_key": ["a", "b"], "number": [number, number]})
-    engine.catalogue().create_table_if_not_exists("gtm_core.dim_user", rows.schema).overwrite(rows)
-
-
-def publish(engine: Any, folder: Path, number: int) -> None:
-    build(engine, number)
-    said = folder / "said.duckdb"
-    said.unlink(missing_ok=True)
-    with duckdb.connect(str(said)) as file:
-        file.execute(f"create schema gtm_meta; create table gtm_meta.publication as select {number} as number")
-    engine.publish(said, DESCRIBED)
-
-
-def test_readers_see_what_was_published_and_not_what_is_built(engine, tmp_path):
-    publish(engine, tmp_path, 0)
-    stop, troubles, reads = threading.Event(), [], []
-
-    def reader() -> None:
-        while not stop.is_set():
-            # What a reader that asks for all pointers at once is given.
-            pointers = engine.pointers(published=True)
-            files = [engine.table_at(location).scan().to_arrow() for _, location in pointers.values()]
-            numbers = {row["number"] for rows in files for row in rows.to_pylist()}
-            reads.append(len(files))
-            if len(numbers) != 1 or len(files) != 2:
-                troubles.append(numbers)
-
-    threads = [threading.Thread(target=reader) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for number in range(1, 8):
-        publish(engine, tmp_path, number)
-    build(engine, 99)
-    stop.set()
-    for thread in threads:
-        thread.join()
-
-    assert troubles == [] and len(reads) > 5
-    assert read(engine, "gtm_published_core.dim_user")["number"].to_pylist() == [7, 7]
-
-
-def test_a_catalogue_of_another_schema_is_refused_and_nothing_is_published(engine, tmp_path):
-    publish(engine, tmp_path, 1)
-    with engine.catalogue().engine.begin() as connection:
-        connection.exec_driver_sql("alter table iceberg_tables add column owner varchar")
-
-    with pytest.raises(EngineError, match=r"other columns than .*JDBC catalogue V1 \(owner\): nothing was publ"):
-        publish(engine, tmp_path, 2)
-
-    assert read(engine, "gtm_published_core.dim_user")["number"].to_pylist() == [1, 1]
-
-
-def test_whatever_somebody_writes_changes_the_stamp_and_reading_does_not(engine):
-    build(engine, 1)
-    before = engine.stamp()
-    read(engine, "gtm_core.dim_user")
-    assert engine.stamp() == before
-    build(engine, 1)
-    assert engine.stamp().keys() == before.keys() and engine.stamp() != before

@@ -46,9 +46,9 @@ from gtm_assets.dbt.state import (
 )
 from gtm_assets.engines.engine import Connection, Engine, EngineError
 from gtm_assets.engines.registry import engine_of
-from gtm_assets.errors import LakeError
+from gtm_assets.errors import GtmError, LakeError
 from gtm_assets.lake.store import Lake
-from gtm_assets.settings import EXTERNAL_SOURCES, Settings
+from gtm_assets.settings import EXTERNAL_SOURCES, Settings, load_settings
 
 if TYPE_CHECKING:
     from gtm_assets.dbt.runners import Keeper
@@ -212,8 +212,8 @@ def serve() -> None:
     """The child: take one order from standard input, write what happens to standard output, and end."""
     # Do what takes long before the order comes. What is wrong with the project is said to whoever gives one.
     importlib.import_module("gtm_assets.dbt.runners")
-    with suppress(TransformError):
-        project.warm_up()
+    with suppress(GtmError):
+        project.warm_up(load_settings())
     try:
         order = pickle.load(sys.stdin.buffer)
     except EOFError:

@@ -23,6 +23,7 @@ from filelock import FileLock
 from gtm_assets.dbt.inspection import ExternalError, WantedTable, inspect
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.engine import Engine
+from gtm_assets.engines.registry import engine_of
 from gtm_assets.errors import GtmError
 from gtm_assets.place import filesystems, told
 from gtm_assets.settings import EXTERNAL_SOURCES, PROJECT_DIR, Settings, environment_with
@@ -149,6 +150,7 @@ def run_dbt(
     messages: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
     outcome: list[Any] = []
     engine.prepare()
+    engine.ready_dbt()
     manifest = manifest or parsed_manifest(engine)
     folder = folder or settings.dbt_target_dir
     flags = _flags(folder / "target", folder / "logs")
@@ -271,16 +273,19 @@ def _unpacked(parsed: bytes) -> Any:
     return manifest
 
 
-def warm_up() -> None:
+def warm_up(settings: Settings) -> None:
     """Let dbt do once what it does at the beginning of each command, without opening a warehouse.
 
     Raises:
         TransformError: dbt can't parse the project.
+        EngineError: what the engine needs is not there.
     """
     from dbt.cli.main import dbtRunner
 
+    engine = engine_of(settings)
     nothing = ["list", "--select", f"tag:{SYNTHETIC_TAG}", "--resource-type", "model", "--log-level-file", "none"]
-    dbtRunner(manifest=parsed_manifest()).invoke([*nothing, *_flags(TARGET_DIR, DBT_DIR / "logs")])
+    with environment_with(dbt_environment(settings, engine)):
+        dbtRunner(manifest=parsed_manifest(engine)).invoke([*nothing, *_flags(TARGET_DIR, DBT_DIR / "logs")])
     _let_go()
 
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -98,6 +99,15 @@ class Table:
     """Their descriptions."""
     key: str | None = None
     """A column that is tested to be unique and never null."""
+
+
+@dataclass(frozen=True)
+class Expired:
+    """What was let go of."""
+
+    snapshots: int
+    files: int
+    bytes: int
 
 
 class Engine(ABC):
@@ -229,6 +239,18 @@ class Engine(ABC):
         Raises:
             EngineError: they could not be. Readers see what they saw before.
         """
+
+    def expire(self, before: datetime) -> Expired | None:  # noqa: B027
+        """Let go of what tables were before an instant, where the engine keeps that, and of files nobody needs.
+
+        What is published stays. The caller holds the warehouse's lock.
+
+        Raises:
+            EngineError: the engine can't be asked, or it is not sure which files nobody needs.
+        """
+
+    def ready_dbt(self) -> None:  # noqa: B027
+        """Set in this process what dbt's adapter has no setting for."""
 
     @abstractmethod
     def as_of(self, folder: Path) -> Engine:

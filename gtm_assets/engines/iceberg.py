@@ -6,34 +6,46 @@ no Java has to start.
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from py4j.protocol import Py4JError
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import StaticTable
 from pyiceberg.types import DecimalType, IcebergType
 from pyspark.errors import PySparkException
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from typing_extensions import override
 
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Rows, Say, Table, named
+from gtm_assets.engines.advisory_lock import take_lock
+from gtm_assets.engines.engine import (
+    Connection,
+    Content,
+    Engine,
+    EngineAway,
+    EngineError,
+    Expired,
+    Rows,
+    Say,
+    Table,
+    named,
+)
+from gtm_assets.engines.iceberg_expiry import claim, expire
+from gtm_assets.engines.iceberg_publishing import LAYERS, Publishing
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
-from gtm_assets.engines.spark import CATALOGUE, Warehouse, dbt_environment, jars
+from gtm_assets.engines.spark import CATALOGUE, Warehouse, dbt_environment, examine_java, examine_master, jars
 from gtm_assets.engines.spark_raw import add_lake, catalogue_of, follow_compaction
+from gtm_assets.engines.spark_session import refuse_bad_casts
 from gtm_assets.lake.reader import LakeReader
 
-OLDEST_JAVA = 17
-"""The oldest Java that Spark 4 runs on (Spark's documentation, Overview)."""
 BUILT = ("staging", "intermediate", "core", "mart", "meta")
 PUBLISHED = ("core", "mart")
 COLUMNS = {
@@ -129,14 +141,12 @@ class Spark(Engine):
 
     @override
     def examine(self) -> None:
-        """Ask whether Java, the jars and the catalogue are there."""
+        """Ask whether Java, the jars, Spark's master and a catalogue that is known are there."""
         jars()
-        version = _java_version()
-        if version is None:
-            raise EngineError(f"GTM_ENGINE=spark needs Java {OLDEST_JAVA} or later, and none is found: install it")
-        if version < OLDEST_JAVA:
-            raise EngineError(f"GTM_ENGINE=spark needs Java {OLDEST_JAVA} or later, and this is {version}")
-        self.pointers()
+        examine_java()
+        examine_master(self._resources[0])
+        with self._asked() as catalogue:
+            self._refuse_another_catalogue(catalogue)
 
     @override
     def prepare(self) -> None:
@@ -148,11 +158,18 @@ class Spark(Engine):
 
     @override
     def bring_lake(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
-        add_lake(self.catalogue(), lake, tables, self.schema_prefix)
+        with self._asked() as catalogue:
+            add_lake(catalogue, lake, tables, self.schema_prefix)
+            claim(catalogue, self.schema_prefix)
 
     @override
     def follow_compaction(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
-        follow_compaction(self.catalogue(), lake, tables, self.schema_prefix)
+        with self._asked() as catalogue:
+            follow_compaction(catalogue, lake, tables, self.schema_prefix)
+
+    @override
+    def ready_dbt(self) -> None:
+        refuse_bad_casts()
 
     @override
     def connect(self) -> _Connection:
@@ -181,6 +198,30 @@ class Spark(Engine):
         """The catalogue, as PyIceberg reads and writes it."""
         return catalogue_of(self.warehouse)
 
+    @contextmanager
+    def _asked(self, session: str = "gtm") -> Iterator[SqlCatalog]:
+        """The catalogue, for a block that asks its database; ``session`` is what its sessions say that they are.
+
+        Raises:
+            EngineAway: the database does not answer.
+            EngineError: it refuses what it was asked.
+        """
+        try:
+            catalogue = catalogue_of(self.warehouse, session)
+            try:
+                yield catalogue
+            finally:
+                catalogue.close()
+        except (OperationalError, InterfaceError) as error:
+            raise EngineAway(
+                f"the catalogue of Iceberg at {self.warehouse.place} can't be reached ({_said(error)}). "
+                "Start its database, or mend GTM_SPARK_CATALOG, _USER or _PASSWORD"
+            ) from error
+        except SQLAlchemyError as error:
+            raise EngineError(
+                f"the catalogue of Iceberg at {self.warehouse.place} refuses it ({_said(error)})"
+            ) from error
+
     def pointers(self, published: bool = False) -> dict[tuple[str, str], tuple[str, str]]:
         """By schema, ``gtm_<layer>``, and name the kind of each table and view, and where its metadata lie.
 
@@ -189,23 +230,17 @@ class Spark(Engine):
         Raises:
             EngineAway: the catalogue's database does not answer.
         """
-        try:
-            catalogue = self.catalogue()
-            with catalogue.engine.connect() as connection:
-                rows = connection.execute(
-                    text(
-                        "select table_namespace, table_name, iceberg_type, metadata_location from iceberg_tables"
-                        " where catalog_name = :name"
-                    ),
-                    {"name": CATALOGUE},
-                ).all()
-        except SQLAlchemyError as error:
-            raise EngineAway(
-                f"the catalogue of Iceberg at {self.warehouse.catalogue} can't be reached "
-                f"({str(error).splitlines()[0]}). Start its database, or mend GTM_SPARK_CATALOG"
-            ) from error
+        rows: Any
+        with self._asked() as catalogue, catalogue.engine.connect() as connection:
+            rows = connection.execute(
+                text(
+                    "select table_namespace, table_name, iceberg_type, metadata_location from iceberg_tables"
+                    " where catalog_name = :name"
+                ),
+                {"name": CATALOGUE},
+            ).all()
         if published:
-            layers = self._published
+            layers = {f"{self.schema_prefix}published_{layer}": f"gtm_{layer}" for layer in LAYERS}
         else:
             layers = {f"{self.schema_prefix}{layer}": f"gtm_{layer}" for layer in BUILT}
         return {
@@ -213,11 +248,6 @@ class Spark(Engine):
             for schema, table, kind, location in rows
             if schema in layers
         }
-
-    @property
-    def _published(self) -> dict[str, str]:
-        """The schemas that people read, with ``gtm_<layer>`` of what they hold."""
-        return {f"{self.schema_prefix}published_{layer}": f"gtm_{layer}" for layer in (*PUBLISHED, "meta")}
 
     def table_at(self, location: str) -> StaticTable:
         """A table by where its metadata lie."""
@@ -238,23 +268,22 @@ class Spark(Engine):
     def consumed(self) -> set[str]:
         if ("gtm_meta", "consumed_batches") not in self.relations():
             return set()
-        ledger = self.catalogue().load_table(f"{self.schema_prefix}meta.consumed_batches")
+        with self._asked() as catalogue:
+            ledger = catalogue.load_table(f"{self.schema_prefix}meta.consumed_batches")
         return set(ledger.scan(selected_fields=("batch_id",)).to_arrow()["batch_id"].to_pylist())
 
     @override
     @contextmanager
     def held(self, purpose: str, say: Say) -> Iterator[None]:
         """Of a catalogue in PostgreSQL hold an advisory lock; that of one in a file is the state folder's own."""
-        if self.catalogue().engine.dialect.name != "postgresql":
-            yield
-            return
-        with self.catalogue().engine.connect() as connection:
-            key = {"key": f"{CATALOGUE} {self.schema_prefix}"}
-            if not connection.execute(
-                text("select pg_try_advisory_lock(hashtextextended(:key, 0))"), key
-            ).scalar():
-                say("The warehouse is in use by another machine. Waiting until it is free.")
-                connection.execute(text("select pg_advisory_lock(hashtextextended(:key, 0))"), key)
+        with self._asked(f"gtm: {purpose}") as catalogue:
+            connection = None
+            if catalogue.engine.dialect.name == "postgresql":
+                connection = catalogue.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                take_lock(
+                    lambda query: connection.exec_driver_sql(query).all(), f"{CATALOGUE} {self.schema_prefix}", say
+                )
+        with closing(connection) if connection else nullcontext():
             yield
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -272,7 +301,8 @@ class Spark(Engine):
 
     def fetch(self, schema: str, table: str) -> Fetched:
         """A table as Arrow."""
-        iceberg = self.catalogue().load_table((f"{self.schema_prefix}{schema.removeprefix('gtm_')}", table))
+        with self._asked() as catalogue:
+            iceberg = catalogue.load_table((f"{self.schema_prefix}{schema.removeprefix('gtm_')}", table))
         columns = {field.name: our_type(field.field_type) for field in iceberg.schema().fields}
         return Fetched(columns, iceberg.scan().to_arrow_batch_reader())
 
@@ -280,94 +310,42 @@ class Spark(Engine):
 
     @override
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
-        """Tag each table of core and mart, and point the published schemas at them, in one transaction.
-
-        Nothing is copied: a tag keeps the snapshot from expiring. Readers of the published schemas see all of what
-        was published before, or all of what is published now.
+        """Point the published schemas at core and mart, in one transaction of the catalogue's database.
 
         Raises:
-            EngineError: the catalogue's table is not the one that is known.
+            EngineError: the catalogue's table is not the one that is known, or somebody has changed a table
+                meanwhile. Readers see what they saw before.
         """
-        catalogue = self.catalogue()
-        self._refuse_another_catalogue(catalogue)
-        tables = sorted(
-            (schema, table)
-            for schema, table in self.tables()
-            if f"{schema}.{table}" in comments and schema.removeprefix("gtm_") in PUBLISHED
-        )
-        for schema, table in tables:
-            iceberg = catalogue.load_table((f"{self.schema_prefix}{schema.removeprefix('gtm_')}", table))
-            snapshot = iceberg.current_snapshot()
-            if snapshot is not None:
-                iceberg.manage_snapshots().create_tag(snapshot.snapshot_id, "published").commit()
-        self._write_said(catalogue, said)
-        self._point(catalogue, tables)
+        with self._asked() as catalogue:
+            self._refuse_another_catalogue(catalogue)
+            publishing = Publishing(catalogue, self.schema_prefix)
+            try:
+                for schema, table in sorted(self.tables()):
+                    layer = schema.removeprefix("gtm_")
+                    if layer in PUBLISHED and (described := comments.get(f"{schema}.{table}")):
+                        publishing.add(layer, table, described)
+                publishing.say(said)
+            except CommitFailedException as error:
+                raise EngineError(
+                    f"{self.place}: somebody has changed a table while it was published ({error}). Readers see "
+                    "what they saw before. Run again: gtm run"
+                ) from error
+            publishing.point()
 
     def _refuse_another_catalogue(self, catalogue: SqlCatalog) -> None:
         with catalogue.engine.connect() as connection:
             found = {*connection.execute(text("select * from iceberg_tables where 1 = 0")).keys()}
         if found != COLUMNS:
             raise EngineError(
-                f"the catalogue at {self.warehouse.catalogue} has a table iceberg_tables with other columns than "
-                f"those of Iceberg's JDBC catalogue V1 ({', '.join(sorted(found ^ COLUMNS))}): nothing was "
-                "published"
+                f"the catalogue of Iceberg at {self.warehouse.place} has a table iceberg_tables of other columns "
+                f"than Iceberg's JDBC catalogue V1 ({', '.join(sorted(found ^ COLUMNS))}). Take another database: "
+                "GTM_SPARK_CATALOG"
             )
 
-    def _write_said(self, catalogue: SqlCatalog, said: Path) -> None:
-        """Write what the publication says of itself, into tables that nobody is pointed at yet."""
-        catalogue.create_namespace_if_not_exists(f"{self.schema_prefix}said")
-        with duckdb.connect(str(said), read_only=True) as file:
-            file.execute("set TimeZone = 'UTC'")
-            names = file.execute(
-                "select table_name from duckdb_tables() where schema_name = 'gtm_meta'"
-            ).fetchall()
-            for (name,) in names:
-                rows = file.sql(f'select * from gtm_meta."{name}"').to_arrow_table()
-                place = f"{self.schema_prefix}said.{name}"
-                if (
-                    catalogue.table_exists(place)
-                    and catalogue.load_table(place).schema().column_names != rows.column_names
-                ):
-                    catalogue.drop_table(place)
-                catalogue.create_table_if_not_exists(place, rows.schema).overwrite(rows)
-
-    def _point(self, catalogue: SqlCatalog, tables: Sequence[tuple[str, str]]) -> None:
-        """Set all pointers of the published schemas in one transaction of the catalogue's database."""
-        layers = {schema: physical for physical, schema in self._published.items()}
-        for schema in layers.values():
-            catalogue.create_namespace_if_not_exists(schema)
-        listed = ", ".join(f"'{schema}'" for schema in layers.values())
-        with catalogue.engine.begin() as connection:
-            connection.execute(
-                text(f"delete from iceberg_tables where catalog_name = :name and table_namespace in ({listed})"),
-                {"name": CATALOGUE},
-            )
-            of_built = [
-                (layers[schema], f"{self.schema_prefix}{schema.removeprefix('gtm_')}", t) for schema, t in tables
-            ]
-            for to, schema, table in of_built:
-                self._copy_pointer(connection, schema, table, to)
-            said = connection.execute(
-                text(
-                    "select table_name from iceberg_tables"
-                    " where catalog_name = :name and table_namespace = :schema"
-                ),
-                {"name": CATALOGUE, "schema": f"{self.schema_prefix}said"},
-            ).scalars()
-            for table in list(said):
-                self._copy_pointer(connection, f"{self.schema_prefix}said", table, layers["gtm_meta"])
-
-    @staticmethod
-    def _copy_pointer(connection: Any, schema: str, table: str, to: str) -> None:
-        connection.execute(
-            text(
-                "insert into iceberg_tables"
-                " (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)"
-                " select catalog_name, :to, table_name, metadata_location, iceberg_type from iceberg_tables"
-                " where catalog_name = :name and table_namespace = :schema and table_name = :table"
-            ),
-            {"name": CATALOGUE, "schema": schema, "table": table, "to": to},
-        )
+    @override
+    def expire(self, before: datetime) -> Expired:
+        with self._asked() as catalogue:
+            return expire(catalogue, self.schema_prefix, before)
 
     @override
     def as_of(self, folder: Path) -> Spark:
@@ -386,15 +364,6 @@ def our_type(type_: IcebergType) -> str:
     return _OUR_TYPES[str(type_)]
 
 
-def _java_version() -> int | None:
-    """The major version of the Java that Spark would start; None where there is none."""
-    home = os.environ.get("JAVA_HOME")
-    java = Path(home, "bin", "java") if home else shutil.which("java")
-    if java is None:
-        return None
-    try:
-        said = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
-    except OSError:
-        return None
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
-    return int(found[1]) if found else None
+def _said(error: Exception) -> str:
+    """What the driver said, in one line."""
+    return str(error).splitlines()[0]

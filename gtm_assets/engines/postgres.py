@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines import address as addresses
+from gtm_assets.engines.advisory_lock import take_lock
 from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Rows, Say, Table, named
 from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Published, Source
@@ -150,13 +151,9 @@ class Postgres(Engine):
     @override
     @contextmanager
     def held(self, purpose: str, say: Say) -> Iterator[None]:
-        """Hold an advisory lock of the database, which the server lets go of where this process is killed."""
+        """Hold an advisory lock of the database."""
         with _Connection(self._open(name=f"gtm: {purpose}"), self.schema_prefix) as connection:
-            key = f"hashtextextended({literal(self.schema_prefix)}, 0)"
-            [(got,)] = connection.execute(f"select pg_try_advisory_lock({key})").fetchall()
-            if not got:
-                say(f"The warehouse is in use by {_holder(connection, key)}. Waiting until it is free.")
-                connection.execute(f"select cast(pg_advisory_lock({key}) as text)")
+            take_lock(lambda query: connection.execute(query).rows, self.schema_prefix, say)
             yield
 
     # -- what it holds -------------------------------------------------------------------------------------------
@@ -326,22 +323,6 @@ def _relations(connection: _Connection, prefix: str, schemas: str) -> set[tuple[
         f" where relkind in ('r', 'v') and nspname in ({schemas})"
     ).fetchall()
     return {(f"gtm_{schema.removeprefix(prefix)}", table) for schema, table in rows}
-
-
-def _holder(connection: _Connection, key: str) -> str:
-    """Who holds an advisory lock, in words.
-
-    Source: PostgreSQL's documentation, pg_locks: a key of 64 bits is shown as two of 32.
-    """
-    rows = connection.execute(
-        "select application_name, coalesce(host(client_addr), 'this machine'),"
-        " to_char(backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI')"
-        " from pg_locks inner join pg_stat_activity using (pid) where locktype = 'advisory' and granted"
-        f" and (cast(classid as bigint) << 32) + cast(objid as bigint) = {key}"
-    ).fetchall()
-    return " and ".join(f"{name or 'a session'} from {host}, since {since} UTC" for name, host, since in rows) or (
-        "another session"
-    )
 
 
 def _said(error: Exception) -> str:

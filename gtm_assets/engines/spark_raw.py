@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -102,11 +102,16 @@ def table_name(table: RawTable, prefix: str) -> str:
     return f"{prefix}raw.{table.source}__{table.name}"
 
 
-def catalogue_of(warehouse: Warehouse) -> Catalog:
-    """The catalogue that Spark has too; made where it is not there yet."""
+def catalogue_of(warehouse: Warehouse, session: str = "gtm") -> SqlCatalog:
+    """The catalogue that Spark has too; made where it is not there yet.
+
+    ``session`` is what its sessions say that they are, where its database lists them.
+    """
     address = warehouse.python_address
     if address.startswith("sqlite:///"):
         Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    else:
+        address += f"{'&' if '?' in address else '?'}application_name={quote(session[:63])}"
     return SqlCatalog(CATALOGUE, uri=address, warehouse=warehouse.files, schema_version="v1")
 
 

@@ -18,3 +18,9 @@
 {% macro spark__our_type(column) %}
     {%- do return(spark_type_names().get(column.dtype, column.dtype)) -%}
 {% endmacro %}
+
+
+{#- What can not be cast is null. Of dbt's own a unit test's fixture has the types of the yml. -#}
+{% macro spark__safe_cast(field, type) -%}
+    try_cast({{ field }} as {{ engine_type(type) }})
+{%- endmacro %}
