@@ -280,6 +280,8 @@ class Spark(Engine):
             connection = None
             if catalogue.engine.dialect.name == "postgresql":
                 connection = catalogue.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                # Closed it would go back to a pool, and its lock with it.
+                connection.detach()
                 take_lock(
                     lambda query: connection.exec_driver_sql(query).all(), f"{CATALOGUE} {self.schema_prefix}", say
                 )
