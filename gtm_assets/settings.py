@@ -236,6 +236,11 @@ class Settings(BaseSettings):
         default=None,
         description="Folder in which Iceberg tables lie, as a URL. Default: in the state folder.",
     )
+    spark_snapshot_days: int = Field(
+        default=7,
+        ge=1,
+        description="Days after which `gtm warehouse expire` lets go of earlier snapshots of Iceberg tables.",
+    )
     export_published: bool = Field(
         default=True,
         description="Whether core and mart are also written into the published DuckDB file where another engine "

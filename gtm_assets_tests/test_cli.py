@@ -28,6 +28,7 @@ finally:
         ("alerts list", "No incident is open"),
         ("quarantine list", "No record waits in quarantine"),
         ("lake compact", "There is nothing to merge"),
+        ("warehouse expire", "keeps no snapshots"),
     ],
 )
 def test_a_command_with_nothing_to_do_imports_neither_dagster_nor_dbt(tmp_path, command, said):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +12,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
+import psutil
 import pyarrow as pa
 import pytest
 
+from gtm_assets import clock
+from gtm_assets.automation.expiry import expired_snapshots_asset
+from gtm_assets.dbt.state import NodeState, States
 from gtm_assets.engines.engine import EngineAway, EngineError, Table
 from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
@@ -213,6 +220,29 @@ def test_a_catalogue_that_is_away_or_refuses_a_user_is_said_without_the_password
     assert "hidden" not in said
 
 
+HOLDING = """
+import sys, time
+from pathlib import Path
+from gtm_assets.engines.spark_session import lock_until_its_end
+lock_until_its_end(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_build_waits_until_the_spark_of_a_process_that_was_killed_has_ended(tmp_path):
+    engine = engine_at(tmp_path)
+    command = [sys.executable, "-c", HOLDING, str(engine.path.with_suffix(".jvm.lock"))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout.readline() == "held\n"
+    [java] = [one for one in psutil.Process(process.pid).children(recursive=True) if one.name() == "java"]
+    process.kill()
+
+    with engine.held("run", print):
+        assert not java.is_running() or java.status() == psutil.STATUS_ZOMBIE
+    process.communicate()
+
+
 def test_what_fails_while_the_lock_is_held_is_not_taken_for_the_catalogues(engine):
     from sqlalchemy.exc import OperationalError
 
@@ -334,6 +364,25 @@ def test_where_a_tables_files_can_not_be_listed_none_is_removed(engine):
         engine.expire(now())
 
     assert files(engine) == before
+
+
+def test_the_asset_expires_what_the_settings_say_and_what_was_built_stands(tmp_path, monkeypatch):
+    engine = engine_at(tmp_path)
+    for number in (1, 2):
+        build(engine, number)
+    states = States(engine)
+    states.nodes = {"model.gtm_dbt.dim_user": NodeState("inputs", "content", "success", "run")}
+    states.keep()
+    settings = load_settings({"GTM_HOME": str(tmp_path / "gtm"), "GTM_ENGINE": "spark"})
+    asset = expired_snapshots_asset(settings, [])
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(days=7, seconds=1))
+
+    result = dg.materialize([asset])
+
+    metadata = result.asset_materializations_for_node(asset.op.name)[0].metadata
+    assert metadata["snapshots"].value == 2 and metadata["files"].value > 0
+    assert States(engine).nodes == states.nodes
+    assert read(engine, "gtm_core.dim_user") == [2, 2]
 
 
 def test_a_catalogue_that_is_away_expires_nothing(tmp_path):

@@ -94,6 +94,15 @@ def test_no_weekly_run_before_a_partition_is_over(schedules):
     assert schedules[WEEKLY](context).skip_message == "No partition is over yet."
 
 
+@pytest.mark.parametrize(("engine", "count"), [("duckdb", 0), ("spark", 1)])
+def test_snapshots_expire_each_night_where_the_engine_keeps_some(tmp_path, engine, count):
+    settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_ENGINE": engine})
+
+    found = [part for part in all_schedules(settings, JOBS) if part.job_name == "expire"]
+
+    assert [(part.name, part.cron_schedule) for part in found] == [("expire_daily", "30 3 * * *")] * count
+
+
 @pytest.mark.parametrize(("end", "status"), [("", "RUNNING"), ("open", "RUNNING"), ("2026-09-30", "STOPPED")])
 def test_automation_is_on_by_itself_only_on_an_open_calendar_of_the_synthetic_org(tmp_path, end, status):
     settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_END_DATE": end})

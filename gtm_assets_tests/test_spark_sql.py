@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.engines import spark
-from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment
+from gtm_assets.engines.engine import EngineAway, EngineError
+from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, examine_java, examine_master
 from gtm_assets.lake.store import Lake
+from gtm_assets_tests.browser import free_port
 from gtm_assets_tests.dbt_harness import TABLES, Home, describe, with_ancestors
 from gtm_assets_tests.gtm_process import FIRST_END
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, merged, page, with_type
@@ -37,6 +40,42 @@ def test_the_catalogue_has_one_address_for_spark_and_python(tmp_path, monkeypatc
     monkeypatch.setattr(spark, "JARS", tmp_path)
     with pytest.raises(CatalogueError, match="Run: make setup-spark"):
         dbt_environment(Warehouse.of(tmp_path))
+
+
+def test_a_java_that_is_missing_or_too_old_is_said(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        EngineError, match=r"needs Java 17 or later, and PATH has none\. Install it, or set"
+    ):
+        examine_java()
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(EngineError, match=r"JAVA_HOME=.* has none that starts \(.*No such file"):
+        examine_java()
+    for version, told in (("11.0.2", "that of JAVA_HOME=.* is 11"), ("1.8.0_442", "is 8"), ("17.0.15", None)):
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")
+        java.chmod(0o755)
+        if told is None:
+            examine_java()
+        else:
+            with pytest.raises(EngineError, match=told):
+                examine_java()
+
+
+def test_a_master_that_is_none_or_does_not_answer_is_said():
+    for master in ("local", "local[*]", "local[2]", "yarn", "k8s://https://host:6443"):
+        examine_master(master)
+    for master in ("local[x]", "host:7077", "spark://host", ""):
+        with pytest.raises(EngineError, match=r"is none of local\[\*\]"):
+            examine_master(master)
+    away = free_port()
+    with pytest.raises(EngineAway, match=rf"can't be reached at .* \(127\.0\.0\.1:{away}: .*refused\)\. Start it"):
+        examine_master(f"spark://127.0.0.1:{away}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # Of several one may be away.
+        examine_master(f"spark://127.0.0.1:{away},127.0.0.1:{server.getsockname()[1]}")
 
 
 # -- the lake --------------------------------------------------------------------------------------------------
@@ -181,6 +220,10 @@ def test_spark_analyses_each_model_and_each_data_test(home, built_home):
             refused[node.name] = str(error).splitlines()[0]
     assert refused == {}
     assert len(nodes) > 400
+
+    result = home.dbt("test", "--select", "test_type:unit")
+    assert result.success, describe(result)
+    assert len(result.result) >= 40
 
 
 def analyse(node: Any) -> None:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from gtm_assets.automation import intraday, schedules, sensors
 from gtm_assets.automation.compaction import compacted_lake_asset
+from gtm_assets.automation.expiry import expired_snapshots_asset
 from gtm_assets.automation.freshness import (
     Freshness,
     freshness_checks,
@@ -54,10 +55,11 @@ def automation(
         landing_deadline(settings),
         publishing_deadline(settings),
     )
+    expiry = [expired_snapshots_asset(settings, [PUBLISHED])] if settings.engine == "spark" else []
     return dg.Definitions(
-        assets=[levels, compacted_lake_asset(settings, tables)],
+        assets=[levels, compacted_lake_asset(settings, tables), *expiry],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
-        jobs=jobs.all,
+        jobs=[*jobs.all, *([jobs.expire] if expiry else [])],
         schedules=[
             *schedules.all_schedules(settings, jobs),
             *intraday.schedules(settings, lake, tables, jobs),

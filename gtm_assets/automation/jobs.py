@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from gtm_assets.automation.compaction import ASSET_KEY as COMPACTED
+from gtm_assets.automation.expiry import ASSET_KEY as EXPIRED
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.definitions import EXTERNAL_IS_SOUND
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
@@ -50,6 +51,8 @@ class Jobs:
     full_extraction: UnresolvedAssetJobDefinition
     measure: UnresolvedAssetJobDefinition
     compact: UnresolvedAssetJobDefinition
+    expire: UnresolvedAssetJobDefinition
+    """Only where the engine keeps snapshots."""
     full_config: Mapping[str, Any]
     """Config of the full extraction."""
 
@@ -118,12 +121,17 @@ class Jobs:
                 selection=dg.AssetSelection.assets(COMPACTED),
                 description="Merge the lake's batches of each month that is long over into one file a table.",
             ),
+            expire=dg.define_asset_job(
+                "expire",
+                selection=dg.AssetSelection.assets(EXPIRED),
+                description="Let go of old snapshots of Iceberg tables, and of files that no table needs.",
+            ),
             full_config=full_config,
         )
 
     @property
     def all(self) -> list[UnresolvedAssetJobDefinition]:
-        """All of them."""
+        """All of them, but for those of some engines alone."""
         return [self.transform, self.refresh, self.full_extraction, self.extract, self.measure, self.compact]
 
 

@@ -20,6 +20,7 @@ MEASURED = "30 23 * * *"
 WEEKLY = "30 22 * * 0"
 """It is on Sunday, after the daily run of the partition that ends then."""
 
+EXPIRED = "30 3 * * *"
 MONTHLY = "0 3 4 * *"
 """The month before the last is then older than the days that keep their own files."""
 
@@ -41,6 +42,7 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence[dg.ScheduleDefinit
         _weekly(Calendar.of(settings), status, jobs),
         _daily(MEASURED, jobs.measure, status),
         _by_clock("compact_monthly", MONTHLY, jobs.compact, status),
+        *([_daily(EXPIRED, jobs.expire, status)] if settings.engine == "spark" else []),
     ]
 
 

@@ -360,6 +360,29 @@ def compact(table: str | None) -> None:
         )
 
 
+@main.group("warehouse")
+def warehouse_group() -> None:
+    """What the models are built into."""
+
+
+@warehouse_group.command()
+@explained
+def expire() -> None:
+    """Let go of old snapshots of Iceberg tables, and of files that no table needs."""
+    settings = load_settings()
+    if settings.engine != "spark":
+        console.print(f"GTM_ENGINE={settings.engine} keeps no snapshots: there is nothing to let go of.")
+        return
+    from gtm_assets.dbt.expiry import expire_snapshots
+
+    done = expire_snapshots(settings, console.print)
+    assert done is not None
+    console.print(
+        f"{done.snapshots:,} snapshots older than {settings.spark_snapshot_days} days have expired, and "
+        f"{done.files:,} files went, of {done.bytes:,} bytes. What is built and what is published stays."
+    )
+
+
 @main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @explained

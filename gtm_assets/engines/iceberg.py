@@ -43,7 +43,7 @@ from gtm_assets.engines.iceberg_publishing import LAYERS, Publishing
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
 from gtm_assets.engines.spark import CATALOGUE, Warehouse, dbt_environment, examine_java, examine_master, jars
 from gtm_assets.engines.spark_raw import add_lake, catalogue_of, follow_compaction
-from gtm_assets.engines.spark_session import refuse_bad_casts
+from gtm_assets.engines.spark_session import lock_until_its_end, outwait, refuse_bad_casts
 from gtm_assets.lake.reader import LakeReader
 
 BUILT = ("staging", "intermediate", "core", "mart", "meta")
@@ -73,9 +73,10 @@ _OUR_TYPES = {
 class _Connection:
     """Spark's session of this process, which dbt has begun."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, lock: Path) -> None:
         from pyspark.sql import SparkSession
 
+        lock_until_its_end(lock)
         self._session, self._prefix = SparkSession.builder.getOrCreate(), prefix
 
     def execute(self, query: str, parameters: Any = None, /) -> Rows:
@@ -173,7 +174,11 @@ class Spark(Engine):
 
     @override
     def connect(self) -> _Connection:
-        return _Connection(self.schema_prefix)
+        return _Connection(self.schema_prefix, self._lock)
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_suffix(".jvm.lock")
 
     @override
     def content_of(
@@ -275,7 +280,11 @@ class Spark(Engine):
     @override
     @contextmanager
     def held(self, purpose: str, say: Say) -> Iterator[None]:
-        """Of a catalogue in PostgreSQL hold an advisory lock; that of one in a file is the state folder's own."""
+        """Of a catalogue in PostgreSQL hold an advisory lock; that of one in a file is the state folder's own.
+
+        The Spark of a build that was killed has ended, too.
+        """
+        outwait(self._lock)
         with self._asked(f"gtm: {purpose}") as catalogue:
             connection = None
             if catalogue.engine.dialect.name == "postgresql":

@@ -1,8 +1,10 @@
-"""What dbt's adapter of Spark has no setting for."""
+"""Spark's session in dbt's process, beyond what dbt's adapter has settings for."""
 
 from __future__ import annotations
 
+import fcntl
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 
@@ -20,3 +22,22 @@ def refuse_bad_casts() -> None:
         made(self, server_side_parameters={**(server_side_parameters or {}), "spark.sql.ansi.enabled": "true"})
 
     Connection.__init__ = strict  # type: ignore[method-assign]
+
+
+@cache
+def lock_until_its_end(path: Path) -> Any:
+    """Let the session's JVM hold the lock of a file for as long as it lives. Gives Java's lock.
+
+    It outlives this process where that is killed, by moments in which it may still commit.
+    """
+    from pyspark.sql import SparkSession
+
+    return SparkSession.builder.getOrCreate()._jvm.java.io.RandomAccessFile(str(path), "rw").getChannel().lock()
+
+
+def outwait(path: Path) -> None:
+    """Wait until no JVM holds the lock of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        # Java locks as POSIX has it, and so does lockf.
+        fcntl.lockf(file, fcntl.LOCK_EX)
