@@ -48,11 +48,3 @@
     {%- endfor -%}
     {%- do return(found.values() | list) -%}
 {% endmacro %}
-
-
-{#- With its files, which Iceberg would leave. -#}
-{% macro spark__drop_relation(relation) -%}
-    {%- call statement('drop_relation', auto_begin=False) -%}
-        drop {{ relation.type }} if exists {{ relation }} {{ 'purge' if relation.type == 'table' }}
-    {%- endcall -%}
-{%- endmacro %}
