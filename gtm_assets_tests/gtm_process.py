@@ -49,6 +49,8 @@ class GtmHome:
 
     path: Path
     settings: tuple[tuple[str, str], ...] = tuple(SMALL.items())
+    patience: int = 900
+    """Seconds in which a command has to end."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,7 +71,7 @@ class GtmHome:
     def command(self, *arguments: str, now: datetime | None = None) -> Finished:
         """What a command did; with ``now`` its clocks show that time."""
         process = self.start(*arguments, now=now)
-        output, _ = process.communicate(timeout=900)
+        output, _ = process.communicate(timeout=self.patience)
         return Finished(process.returncode, output)
 
     def in_process(self, *arguments: str) -> Finished:

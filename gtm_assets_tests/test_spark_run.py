@@ -37,7 +37,7 @@ CHAIN = ("dim_user_scd2", "rep_sales_velocity")
 
 
 def home_at(path: Path, **settings: str) -> GtmHome:
-    return GtmHome(path, (*GtmHome(path).settings, *SPARK.items(), *settings.items()))
+    return GtmHome(path, (*GtmHome(path).settings, *SPARK.items(), *settings.items()), patience=3600)
 
 
 def engine_at(home: GtmHome) -> Any:
@@ -60,7 +60,7 @@ def built(built_home, tmp_path_factory) -> GtmHome:
     """A state folder after two runs on Spark: of two partitions, then of the third."""
     home = home_at(tmp_path_factory.mktemp("spark") / "gtm")
     copy_lake(built_home, home, FIRST_END)
-    GtmHome(home.path, (*home.settings, ("GTM_END_DATE", FIRST_END))).run().check()
+    home_at(home.path, GTM_END_DATE=FIRST_END).run().check()
     copy_lake(built_home, home)
     home.run().check()
     return home

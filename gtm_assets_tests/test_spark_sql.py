@@ -13,14 +13,17 @@ import pytest
 from gtm_assets.catalog.raw_table import ColumnType
 from gtm_assets.engines import spark
 from gtm_assets.engines.engine import EngineAway, EngineError
+from gtm_assets.engines.registry import engine_of
 from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, examine_java, examine_master
 from gtm_assets.lake.store import Lake
+from gtm_assets.settings import load_settings
 from gtm_assets_tests.browser import free_port
 from gtm_assets_tests.dbt_harness import TABLES, Home, describe, with_ancestors
 from gtm_assets_tests.gtm_process import FIRST_END
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, NEXT, deal, merged, page, with_type
 from gtm_assets_tests.postgres_tables import duckdb_rows
 from gtm_assets_tests.spark_session import SparkHome, differing, needs_spark, session
+from gtm_assets_tests.test_iceberg import publish
 
 USERS = TABLES["user"]
 CHAIN = ("dim_user_scd2", "fct_task", "rep_sales_velocity")
@@ -45,9 +48,7 @@ def test_the_catalogue_has_one_address_for_spark_and_python(tmp_path, monkeypatc
 def test_a_java_that_is_missing_or_too_old_is_said(tmp_path, monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        EngineError, match=r"needs Java 17 or later, and PATH has none\. Install it, or set"
-    ):
+    with pytest.raises(EngineError, match=r"needs Java 17 or later, and PATH has none\. Install it, or set"):
         examine_java()
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
@@ -201,6 +202,35 @@ def lake_until(built: Home | Any, lake: Path, last: str | None = None) -> None:
     days = Lake(built.path / "lake").partitions(USERS)
     later = [f"partition={day}" for day in days if last is not None and day > last]
     shutil.copytree(built.path / "lake", lake, ignore=shutil.ignore_patterns(*later), dirs_exist_ok=True)
+
+
+@needs_spark
+@pytest.mark.nightly
+def test_spark_refuses_bad_casts_and_reads_what_is_published_and_removes_none_of_its_files(home, lake):
+    from pyspark.errors import PySparkException
+
+    home.seed()
+    engine = engine_of(load_settings({"GTM_ENGINE": "spark", "GTM_HOME": str(home.path)}))
+    engine.bring_lake(lake, [DEALS])
+    engine.catalogue().create_namespace_if_not_exists("gtm_core")
+    publish(engine, home.path, 1)
+
+    with pytest.raises(PySparkException, match="CAST_INVALID_INPUT"):
+        home.rows("select cast('x' as int)")
+    published = "gtm_published_core.dim_user"
+    assert home.rows(f"select * from {published} order by user_key") == [("a", 1), ("b", 1)]
+    assert ("user_key", "string", "Key, it's one.") in home.rows(f"describe {published}")
+    assert ("Comment", "People's.", "") in home.rows(f"describe extended {published}")
+    assert home.rows("select count(*) from gtm_core.dim_user version as of 'published'") == [(2,)]
+    for table in (published, "gtm_raw.salesforce__deal"):
+        for refused in (
+            f"call gtm.system.expire_snapshots(table => '{table}', older_than => timestamp '2100-01-01')",
+            f"call gtm.system.remove_orphan_files(table => '{table}')",
+            f"drop table {table} purge",
+        ):
+            with pytest.raises(Exception, match=r"GC is disabled|gc\.enabled"):
+                home.rows(refused)
+    assert home.rows(f"select count(*) from {published}") == [(2,)]
 
 
 @needs_spark
