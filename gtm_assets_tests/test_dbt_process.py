@@ -13,9 +13,11 @@ import pytest
 from filelock import Timeout
 
 from gtm_assets.dbt import process as dbt_process
+from gtm_assets.dbt import project
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, build_beside, builder_lock
 from gtm_assets.dbt.project import TransformError, build_arguments, manifest_path
 from gtm_assets.dbt.warehouse import Warehouse
+from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.files import connect
 from gtm_assets.settings import Settings, load_settings
 
@@ -143,6 +145,18 @@ def test_the_warehouse_is_not_opened_before_the_build_of_a_killed_run_has_ended(
 
     assert waited > 1
     held.wait()
+
+
+def test_a_process_that_waits_has_read_the_manifest_of_the_engine(settings, monkeypatch):
+    engine, asked = DuckDB(settings.warehouse_path), []
+    read = project.parsed_manifest
+    monkeypatch.setattr(project, "engine_of", lambda _: engine)
+    monkeypatch.setattr(project, "parsed_manifest", lambda given=None: asked.append(given) or read(given))
+
+    project.warm_up(settings)
+
+    assert asked == [engine]
+    assert not settings.warehouse_path.exists()
 
 
 def test_a_process_that_waits_is_the_next_to_build_and_one_that_died_is_replaced(settings):

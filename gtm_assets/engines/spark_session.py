@@ -32,7 +32,8 @@ def lock_until_its_end(path: Path) -> Any:
     """
     from pyspark.sql import SparkSession
 
-    return SparkSession.builder.getOrCreate()._jvm.java.io.RandomAccessFile(str(path), "rw").getChannel().lock()
+    jvm: Any = SparkSession.builder.getOrCreate()._jvm
+    return jvm.java.io.RandomAccessFile(str(path), "rw").getChannel().lock()
 
 
 def outwait(path: Path) -> None:
