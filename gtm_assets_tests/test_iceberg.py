@@ -130,6 +130,27 @@ def test_readers_see_all_of_one_publication_and_not_what_is_built(engine, tmp_pa
     assert read(engine, "gtm_published_core.dim_user") == [7, 7]
 
 
+def test_until_all_pointers_are_set_readers_see_what_was_published_before(engine, tmp_path):
+    from sqlalchemy import Engine, event
+
+    publish(engine, tmp_path, 1)
+    before, seen = engine.pointers(published=True), []
+
+    def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(("delete from iceberg_tables", "insert into iceberg_tables")):
+            seen.append(engine.pointers(published=True))
+
+    event.listen(Engine, "after_cursor_execute", look)
+    try:
+        publish(engine, tmp_path, 2)
+    finally:
+        event.remove(Engine, "after_cursor_execute", look)
+
+    assert len(seen) == 2 and all(pointers == before for pointers in seen)
+    after = engine.pointers(published=True)
+    assert after.keys() == before.keys() and not set(after.values()) & set(before.values())
+
+
 def test_a_published_table_says_what_it_and_its_columns_are(engine, tmp_path):
     publish(engine, tmp_path, 1)
     published = engine.catalogue().load_table("gtm_published_core.dim_user")
@@ -324,15 +345,14 @@ def test_what_another_environment_has_built_or_published_in_the_same_folder_stay
     production.catalogue().create_namespace(schema)
     built = production.catalogue().create_table(f"{schema}.dim_user", rows.schema)
     built.append(rows)
-    # A pointer of production's to files that lie among development's, and one the other way round.
-    place = built.metadata_location
-    production.catalogue().register_table("gtm_core.registered", place)
+    # What lies among development's tables, production alone points at.
+    production.catalogue().register_table("gtm_core.registered", built.metadata_location)
+    production.catalogue().drop_table(f"{schema}.dim_user")
     publish(production, tmp_path, 1)
 
     for engine in (development, production, development):
         engine.expire(now())
 
-    assert read(production, f"{schema}.dim_user") == [1]
     assert read(production, "gtm_core.registered") == [1]
     assert read(production, "gtm_published_core.dim_user") == [1, 1]
 
