@@ -223,7 +223,9 @@ class Settings(BaseSettings):
         default="local[*]",
         description="Spark's cluster with `GTM_ENGINE=spark`: this machine, or spark://host:7077.",
     )
-    spark_memory: str = Field(default="2g", description="Memory of Spark's driver, as Spark writes it.")
+    spark_memory: str = Field(
+        default="2g", pattern=r"^\d+[kmgtKMGT]$", description="Memory of Spark's driver, such as 2g or 512m."
+    )
     spark_partitions: int = Field(default=8, ge=1, description="Into so many parts Spark shuffles rows.")
     spark_catalog: str | None = Field(
         default=None,

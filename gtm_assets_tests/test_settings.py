@@ -68,6 +68,8 @@ def test_other_programs_variables_are_left_alone():
         ("GTM_DBT_THREADS", "0"),
         ("GTM_MEMORY_LIMIT", "a lot"),
         ("GTM_MEMORY_LIMIT", "6"),
+        ("GTM_SPARK_MEMORY", "a lot"),
+        ("GTM_SPARK_SNAPSHOT_DAYS", "0"),
         ("GTM_MEMORY_LIMIT", "0GB"),
         ("GTM_MEMORY_LIMIT", "120%"),
         ("GTM_EXECUTOR", "celery"),
