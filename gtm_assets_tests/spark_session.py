@@ -49,9 +49,15 @@ needs_spark = pytest.mark.skipif(
 class SparkHome(Home):
     """A home whose warehouse is Iceberg tables, which have what the lake holds before each of dbt's commands."""
 
-    def __init__(self, path: Path, lake: Path | None = None, tables: Sequence[RawTable] | None = None) -> None:
-        super().__init__(path, engine=dbt_environment(Warehouse.of(path), master="local[2]", partitions=2))
-        self.place = Warehouse.of(path)
+    def __init__(
+        self,
+        path: Path,
+        lake: Path | None = None,
+        tables: Sequence[RawTable] | None = None,
+        place: Warehouse | None = None,
+    ) -> None:
+        self.place = place or Warehouse.of(path)
+        super().__init__(path, engine=dbt_environment(self.place, master="local[2]", partitions=2))
         self.lake = Lake(lake) if lake else self.lake
         self.tables = raw_tables(load_settings()) if tables is None else tables
 
