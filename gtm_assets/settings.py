@@ -42,6 +42,9 @@ TOLD_TO_DBT = frozenset(
         "GTM_POSTGRES_USER",
         "GTM_POSTGRES_DATABASE",
         "GTM_SPARK_JARS",
+        "GTM_SPARK_CATALOG_FILES",
+        "GTM_SPARK_CATALOG_REGION",
+        "GTM_SPARK_CATALOG_TYPE",
     }
 )
 """Variables that the dbt project reads beside the settings. They are set while dbt runs, and are no settings."""

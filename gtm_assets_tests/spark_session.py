@@ -15,7 +15,8 @@ from dbt.cli.main import dbtRunnerResult
 
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines.files import connect
-from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, jars
+from gtm_assets.engines.iceberg_catalog import CatalogueError, Warehouse
+from gtm_assets.engines.spark import dbt_environment, jars
 from gtm_assets.engines.spark_session import refuse_bad_casts
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings

@@ -18,7 +18,7 @@ import pytest
 
 from gtm_assets.engines.engine import Table
 from gtm_assets.engines.files import connect
-from gtm_assets.engines.spark import Warehouse
+from gtm_assets.engines.iceberg_catalog import Warehouse
 from gtm_assets_tests import postgres_server, trino_server
 from gtm_assets_tests.postgres_tables import duckdb_rows
 from gtm_assets_tests.spark_session import SparkHome, needs_spark, session

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from gtm_assets.catalog.raw_table import ColumnType
-from gtm_assets.engines import spark
 from gtm_assets.engines.engine import EngineAway, EngineError
+from gtm_assets.engines.iceberg_catalog import Warehouse
 from gtm_assets.engines.registry import engine_of
-from gtm_assets.engines.spark import CatalogueError, Warehouse, dbt_environment, examine_java, examine_master
+from gtm_assets.engines.spark import examine_java, examine_master
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.browser import free_port
@@ -30,19 +30,7 @@ CHAIN = ("dim_user_scd2", "fct_task", "rep_sales_velocity")
 """Models whose ancestors are base, versions, histories, facts and reports."""
 
 
-# -- the catalogue ---------------------------------------------------------------------------------------------
-
-
-def test_the_catalogue_has_one_address_for_spark_and_python(tmp_path, monkeypatch):
-    assert Warehouse.of(Path("/state")).python_address == "sqlite:////state/spark/catalog.db"
-    shared = Warehouse("jdbc:postgresql://db.internal:5432/lake", "file:///lake", "ana@acme", "p@ss")
-    assert shared.python_address == "postgresql+psycopg2://ana%40acme:p%40ss@db.internal:5432/lake"
-    with pytest.raises(CatalogueError, match="neither jdbc:sqlite:/path"):
-        _ = Warehouse("jdbc:mysql://host/lake", "file:///lake").python_address
-
-    monkeypatch.setattr(spark, "JARS", tmp_path)
-    with pytest.raises(CatalogueError, match="Run: make setup-spark"):
-        dbt_environment(Warehouse.of(tmp_path))
+# -- what Spark needs -------------------------------------------------------------------------------------------
 
 
 def test_a_java_that_is_missing_or_too_old_is_said(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 from py4j.protocol import Py4JError
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import StaticTable
@@ -38,10 +39,12 @@ from gtm_assets.engines.engine import (
     Table,
     named,
 )
-from gtm_assets.engines.iceberg_expiry import claim, expire
+from gtm_assets.engines.iceberg_catalog import Warehouse
+from gtm_assets.engines.iceberg_expiry import claim, expire, let_go
 from gtm_assets.engines.iceberg_publishing import LAYERS, Publishing
+from gtm_assets.engines.iceberg_tags import AWAY, REFUSED, Tagging, pointers
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
-from gtm_assets.engines.spark import CATALOGUE, Warehouse, dbt_environment, examine_java, examine_master, jars
+from gtm_assets.engines.spark import CATALOGUE, dbt_environment, examine_java, examine_master, jars
 from gtm_assets.engines.spark_raw import add_lake, catalogue_of, follow_compaction
 from gtm_assets.engines.spark_session import lock_until_its_end, outwait, refuse_bad_casts
 from gtm_assets.lake.reader import LakeReader
@@ -68,6 +71,8 @@ _OUR_TYPES = {
     "timestamp": "timestamp",
     "timestamptz": "timestamp with time zone",
 }
+_AWAY: tuple[type[Exception], ...] = (OperationalError, InterfaceError, *AWAY)
+_REFUSED: tuple[type[Exception], ...] = (SQLAlchemyError, *REFUSED)
 
 
 class _Connection:
@@ -161,7 +166,8 @@ class Spark(Engine):
     def bring_lake(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
         with self._asked() as catalogue:
             add_lake(catalogue, lake, tables, self.schema_prefix)
-            claim(catalogue, self.schema_prefix)
+            if isinstance(catalogue, SqlCatalog):
+                claim(catalogue, self.schema_prefix)
 
     @override
     def follow_compaction(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
@@ -199,12 +205,12 @@ class Spark(Engine):
 
     # -- the catalogue -------------------------------------------------------------------------------------------
 
-    def catalogue(self) -> SqlCatalog:
+    def catalogue(self) -> Catalog:
         """The catalogue, as PyIceberg reads and writes it."""
         return catalogue_of(self.warehouse)
 
     @contextmanager
-    def _asked(self, session: str = "gtm") -> Iterator[SqlCatalog]:
+    def _asked(self, session: str = "gtm") -> Iterator[Catalog]:
         """The catalogue, for a block that asks its database; ``session`` is what its sessions say that they are.
 
         Raises:
@@ -217,12 +223,12 @@ class Spark(Engine):
                 yield catalogue
             finally:
                 catalogue.close()
-        except (OperationalError, InterfaceError) as error:
+        except _AWAY as error:
             raise EngineAway(
                 f"the catalogue of Iceberg at {self.warehouse.place} can't be reached ({_said(error)}). "
-                "Start its database, or mend GTM_SPARK_CATALOG, _USER or _PASSWORD"
+                "Start it, or mend GTM_SPARK_CATALOG, _USER or _PASSWORD"
             ) from error
-        except SQLAlchemyError as error:
+        except _REFUSED as error:
             raise EngineError(
                 f"the catalogue of Iceberg at {self.warehouse.place} refuses it ({_said(error)})"
             ) from error
@@ -235,19 +241,23 @@ class Spark(Engine):
         Raises:
             EngineAway: the catalogue's database does not answer.
         """
-        rows: Any
-        with self._asked() as catalogue, catalogue.engine.connect() as connection:
-            rows = connection.execute(
-                text(
-                    "select table_namespace, table_name, iceberg_type, metadata_location from iceberg_tables"
-                    " where catalog_name = :name"
-                ),
-                {"name": CATALOGUE},
-            ).all()
         if published:
             layers = {f"{self.schema_prefix}published_{layer}": f"gtm_{layer}" for layer in LAYERS}
         else:
             layers = {f"{self.schema_prefix}{layer}": f"gtm_{layer}" for layer in BUILT}
+        rows: Any
+        with self._asked() as catalogue:
+            if isinstance(catalogue, SqlCatalog):
+                with catalogue.engine.connect() as connection:
+                    rows = connection.execute(
+                        text(
+                            "select table_namespace, table_name, iceberg_type, metadata_location"
+                            " from iceberg_tables where catalog_name = :name"
+                        ),
+                        {"name": CATALOGUE},
+                    ).all()
+            else:
+                rows = list(pointers(catalogue, layers))
         return {
             (layers[schema], table): (kind or "TABLE", location)
             for schema, table, kind, location in rows
@@ -282,12 +292,13 @@ class Spark(Engine):
     def held(self, purpose: str, say: Say) -> Iterator[None]:
         """Of a catalogue in PostgreSQL hold an advisory lock; that of one in a file is the state folder's own.
 
-        The Spark of a build that was killed has ended, too.
+        A catalogue by REST or Glue has none: one machine is to build there. The Spark of a build that was killed has
+        ended, too.
         """
         outwait(self._lock)
         with self._asked(f"gtm: {purpose}") as catalogue:
             connection = None
-            if catalogue.engine.dialect.name == "postgresql":
+            if isinstance(catalogue, SqlCatalog) and catalogue.engine.dialect.name == "postgresql":
                 connection = catalogue.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 # Closed it would go back to a pool, and its lock with it.
                 connection.detach()
@@ -323,13 +334,16 @@ class Spark(Engine):
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
         """Point the published schemas at core and mart, in one transaction of the catalogue's database.
 
+        By REST or Glue there is none: each table is tagged instead.
+
         Raises:
             EngineError: the catalogue's table is not the one that is known, or somebody has changed a table
                 meanwhile. Readers see what they saw before.
         """
         with self._asked() as catalogue:
             self._refuse_another_catalogue(catalogue)
-            publishing = Publishing(catalogue, self.schema_prefix)
+            by = Publishing if isinstance(catalogue, SqlCatalog) else Tagging
+            publishing = by(catalogue, self.schema_prefix)
             try:
                 for schema, table in sorted(self.tables()):
                     layer = schema.removeprefix("gtm_")
@@ -343,7 +357,9 @@ class Spark(Engine):
                 ) from error
             publishing.point()
 
-    def _refuse_another_catalogue(self, catalogue: SqlCatalog) -> None:
+    def _refuse_another_catalogue(self, catalogue: Catalog) -> None:
+        if not isinstance(catalogue, SqlCatalog):
+            return
         with catalogue.engine.connect() as connection:
             found = {*connection.execute(text("select * from iceberg_tables where 1 = 0")).keys()}
         if found != COLUMNS:
@@ -355,8 +371,11 @@ class Spark(Engine):
 
     @override
     def expire(self, before: datetime) -> Expired:
+        """Of a catalogue by REST or Glue files stay: which of them its other tables need is not known here."""
         with self._asked() as catalogue:
-            return expire(catalogue, self.schema_prefix, before)
+            if isinstance(catalogue, SqlCatalog):
+                return expire(catalogue, self.schema_prefix, before)
+            return let_go(catalogue, self.schema_prefix, before)
 
     @override
     def as_of(self, folder: Path) -> Spark:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyarrow.fs import FileSelector, FileType
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import ValidationError
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -86,6 +87,16 @@ def expire(catalogue: SqlCatalog, prefix: str, before: datetime) -> Expired:
     return Expired(snapshots, len(sizes), sum(sizes.values()))
 
 
+def let_go(catalogue: Catalog, prefix: str, before: datetime) -> Expired:
+    """Let go of the snapshots from before an instant, and remove no file."""
+    schemas = [f"{prefix}{layer}" for layer in _WRITTEN]
+    tables = [
+        name for schema in schemas if catalogue.namespace_exists(schema) for name in catalogue.list_tables(schema)
+    ]
+    pointers = [_Pointer(schema, table, "", is_view=False) for schema, table in tables]
+    return Expired(sum(_let_go(catalogue, pointer, before) for pointer in pointers), 0, 0)
+
+
 def _io(catalogue: SqlCatalog) -> PyArrowFileIO:
     return PyArrowFileIO(catalogue.properties)
 
@@ -119,7 +130,7 @@ def _pointers(catalogue: SqlCatalog, name: str | None = None) -> Sequence[_Point
     ]
 
 
-def _let_go(catalogue: SqlCatalog, pointer: _Pointer, before: datetime) -> int:
+def _let_go(catalogue: Catalog, pointer: _Pointer, before: datetime) -> int:
     """How many snapshots of a table expired."""
     with _told_which(pointer):
         iceberg = catalogue.load_table((pointer.schema, pointer.table))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.serializers import ToOutputFile
@@ -33,7 +34,7 @@ TAG = "published"
 class Publishing:
     """One publication."""
 
-    def __init__(self, catalogue: SqlCatalog, prefix: str) -> None:
+    def __init__(self, catalogue: Catalog, prefix: str) -> None:
         """Of the tables of an environment, whose schemas begin with ``prefix``."""
         self._catalogue, self._prefix = catalogue, prefix
         self._pointers: list[dict[str, str]] = []
@@ -41,10 +42,7 @@ class Publishing:
     def add(self, layer: str, table: str, described: Table) -> None:
         """Prepare a table of a layer."""
         iceberg = self._catalogue.load_table((f"{self._prefix}{layer}", table))
-        snapshot, tagged = iceberg.current_snapshot(), iceberg.metadata.refs.get(TAG)
-        if snapshot is not None and (tagged is None or tagged.snapshot_id != snapshot.snapshot_id):
-            iceberg.manage_snapshots().create_tag(snapshot.snapshot_id, TAG).commit()
-        self._freeze(layer, table, iceberg, described)
+        self._prepare(layer, table, iceberg, described)
 
     def say(self, said: Path) -> None:
         """Prepare the tables of the file's gtm_meta, which say of the publication what it is."""
@@ -64,10 +62,11 @@ class Publishing:
                     self._catalogue.drop_table(place)
                 iceberg = self._catalogue.create_table_if_not_exists(place, rows.schema)
                 (iceberg.overwrite if iceberg.current_snapshot() else iceberg.append)(rows)
-                self._freeze("meta", name, iceberg, Table("", {}))
+                self._prepare("meta", name, iceberg, Table("", {}))
 
     def point(self) -> None:
         """Set all pointers of the published schemas in one transaction of the catalogue's database."""
+        assert isinstance(self._catalogue, SqlCatalog)
         schemas = [f"{self._prefix}published_{layer}" for layer in LAYERS]
         for schema in schemas:
             self._catalogue.create_namespace_if_not_exists(schema)
@@ -86,8 +85,15 @@ class Publishing:
                 self._pointers,
             )
 
-    def _freeze(self, layer: str, table: str, iceberg: IcebergTable, described: Table) -> None:
+    def _keep(self, iceberg: IcebergTable) -> None:
+        """Tag the current snapshot of a table."""
+        snapshot, tagged = iceberg.current_snapshot(), iceberg.metadata.refs.get(TAG)
+        if snapshot is not None and (tagged is None or tagged.snapshot_id != snapshot.snapshot_id):
+            iceberg.manage_snapshots().create_tag(snapshot.snapshot_id, TAG).commit()
+
+    def _prepare(self, layer: str, table: str, iceberg: IcebergTable, described: Table) -> None:
         """Write the metadata that readers of the table are pointed at."""
+        self._keep(iceberg)
         schema = f"{self._prefix}published_{layer}"
         folder = f"{self._catalogue.properties['warehouse']}/{schema}/{table}/metadata"
         location = f"{folder}/00000-{uuid.uuid4()}.metadata.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gtm_assets.engines.duckdb import DuckDB
 from gtm_assets.engines.engine import Engine, EngineError
-from gtm_assets.engines.spark import Warehouse
+from gtm_assets.engines.iceberg_catalog import Warehouse
 from gtm_assets.place import place_of
 from gtm_assets.settings import Settings
 
@@ -39,11 +39,11 @@ def engine_of(settings: Settings, path: Path | None = None) -> Engine:
 
 def _warehouse(settings: Settings) -> Warehouse:
     """Where Iceberg tables lie: what the settings name, else in the state folder."""
-    here = Warehouse.of(settings.home)
     password = settings.spark_catalog_password
-    return Warehouse(
-        settings.spark_catalog or here.catalogue,
-        settings.spark_warehouse or here.files,
+    return Warehouse.named(
+        settings.home,
+        settings.spark_catalog,
+        settings.spark_warehouse,
         settings.spark_catalog_user or "",
         password.get_secret_value() if password else "",
     )

@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from gtm_assets.engines.engine import EngineAway, EngineError
+from gtm_assets.engines.iceberg_catalog import CatalogueError, Warehouse
 
 JARS = Path(sys.prefix, "share", "gtm_assets", "spark")
 """Where ``make setup-spark`` puts Iceberg's runtime and the catalogue's drivers: in the virtual environment."""
@@ -25,49 +24,6 @@ OLDEST_JAVA = 17
 _MASTER = re.compile(r"local(\[(\d+|\*)\])?|yarn|k8s://.+|spark://(?P<places>[^/]+:\d+(,[^/]+:\d+)*)")
 _ANSWERS_WITHIN = 5.0
 """Seconds in which a master has to take a connection."""
-
-
-class CatalogueError(EngineError):
-    """The address of Iceberg's catalogue is none, or what Spark needs is not there."""
-
-
-@dataclass(frozen=True)
-class Warehouse:
-    """Where the Iceberg tables lie: their catalogue in a database, their files in a folder."""
-
-    catalogue: str
-    """Address of the database for JDBC."""
-    files: str
-    user: str = ""
-    password: str = ""
-
-    @classmethod
-    def of(cls, home: Path) -> Warehouse:
-        """The warehouse of a state folder, whose catalogue is a file in it."""
-        return cls(f"jdbc:sqlite:{home / 'spark' / 'catalog.db'}", f"file://{home / 'spark' / 'warehouse'}")
-
-    @property
-    def place(self) -> str:
-        """The address of the catalogue, for people: without what may be a password."""
-        return re.sub(r"//[^/]*@", "//", self.catalogue.partition("?")[0])
-
-    @property
-    def python_address(self) -> str:
-        """The address of the catalogue's database as SQLAlchemy takes it.
-
-        Raises:
-            CatalogueError: it is neither of SQLite nor of PostgreSQL.
-        """
-        kind, _, place = self.catalogue.removeprefix("jdbc:").partition(":")
-        if kind == "sqlite" and place:
-            return f"sqlite:///{place}"
-        if kind == "postgresql" and place.startswith("//"):
-            who = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.user else ""
-            return f"postgresql+psycopg2://{who}{place[2:]}"
-        raise CatalogueError(
-            f"the catalogue of Iceberg is {self.place}, which is neither jdbc:sqlite:/path/catalog.db "
-            "nor jdbc:postgresql://host:5432/database"
-        )
 
 
 def jars() -> list[Path]:
@@ -155,8 +111,5 @@ def dbt_environment(
         "GTM_SPARK_MEMORY": memory,
         "GTM_SPARK_PARTITIONS": str(partitions),
         "GTM_SPARK_JARS": ",".join(map(str, jars())),
-        "GTM_SPARK_CATALOG": warehouse.catalogue,
-        "GTM_SPARK_CATALOG_USER": warehouse.user,
-        "DBT_ENV_SECRET_SPARK_CATALOG_PASSWORD": warehouse.password,
-        "GTM_SPARK_WAREHOUSE": warehouse.files,
+        **warehouse.dbt_environment,
     }

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import parquet_files_to_data_files, schema_to_pyarrow
@@ -38,7 +38,8 @@ from pyiceberg.types import (
 from gtm_assets import place
 from gtm_assets.catalog.raw_table import ColumnType, RawTable
 from gtm_assets.engines.engine import EngineError
-from gtm_assets.engines.spark import CATALOGUE, Warehouse
+from gtm_assets.engines.iceberg_catalog import Warehouse
+from gtm_assets.engines.spark import CATALOGUE
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.files import Batch, by_file
 from gtm_assets.lake.reader import LakeReader
@@ -102,11 +103,14 @@ def table_name(table: RawTable, prefix: str) -> str:
     return f"{prefix}raw.{table.source}__{table.name}"
 
 
-def catalogue_of(warehouse: Warehouse, session: str = "gtm") -> SqlCatalog:
+def catalogue_of(warehouse: Warehouse, session: str = "gtm") -> Catalog:
     """The catalogue that Spark has too; made where it is not there yet.
 
-    ``session`` is what its sessions say that they are, where its database lists them.
+    ``session`` is what its sessions say that they are, where its database lists them. What else PyIceberg has to
+    know of one by REST or Glue, its own settings say.
     """
+    if warehouse.kind != "jdbc":
+        return load_catalog(CATALOGUE, **warehouse.told)
     address = warehouse.python_address
     if address.startswith("sqlite:///"):
         Path(address.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
