@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark run dev check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-readers run dev check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -53,6 +53,16 @@ setup-spark: .venv/.installed-spark ## What GTM_ENGINE=spark needs: dbt-spark, P
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-spark.lock \
 		|| $(BIN)/python -m pip install --quiet --requirement requirements-spark.lock
 	$(BIN)/python -m gtm_assets.engines.spark_jars
+	@touch $@
+
+# What reads the published Iceberg tables, for tests of it: Trino, and servers of catalogues.
+setup-readers: .venv/.installed-readers ## What tests of Iceberg's readers need; Maven, and for Trino Java 25, must be there.
+
+.venv/.installed-readers: .venv/.installed-spark requirements-readers.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-readers.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements-readers.lock
+	$(BIN)/python -m gtm_assets_tests.rest_catalog
+	$(BIN)/python -m gtm_assets_tests.trino_server
 	@touch $@
 
 run: setup ## Land, build, prove and publish; says where to look.
@@ -105,6 +115,8 @@ lock: setup ## Resolve the lock files anew from setup.cfg.
 		setup.cfg --constraint requirements.lock --constraint requirements-s3.lock --output-file requirements-s3-tests.lock
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra spark setup.cfg \
 		--constraint requirements.lock --output-file requirements-spark.lock
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra readers setup.cfg \
+		--constraint requirements.lock --constraint requirements-spark.lock --output-file requirements-readers.lock
 
 clean: ## Remove the state folder's default and what dbt wrote. The lake goes too.
 	rm -rf .gtm gtm_dbt/target gtm_dbt/logs
