@@ -232,14 +232,16 @@ class Settings(BaseSettings):
     spark_partitions: int = Field(default=8, ge=1, description="Into so many parts Spark shuffles rows.")
     spark_catalog: str | None = Field(
         default=None,
-        description="JDBC address of the database that holds Iceberg's catalogue, such as "
-        "jdbc:postgresql://host:5432/database. Default: a file in the state folder.",
+        description="Address of Iceberg's catalogue: a database, jdbc:postgresql://host:5432/database; a server "
+        "of Iceberg's REST interface, https://host/path; or Glue, glue://region. Default: a file in the state "
+        "folder.",
     )
-    spark_catalog_user: str | None = Field(default=None, description="User of that database.")
+    spark_catalog_user: str | None = Field(default=None, description="User of that catalogue.")
     spark_catalog_password: SecretStr | None = Field(default=None, description="Password of that user. A secret.")
     spark_warehouse: str | None = Field(
         default=None,
-        description="Folder in which Iceberg tables lie, as a URL. Default: in the state folder.",
+        description="Folder in which Iceberg tables lie, as a URL, or the name that the REST server has of the "
+        "warehouse. Default: in the state folder.",
     )
     spark_snapshot_days: int = Field(
         default=7,

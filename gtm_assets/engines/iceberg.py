@@ -143,7 +143,9 @@ class Spark(Engine):
     @property
     @override
     def parsed_for(self) -> Mapping[str, str]:
-        return {"GTM_ENGINE": self.name, "GTM_SCHEMA_PREFIX": self.schema_prefix}
+        # Where a catalogue has no views, dbt makes tables in their place.
+        kind = {"GTM_SPARK_CATALOG_TYPE": self.warehouse.kind}
+        return {"GTM_ENGINE": self.name, "GTM_SCHEMA_PREFIX": self.schema_prefix, **kind}
 
     @override
     def examine(self) -> None:
@@ -168,6 +170,10 @@ class Spark(Engine):
             add_lake(catalogue, lake, tables, self.schema_prefix)
             if isinstance(catalogue, SqlCatalog):
                 claim(catalogue, self.schema_prefix)
+            else:
+                # dbt asks what is in them before it makes them, which Glue refuses.
+                for layer in BUILT:
+                    catalogue.create_namespace_if_not_exists(f"{self.schema_prefix}{layer}")
 
     @override
     def follow_compaction(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
@@ -292,8 +298,8 @@ class Spark(Engine):
     def held(self, purpose: str, say: Say) -> Iterator[None]:
         """Of a catalogue in PostgreSQL hold an advisory lock; that of one in a file is the state folder's own.
 
-        A catalogue by REST or Glue has none: one machine is to build there. The Spark of a build that was killed has
-        ended, too.
+        A catalogue by REST or Glue has none: one machine is to build there. The Spark of a build that was killed
+        has ended, too.
         """
         outwait(self._lock)
         with self._asked(f"gtm: {purpose}") as catalogue:
