@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-readers run dev check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-readers run dev serve check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -67,6 +67,9 @@ setup-readers: .venv/.installed-readers ## What tests of Iceberg's readers need;
 
 run: setup ## Land, build, prove and publish; says where to look.
 	$(BIN)/gtm run
+
+serve: setup-postgres ## A PostgreSQL server of your own, with what is published, until Ctrl-C.
+	$(BIN)/gtm serve
 
 dev: setup ## The Dagster UI with its daemon.
 	$(BIN)/gtm dev

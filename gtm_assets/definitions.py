@@ -25,9 +25,9 @@ from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publishing.publish import published_asset
+from gtm_assets.publishing.publish import descriptions, published_asset
 from gtm_assets.publishing.standing import built_from
-from gtm_assets.settings import Settings, load_settings
+from gtm_assets.settings import Settings, SettingsError, load_settings
 from gtm_assets.sources import registry
 from gtm_assets.sources.raw_asset import Rules, asset_key
 
@@ -55,6 +55,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     assets = dg.Definitions(
         assets=[
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
+            *_served(settings, manifest),
             *dashboards(manifest, Translator(), PUBLISHED),
             ALERTS,
         ],
@@ -77,6 +78,23 @@ def definitions(settings: Settings) -> dg.Definitions:
         executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
     )
     return dg.Definitions.merge(assets, automation(settings, lake, checks, manifest))
+
+
+def _served(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:
+    """What brings what is published to a server, where one is named."""
+    if not settings.serves:
+        return []
+    # Imported here: PostgreSQL's driver is an extra.
+    try:
+        from gtm_assets.engines.postgres_server import Server
+        from gtm_assets.serving.assets import served_asset
+    except ImportError as error:
+        raise SettingsError(
+            f"GTM_SERVE_URL needs what is not installed ({error}). Install it: make setup-postgres"
+        ) from error
+    server = Server(settings.serve_address, "GTM_SERVE_URL")
+    places = (settings.published_path, settings.served_path)
+    return [served_asset(server, settings.schema_prefix, *places, descriptions(manifest), settings.retry_seconds)]
 
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:

@@ -217,6 +217,14 @@ class Settings(BaseSettings):
     warehouse_url_file: Path | None = Field(
         default=None, description="File that holds that address, instead of the variable."
     )
+    serve_url: SecretStr | None = Field(
+        default=None,
+        description="Address of a PostgreSQL database to which what is published is brought too, for people to "
+        "read: postgresql://user:password@host:5432/database (`make setup-postgres`). A secret.",
+    )
+    serve_url_file: Path | None = Field(
+        default=None, description="File that holds that address, instead of the variable."
+    )
     env: Literal["prod", "dev"] = Field(
         default="prod",
         description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
@@ -393,7 +401,9 @@ class Settings(BaseSettings):
             raise ValueError("credentials go over https only; http is for this machine's own addresses")
         return f"{parts.scheme}://{parts.netloc}"
 
-    @field_validator("salesforce_client_secret_file", "salesforce_private_key_file", "warehouse_url_file")
+    @field_validator(
+        "salesforce_client_secret_file", "salesforce_private_key_file", "warehouse_url_file", "serve_url_file"
+    )
     @classmethod
     def _secret_file(cls, value: Path | None) -> Path | None:
         return None if value is None else (PROJECT_DIR / value.expanduser()).resolve()
@@ -446,6 +456,22 @@ class Settings(BaseSettings):
             raise ValueError(
                 "GTM_SALESFORCE_SOURCE=external needs GTM_EXTERNAL_DATABASE: the path of the DuckDB file "
                 "whose schema gtm_raw holds the tables"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _serves_what_is_published(self) -> Settings:
+        if self.serve_url and self.serve_url_file:
+            raise ValueError("GTM_SERVE_URL and GTM_SERVE_URL_FILE name one address twice: leave one of them out")
+        if self.serves and self.engine == "postgres":
+            raise ValueError(
+                "GTM_ENGINE=postgres publishes in the database that it builds in, and people read it there: "
+                "leave GTM_SERVE_URL out"
+            )
+        if self.serves and not self.export_published:
+            raise ValueError(
+                "GTM_SERVE_URL brings the tables of the published file to a server, and "
+                "GTM_EXPORT_PUBLISHED=false leaves them out of that file: leave one of the two out"
             )
         return self
 
@@ -548,15 +574,26 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: the file that holds it can't be read.
         """
-        if self.warehouse_url is not None:
-            return self.warehouse_url.get_secret_value()
-        assert self.warehouse_url_file is not None
-        try:
-            return self.warehouse_url_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"GTM_WAREHOUSE_URL_FILE={self.warehouse_url_file} can't be read: {error}"
-            ) from error
+        return _address_of("GTM_WAREHOUSE_URL", self.warehouse_url, self.warehouse_url_file)
+
+    @property
+    def serves(self) -> bool:
+        """Whether what is published is brought to a server too."""
+        return bool(self.serve_url or self.serve_url_file)
+
+    @property
+    def serve_address(self) -> str:
+        """The address of the database that people read.
+
+        Raises:
+            SettingsError: the file that holds it can't be read.
+        """
+        return _address_of("GTM_SERVE_URL", self.serve_url, self.serve_url_file)
+
+    @cached_property
+    def served_path(self) -> Path:
+        """A copy of the published file that was served last."""
+        return self.home / "served" / "postgres.duckdb"
 
     @property
     def schema_prefix(self) -> str:
@@ -603,6 +640,17 @@ def environment_with(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if value is not None})
         for name in [name for name, value in before.items() if value is None]:
             del os.environ[name]
+
+
+def _address_of(name: str, url: SecretStr | None, file: Path | None) -> str:
+    """An address that a variable holds, or the file that another names."""
+    if url is not None:
+        return url.get_secret_value()
+    assert file is not None
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE={file} can't be read: {error}") from error
 
 
 def load_settings(environment: dict[str, str] | None = None) -> Settings:

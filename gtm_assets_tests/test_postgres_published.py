@@ -118,7 +118,7 @@ def readers(engine: Any, query: str, count: int) -> Iterator[list[Any]]:
 @contextmanager
 def transaction(engine: Any, query: str) -> Iterator[Any]:
     """A cursor within a transaction that keeps to what it saw when it executed ``query``."""
-    with closing(engine._open(autocommit=False)) as connection, connection.cursor() as cursor:
+    with closing(engine._server.open(autocommit=False)) as connection, connection.cursor() as cursor:
         cursor.execute("set transaction isolation level repeatable read")
         cursor.execute(query)
         cursor.fetchall()

@@ -24,6 +24,7 @@ from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake.store import Lake
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.serving import ASSET_KEY as SERVED
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.registry import external_tables, full_extraction_checks, raw_tables
@@ -36,15 +37,15 @@ def automation(
 
     We land no days of external tables: a schedule starts their build, and their loader sees to their freshness.
     """
-    tables = raw_tables(settings)
+    tables, served = raw_tables(settings), [SERVED] if settings.serves else []
     if external := external_tables(settings):
-        jobs = Jobs.of(tables, external=external)
+        jobs = Jobs.of(tables, external=external, served=served)
         return dg.Definitions(
             asset_checks=[source_freshness_checks(settings, manifest, [asset_key(table) for table in external])],
             jobs=[jobs.transform, *([jobs.refresh, jobs.full_extraction, jobs.extract] if tables else [])],
             schedules=schedules.of_external_tables(settings, jobs, lands=bool(tables)),
         )
-    jobs = Jobs.of(tables, compared=full_extraction_checks(settings))
+    jobs = Jobs.of(tables, compared=full_extraction_checks(settings), served=served)
     freshness = Freshness(settings, lake, tables)
     levels = service_levels_asset(
         freshness.calendar,

@@ -62,11 +62,13 @@ class Jobs:
         tables: Sequence[RawTable],
         external: Sequence[RawTable] = (),
         compared: Sequence[dg.AssetCheckKey] = (),
+        served: Sequence[dg.AssetKey] = (),
     ) -> Jobs:
         """The jobs that land these tables and build all models.
 
         ``external`` are tables that another loader fills: we land no days of them that could be late, and each
-        build asks how fresh they are. ``compared`` are the checks that follow only a full extraction.
+        build asks how fresh they are. ``compared`` are the checks that follow only a full extraction, ``served``
+        the assets that bring what is published elsewhere.
         """
         source_freshness = _source_freshness(external or tables)
         # These jobs don't check freshness: while a backfill runs, days are missing.
@@ -76,14 +78,14 @@ class Jobs:
         )
         totals = dg.AssetSelection.checks(*compared)
         raw: dg.AssetSelection = _raw(tables)
-        built: dg.AssetSelection = _BUILT
+        built: dg.AssetSelection = _BUILT | dg.AssetSelection.assets(*served)
         if external:
             sound = dg.AssetSelection.checks(
                 *(dg.AssetCheckKey(asset_key(table), EXTERNAL_IS_SOUND) for table in external)
             )
-            built = _BUILT | source_freshness | sound
+            built = built | source_freshness | sound
         else:
-            raw, built = raw - freshness - source_freshness - totals, _BUILT - freshness
+            raw, built = raw - freshness - source_freshness - totals, built - freshness
         full_config = {"ops": {**extract_all(tables), **REBUILD}}
         return cls(
             extract=dg.define_asset_job(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -220,6 +224,42 @@ def dev(port: int, host: str) -> None:
     logging.getLogger("dagster").addFilter(lambda record: "Found a dagster instance" not in record.getMessage())
     # In this process: most of what it imports is here already.
     dagster_dev(["--workspace", "workspace.yaml", "--host", host, "--port", str(port)], name="gtm dev")
+
+
+@main.command()
+@click.option("--port", default=5433, show_default=True, help="Port of the server.")
+@explained
+def serve(port: int) -> None:
+    """Serve what is published by a PostgreSQL server of your own, until Ctrl-C.
+
+    Its files lie in the state folder. What is missing is landed, built and published first, as by gtm run.
+    """
+    settings = load_settings()
+    if settings.serves or settings.engine == "postgres":
+        raise SettingsError(
+            "what is published is served already: gtm run brings it to the server that you have named"
+        )
+    from gtm_assets.serving import private_server
+
+    # Whoever ends us ends the server with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = settings.home / "postgres"
+    with private_server.running(folder, port) as address:
+        file = folder / "address"
+        file.touch(0o600)
+        file.write_text(address)
+        done = subprocess.run(
+            [sys.executable, "-c", "from gtm_assets.cli.main import main; main()", "run"],
+            check=False,
+            env={**os.environ, "GTM_SERVE_URL_FILE": str(file)},
+        )
+        if done.returncode:
+            sys.exit(done.returncode)
+        console.print(f'connect    psql "$(cat {file})"')
+        console.print("           the schemas to read: gtm_published_core, gtm_published_mart, gtm_published_meta")
+        console.print("           Ctrl-C stops the server; what it holds stays.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 @main.group()

@@ -34,6 +34,7 @@ from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.standing import Standing, standing
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
 from gtm_assets.runtime.runs import cause_of, execute
+from gtm_assets.serving import ASSET_KEY as SERVED
 from gtm_assets.settings import EXTERNAL, Settings
 from gtm_assets.sources import registry
 from gtm_assets.sources.extractions import Extraction, extractions, missing
@@ -61,6 +62,8 @@ class Outcome:
     """Tables that lie in the external database and are not in the catalogue."""
     errors: list[str] = field(default_factory=list)
     published: bool = False
+    served: str = ""
+    """The server that people read, and what changed there."""
     stands_from: str = ""
     """Where there was nothing to do: since which run, in words."""
     left_out: int = 0
@@ -90,6 +93,8 @@ class Outcome:
             console.print(f"unchanged  {self.left_out:,} tables and views, which stand as they were")
         if self.published:
             console.print(f"published  {settings.published_path}")
+            if self.served:
+                console.print(f"served     {self.served}")
             console.print("next       make dev          opens the UI")
             console.print(f'           .venv/bin/python -c "{_one_liner(settings)}"')
         elif settings.published_path.exists():
@@ -510,6 +515,9 @@ class _Refresh:
         key, metadata = materialization.asset_key, materialization.metadata
         if key == PUBLISHED:
             self.outcome.published = True
+        elif key == SERVED:
+            figures = (metadata[name].value for name in ("served_by", "tables", "rows_changed"))
+            self.outcome.served = "{}, {:,} tables, of which {:,} rows changed".format(*figures)
         elif self.layers.get(key) == "raw":
             landed[key, "partitions"] += 1
             landed[key, "rows"] += _count(metadata["dagster/partition_row_count"])

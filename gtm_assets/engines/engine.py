@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -99,6 +99,8 @@ class Table:
     """Their descriptions."""
     key: str | None = None
     """A column that is tested to be unique and never null."""
+    foreign_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By column the ``schema.table`` and the column that it is tested to be found in."""
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,14 @@ from typing_extensions import override
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines import address as addresses
 from gtm_assets.engines.advisory_lock import take_lock
-from gtm_assets.engines.engine import Connection, Content, Engine, EngineAway, EngineError, Rows, Say, Table, named
+from gtm_assets.engines.engine import Connection, Content, Engine, EngineError, Rows, Say, Table, named
 from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Published, Source
 from gtm_assets.engines.postgres_raw import columns_of, columns_query, copy_lake, follow_compaction
+from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
 from gtm_assets.lake.reader import LakeReader
 
-OLDEST = 15
-"""The oldest major version whose counts of written rows say at once what a session has written that has ended."""
 BUILT = ("staging", "intermediate", "core", "mart", "meta")
 """The schemas that dbt writes."""
 PUBLISHED = ("core", "mart", "meta")
@@ -76,12 +75,13 @@ class Postgres(Engine):
         """
         super().__init__(path)
         self.address, self.schema_prefix, self.exports = address, prefix, exports
+        self._server = Server(address, "GTM_WAREHOUSE_URL")
         self._told = addresses.dbt_environment(address)
 
     @property
     @override
     def place(self) -> str:
-        return f"PostgreSQL at {addresses.place_of(self.address)}, schemas {self.schema_prefix}*"
+        return f"{self._server.place}, schemas {self.schema_prefix}*"
 
     @override
     def dbt_environment(self) -> Mapping[str, str]:
@@ -105,54 +105,29 @@ class Postgres(Engine):
 
     @override
     def examine(self) -> None:
-        """Ask whether the server answers, is new enough, and has the letters of UTF-8."""
-        with self.connect() as connection:
-            [(version, encoding)] = connection.execute(
-                "select current_setting('server_version_num'), current_setting('server_encoding')"
-            ).fetchall()
-        if int(version) < OLDEST * 10_000:
-            raise EngineError(f"{self.place} is of version {int(version) // 10_000}: take {OLDEST} or later")
-        if encoding != "UTF8":
-            raise EngineError(
-                f"{self.place} is encoded in {encoding}, which lacks letters that names have: make the database "
-                "with encoding 'UTF8'"
-            )
+        self._server.examine()
 
     @override
     def bring_lake(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
-        with closing(self._open(autocommit=False)) as connection:
+        with closing(self._server.open(autocommit=False)) as connection:
             copy_lake(connection, lake, tables, self.schema_prefix)
 
     @override
     def follow_compaction(self, lake: LakeReader, tables: Sequence[RawTable]) -> None:
-        with closing(self._open(autocommit=False)) as connection:
+        with closing(self._server.open(autocommit=False)) as connection:
             follow_compaction(connection, lake, tables, self.schema_prefix)
 
     # -- connections ---------------------------------------------------------------------------------------------
 
     @override
     def connect(self) -> _Connection:
-        return _Connection(self._open(), self.schema_prefix)
-
-    def _open(self, autocommit: bool = True, name: str = "gtm") -> dbapi.Connection:
-        try:
-            connection = dbapi.connect(self.address, autocommit=autocommit)
-        except dbapi.Error as error:
-            raise EngineAway(
-                f"{self.place} can't be reached ({_said(error)}). Start it, or mend GTM_WAREHOUSE_URL"
-            ) from error
-        with connection.cursor() as cursor:
-            cursor.execute("set timezone = 'UTC'")
-            cursor.execute(f"set application_name = {literal(name[:63])}")
-        if not autocommit:
-            connection.commit()
-        return connection
+        return _Connection(self._server.open(), self.schema_prefix)
 
     @override
     @contextmanager
     def held(self, purpose: str, say: Say) -> Iterator[None]:
         """Hold an advisory lock of the database."""
-        with _Connection(self._open(name=f"gtm: {purpose}"), self.schema_prefix) as connection:
+        with _Connection(self._server.open(name=f"gtm: {purpose}"), self.schema_prefix) as connection:
             take_lock(lambda query: connection.execute(query).rows, self.schema_prefix, say)
             yield
 
@@ -229,7 +204,7 @@ class Postgres(Engine):
     def reading(self, contents: Mapping[str, str], whole: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A copy in the state folder, of what is read."""
         with (
-            closing(self._open()) as server,
+            closing(self._server.open()) as server,
             reading_copy(self.path, _Fetcher(server, self.schema_prefix, self._built()), contents, whole) as copy,
         ):
             yield copy
@@ -240,14 +215,14 @@ class Postgres(Engine):
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
         """Change what people read into what core and mart hold, in one transaction (:class:`Published`)."""
         try:
-            with closing(self._open(autocommit=False, name="gtm: publishing")) as connection:
+            with closing(self._server.open(autocommit=False, name="gtm: publishing")) as connection:
                 with connection.cursor() as cursor:
                     sources = [*self._of_models(cursor, comments), *self._of_file(cursor, said)]
                 Published(connection, [self._published(layer) for layer in PUBLISHED]).bring(sources)
         except dbapi.Error as error:
             raise EngineError(
-                f"{self.place}: what was built was not published ({_said(error)}). Readers see what they saw "
-                "before. Mend it and run: gtm run"
+                f"{self.place}: what was built was not published ({in_one_line(error)}). Readers see what they "
+                "saw before. Mend it and run: gtm run"
             ) from error
 
     def _published(self, layer: str) -> str:
@@ -260,7 +235,7 @@ class Postgres(Engine):
             layer = schema.removeprefix("gtm_")
             relation = f'{self.schema_prefix}{layer}."{model}"'
             if layer in PUBLISHED and (columns := _columns(cursor, relation)):
-                yield Source(self._published(layer), model, relation, columns, table)
+                yield Source(self._published(layer), model, columns, table, came=relation)
 
     def _of_file(self, cursor: dbapi.Cursor, said: Path) -> Iterator[Source]:
         """The tables by which what is published says of itself what it is, brought from the file."""
@@ -273,7 +248,9 @@ class Postgres(Engine):
                 rows = file.sql(f'select * from gtm_meta."{table}"').to_arrow_table()
                 cursor.adbc_ingest(table, rows, mode="create", temporary=True)
                 relation = f'pg_temp."{table}"'
-                yield Source(self._published("meta"), table, relation, _columns(cursor, relation), Table("", {}))
+                yield Source(
+                    self._published("meta"), table, _columns(cursor, relation), Table("", {}), came=relation
+                )
 
     @override
     def as_of(self, folder: Path) -> Postgres:
@@ -325,6 +302,3 @@ def _relations(connection: _Connection, prefix: str, schemas: str) -> set[tuple[
     return {(f"gtm_{schema.removeprefix(prefix)}", table) for schema, table in rows}
 
 
-def _said(error: Exception) -> str:
-    """What the driver said, in one line."""
-    return " ".join(str(error).split())

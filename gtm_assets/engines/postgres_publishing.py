@@ -13,6 +13,7 @@ Source: PostgreSQL's documentation, chapter Concurrency Control: Read Committed 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ LOCK_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
 """Between two attempts to get a lock, in which readers go on."""
 ATTEMPTS = 60
+_LONGEST = 63
 _NO_LOCK = "GTM01"
 """The code of the error by which the server says that all attempts were in vain."""
 _NEXT = "__next"
@@ -40,11 +42,13 @@ class Source:
     schema: str
     """The schema in which people read it."""
     name: str
-    relation: str
-    """What holds its rows, as SQL names it."""
     columns: Mapping[str, str]
     """Names and PostgreSQL's types, in their order."""
     described: Table
+    came: str | None
+    """What holds its rows, as SQL names it. None where people read them already."""
+    gone: str | None = None
+    """What holds the keys that are gone, where ``came`` holds only rows that are new or differ."""
 
     @property
     def table(self) -> str:
@@ -143,18 +147,22 @@ class Published:
             self._cursor.execute(f"drop table {table}")
         for source in sources:
             self._comment(source.table, source.described)
+        self._find_by(sources)
         return changed
 
     def _make(self, source: Source) -> Changed:
-        self._cursor.execute(f"create table {source.table} (like {source.relation})")
-        inserted = self._count(f"insert into {source.table} table {source.relation}")
+        listed = ", ".join(f'"{name}" {type_}' for name, type_ in source.columns.items())
+        self._cursor.execute(f"create table {source.table} ({listed})")
+        inserted = self._count(f"insert into {source.table} table {source.came}")
         if source.described.key is not None:
             self._cursor.execute(f'alter table {source.table} add primary key ("{source.described.key}")')
         self._cursor.execute(f"analyze {source.table}")
         return Changed(f"{source.schema}.{source.name}", 0, 0, inserted)
 
     def _change_rows(self, source: Source, before: _Held) -> Changed:
-        table, came, key = source.table, source.relation, source.described.key
+        table, came, key = source.table, source.came, source.described.key
+        if came is None:
+            return Changed(f"{source.schema}.{source.name}", 0, 0, 0)
         held_as = [_held_as(name, source, before) for name in source.columns]
         ours = _listed(held_as)
         theirs = _listed(source.columns)
@@ -163,9 +171,12 @@ class Published:
         else:
             same = f'held."{key}" = came."{key}"'
             here, there = _listed(held_as, "held."), _listed(source.columns, "came.")
-            deleted = self._count(
-                f"delete from {table} as held where not exists (select from {came} as came where {same})"
+            is_gone = (
+                f"not exists (select from {came} as came where {same})"
+                if source.gone is None
+                else f"exists (select from {source.gone} as came where {same})"
             )
+            deleted = self._count(f"delete from {table} as held where {is_gone}")
             updated = self._count(
                 f"update {table} as held set ({ours}) = row({there}) from {came} as came"
                 f" where {same} and row({here}) is distinct from row({there})"
@@ -186,6 +197,39 @@ class Published:
         if not differs:
             return 0, 0, 0
         return self._count(f"delete from {table}"), 0, self._count(f"insert into {table} ({ours}) {there}")
+
+    def _find_by(self, sources: Sequence[Source]) -> None:
+        """Index foreign keys and days, and have the database hold that foreign keys are found.
+
+        A foreign key is checked at the end of the transaction, in which its table comes before or after the other.
+        """
+        schemas = ", ".join(literal(schema) for schema in self._schemas)
+        self._cursor.execute(
+            f"select schemaname || '.' || indexname from pg_indexes where schemaname in ({schemas}) union all"
+            " select nspname || '.' || conname from pg_constraint"
+            " inner join pg_namespace on connamespace = pg_namespace.oid"
+            f" where contype = 'f' and nspname in ({schemas})"
+        )
+        there = {name for (name,) in self._cursor.fetchall()}
+        keys = {_of_models(source): source for source in sources if source.described.key is not None}
+        for source in sources:
+            foreign = {
+                column: keys[table]
+                for column, (table, field_) in source.described.foreign_keys.items()
+                if table in keys and keys[table].described.key == field_ and column in source.columns
+            }
+            for column in source.columns:
+                index = _name_of(source.name, column, "idx")
+                is_day = source.columns[column] == "date" and column != source.described.key
+                if (column in foreign or is_day) and f"{source.schema}.{index}" not in there:
+                    self._cursor.execute(f'create index "{index}" on {source.table} ("{column}")')
+            for column, other in foreign.items():
+                name = _name_of(source.name, column, "fkey")
+                if f"{source.schema}.{name}" not in there:
+                    self._cursor.execute(
+                        f'alter table {source.table} add constraint "{name}" foreign key ("{column}")'
+                        f' references {other.table} ("{other.described.key}") deferrable initially deferred'
+                    )
 
     # -- what needs a lock against readers -----------------------------------------------------------------------
 
@@ -271,6 +315,18 @@ class Published:
 
 def _table(schema: str, name: str) -> str:
     return f'{schema}."{name}"'
+
+
+def _name_of(table: str, column: str, kind: str) -> str:
+    """The name of an index or a constraint; PostgreSQL's names have 63 bytes at most."""
+    name = f"{table}_{column}_{kind}"
+    short = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:8]
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 9 - len(kind)]}{short}_{kind}"
+
+
+def _of_models(source: Source) -> str:
+    """A table as the project names it, whatever the prefix of its schema."""
+    return f"gtm_{source.schema.rpartition('_')[2]}.{source.name}"
 
 
 def _listed(columns: Sequence[str] | Mapping[str, str], of: str = "") -> str:

@@ -7,6 +7,7 @@ and a build that a check stopped leaves the file as it was.
 import hashlib
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -428,18 +429,27 @@ def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
 
 def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
     """What the dbt project says of its tables, by ``schema.table``."""
-    keys = {
-        (node["attached_node"], node["column_name"])
-        for node in manifest["nodes"].values()
-        if (node.get("test_metadata") or {}).get("name") == "primary_key"
-    }
+    nodes = manifest["nodes"]
+    names = {unique_id: f"{node['schema']}.{node['alias']}" for unique_id, node in nodes.items()}
+    keys: set[tuple[str, str]] = set()
+    foreign: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+    for node in nodes.values():
+        match node.get("test_metadata"):
+            case {"name": "primary_key"}:
+                keys.add((node["attached_node"], node["column_name"]))
+            case {"name": "foreign_keys", "kwargs": {"keys": referred}}:
+                parents = {nodes[parent]["name"]: names[parent] for parent in node["depends_on"]["nodes"]}
+                for column, key in referred.items():
+                    table = next(place for name, place in parents.items() if f"'{name}'" in key["to"])
+                    foreign[node["attached_node"]][column] = (table, key["field"])
     return {
-        f"{node['schema']}.{node['alias']}": Table(
+        names[unique_id]: Table(
             node.get("description", ""),
             {c["name"]: c.get("description", "") for c in node["columns"].values()},
             next((c["name"] for c in node["columns"].values() if (unique_id, c["name"]) in keys), None),
+            foreign[unique_id],
         )
-        for unique_id, node in manifest["nodes"].items()
+        for unique_id, node in nodes.items()
         if node["resource_type"] == "model"
     }
 

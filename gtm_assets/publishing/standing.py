@@ -15,6 +15,7 @@ from gtm_assets import place
 from gtm_assets.dbt.process import inputs_of
 from gtm_assets.dbt.project import SYNTHETIC_TAG, manifest_path, project_state
 from gtm_assets.dbt.state import States, content_of_batches, digest_of
+from gtm_assets.engines import address
 from gtm_assets.engines.registry import engine_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import PROJECT_DIR, Settings
@@ -54,10 +55,13 @@ def built_from(settings: Settings) -> str:
     stamps = place.stamps(place.found(root, "*/*/*/*.parquet"))
     # A state folder that was copied is the same: the inodes do not count.
     files = [[str(path).removeprefix(str(root)), *stamp[-2:]] for path, stamp in stamps.items()]
+    # A setting that is a secret is not in the dump.
+    served_by = address.place_of(settings.serve_address) if settings.serves else ""
     return digest_of(
         states,
         files,
         settings.model_dump(exclude={"home"}),
+        served_by,
         project_state(PROJECT_DIR / "gtm_assets"),
     )
 
