@@ -87,14 +87,18 @@ def _served(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.Asse
     # Imported here: PostgreSQL's driver is an extra.
     try:
         from gtm_assets.engines.postgres_server import Server
+        from gtm_assets.serving.access import enforcer_of
         from gtm_assets.serving.assets import served_asset
+        from gtm_assets.serving.copying import Copying
     except ImportError as error:
         raise SettingsError(
             f"GTM_SERVE_URL needs what is not installed ({error}). Install it: make setup-postgres"
         ) from error
     server = Server(settings.serve_address, "GTM_SERVE_URL")
-    places = (settings.published_path, settings.served_path)
-    return [served_asset(server, settings.schema_prefix, *places, descriptions(manifest), settings.retry_seconds)]
+    described = descriptions(manifest)
+    copying = Copying(server, settings.schema_prefix, settings.served_path, settings.access_path)
+    enforcer = enforcer_of(settings, described)
+    return [served_asset(copying, settings.published_path, described, enforcer, settings.retry_seconds)]
 
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:

@@ -225,6 +225,16 @@ class Settings(BaseSettings):
     serve_url_file: Path | None = Field(
         default=None, description="File that holds that address, instead of the variable."
     )
+    serve_admin_url: SecretStr | None = Field(
+        default=None,
+        description="Address of that database as a login that may create roles, for `gtm access` alone. Default: "
+        "the address above. A secret.",
+    )
+    access_file: Path | None = Field(
+        default=None,
+        description="File that says who may read what on that server. Default: `access.yml` in the state folder, "
+        "which `gtm access show` writes with comments.",
+    )
     env: Literal["prod", "dev"] = Field(
         default="prod",
         description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
@@ -335,7 +345,7 @@ class Settings(BaseSettings):
         default=3, ge=2, description="Checks that fail at a time and are told as one critical alert."
     )
 
-    @field_validator("home", "external_database", "pipedrive_dir", "alert_matrix")
+    @field_validator("home", "external_database", "pipedrive_dir", "alert_matrix", "access_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and (PROJECT_DIR / value.expanduser()).resolve()
@@ -589,6 +599,16 @@ class Settings(BaseSettings):
             SettingsError: the file that holds it can't be read.
         """
         return _address_of("GTM_SERVE_URL", self.serve_url, self.serve_url_file)
+
+    @property
+    def serve_admin_address(self) -> str:
+        """The address of that database as a login that may create roles."""
+        return self.serve_admin_url.get_secret_value() if self.serve_admin_url else self.serve_address
+
+    @cached_property
+    def access_path(self) -> Path:
+        """The file that says who may read what."""
+        return self.access_file or self.home / "access.yml"
 
     @cached_property
     def served_path(self) -> Path:

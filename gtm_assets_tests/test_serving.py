@@ -127,7 +127,7 @@ def test_without_the_file_that_was_served_last_all_rows_are_compared_on_the_serv
     address, copying, built_home, described
 ):
     copying.serve(built_home.first_publication, described)
-    shutil.rmtree(copying._kept.parent)
+    shutil.rmtree(copying.kept.parent)
     again = copying.serve(built_home.published, described)
     assert equal(address, built_home.published)
     assert again.rows_changed < again.rows_sent / 2
@@ -145,11 +145,11 @@ def test_a_server_that_somebody_has_written_fails_the_check_and_is_put_right_by_
             " (select min(opportunity_id) from gtm_published_core.fct_opportunity where amount is not null)"
         )
         cursor.connection.commit()
-    found = is_what_is_published(copying._server, "gtm_", built_home.published)
+    found = is_what_is_published(copying.server, "gtm_", built_home.published)
     assert not found.passed and "gtm_core.fct_opportunity amount: " in found.sentence
-    copying._kept.unlink()
+    copying.kept.unlink()
     copying.serve(built_home.published, described)
-    assert is_what_is_published(copying._server, "gtm_", built_home.published).passed
+    assert is_what_is_published(copying.server, "gtm_", built_home.published).passed
 
 
 def test_readers_see_all_of_one_publication_while_another_comes(address, copying, built_home, described):
@@ -216,7 +216,7 @@ def test_killed_at_any_moment_people_read_what_they_read_before(address, copying
 def test_a_server_that_can_not_be_written_is_said(address, copying, built_home, described, monkeypatch):
     from gtm_assets.engines import postgres_server
 
-    server = copying._server
+    server = copying.server
     server.examine()
     monkeypatch.setattr(postgres_server, "OLDEST", 99)
     with pytest.raises(EngineError, match="take 99 or later"):
@@ -230,7 +230,7 @@ def test_a_server_that_can_not_be_written_is_said(address, copying, built_home, 
         server.examine()
     away = copying_to(f"postgresql://gtm:hidden@127.0.0.1:{free_port()}/sales", Path("/nowhere"))
     with pytest.raises(EngineError, match=r"can't be reached .*mend GTM_SERVE_URL") as refused:
-        away._server.examine()
+        away.server.examine()
     assert "hidden" not in str(refused.value)
 
 

@@ -24,7 +24,7 @@ from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake.store import Lake
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.serving import ASSET_KEY as SERVED
+from gtm_assets.serving.names import ASSET_KEY as SERVED
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.registry import external_tables, full_extraction_checks, raw_tables

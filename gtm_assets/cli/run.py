@@ -34,7 +34,7 @@ from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.standing import Standing, standing
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
 from gtm_assets.runtime.runs import cause_of, execute
-from gtm_assets.serving import ASSET_KEY as SERVED
+from gtm_assets.serving.names import ASSET_KEY as SERVED
 from gtm_assets.settings import EXTERNAL, Settings
 from gtm_assets.sources import registry
 from gtm_assets.sources.extractions import Extraction, extractions, missing

@@ -101,6 +101,10 @@ class Table:
     """A column that is tested to be unique and never null."""
     foreign_keys: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """By column the ``schema.table`` and the column that it is tested to be found in."""
+    tiers: Mapping[str, str] = field(default_factory=dict)
+    """By column with personal data how closely it is guarded (dbt's meta ``pii``)."""
+    row_rule: str = ""
+    """Whose the rows are, by the meta ``row_rule``: a column that names an owner, ``everyone`` or ``all``."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from adbc_driver_postgresql import dbapi
 
@@ -74,12 +75,25 @@ class Changed:
     inserted: int
 
 
+class Views(Protocol):
+    """The views over what is published, which change with it."""
+
+    def changing(self, sources: Sequence[Source]) -> list[str]:
+        """The views and tables that need a lock against readers for it."""
+
+    def release(self, sources: Sequence[Source]) -> None:
+        """Drop the views that can't stay as they are."""
+
+    def secure(self, sources: Sequence[Source]) -> None:
+        """Make those that are wanted."""
+
+
 class Published:
     """The tables of schemas that people read. The connection is not to commit by itself."""
 
-    def __init__(self, connection: dbapi.Connection, schemas: Sequence[str]) -> None:
+    def __init__(self, connection: dbapi.Connection, schemas: Sequence[str], views: Views | None = None) -> None:
         """``schemas`` need not exist yet."""
-        self._connection, self._schemas = connection, schemas
+        self._connection, self._schemas, self._views = connection, schemas, views
         self._cursor = connection.cursor()
 
     def bring(self, sources: Sequence[Source]) -> list[Changed]:
@@ -101,6 +115,23 @@ class Published:
                 self._connection.commit()
             raise
         return changed
+
+    def cover(self, sources: Sequence[Source]) -> None:
+        """Change only the views over tables that are there; commit.
+
+        Raises:
+            EngineError: somebody reads one of them all the time.
+            dbapi.Error: the database refuses something. Nothing is changed then.
+        """
+        assert self._views is not None
+        try:
+            self._lock(self._views.changing(sources))
+            self._views.release(sources)
+            self._views.secure(sources)
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            raise
 
     def _make_room(
         self, sources: Sequence[Source], held: Mapping[tuple[str, str], _Held]
@@ -141,13 +172,21 @@ class Published:
         wanted = {(source.schema, source.name) for source in sources}
         gone = [_table(*table) for table in sorted(held.keys() - wanted)]
         # All locks at once: who waits for one table holds no other up.
-        self._lock([*(table for table, _ in altered), *gone])
+        there = {_table(*table) for table in held}
+        views = self._views.changing(sources) if self._views else []
+        # A table that this transaction has made is seen by nobody yet.
+        made = {source.table for source in sources} - there
+        self._lock([*(table for table, _ in altered), *gone, *(one for one in views if one not in made)])
+        if self._views:
+            self._views.release(sources)
         self._alter(altered)
         for table in gone:
             self._cursor.execute(f"drop table {table}")
         for source in sources:
             self._comment(source.table, source.described)
         self._find_by(sources)
+        if self._views:
+            self._views.secure(sources)
         return changed
 
     def _make(self, source: Source) -> Changed:

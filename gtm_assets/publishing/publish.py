@@ -448,6 +448,8 @@ def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
             {c["name"]: c.get("description", "") for c in node["columns"].values()},
             next((c["name"] for c in node["columns"].values() if (unique_id, c["name"]) in keys), None),
             foreign[unique_id],
+            {c["name"]: c["meta"]["pii"] for c in node["columns"].values() if "pii" in c["meta"]},
+            node["config"]["meta"].get("row_rule", ""),
         )
         for unique_id, node in nodes.items()
         if node["resource_type"] == "model"

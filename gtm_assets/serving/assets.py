@@ -17,17 +17,24 @@ from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.finding import Finding
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runtime.retries import retried
-from gtm_assets.serving import ASSET_KEY, CHECK, GROUP
+from gtm_assets.serving.access import Enforcer
 from gtm_assets.serving.copying import LAYERS, Copying
+from gtm_assets.serving.names import ACCESS_CHECK, ASSET_KEY, EQUAL_CHECK, GROUP
 
 _SUMMED = ("BIGINT", "INTEGER", "DECIMAL")
 """The types whose sums are exact, whatever the order of rows."""
 
 
 def served_asset(
-    server: Server, prefix: str, published: Path, kept: Path, described: Mapping[str, Table], retry_seconds: float
+    copying: Copying,
+    published: Path,
+    described: Mapping[str, Table],
+    enforcer: Enforcer,
+    retry_seconds: float,
 ) -> dg.AssetsDefinition:
-    """What is published, on a server. ``kept`` is where a copy of what was served last lies."""
+    """What is published, on a server."""
+    server, prefix, kept = copying.server, copying.prefix, copying.kept
+    equal, in_force = (dg.AssetCheckKey(ASSET_KEY, name) for name in (EQUAL_CHECK, ACCESS_CHECK))
 
     @dg.asset(
         key=ASSET_KEY,
@@ -39,20 +46,27 @@ def served_asset(
         f"{prefix}published_*. All tables change in one transaction.",
         check_specs=[
             dg.AssetCheckSpec(
-                CHECK,
+                EQUAL_CHECK,
                 asset=ASSET_KEY,
                 description="Each table on the server has the rows of the published file: as many, with the same "
                 "sums in all columns of whole numbers and decimals.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                ACCESS_CHECK,
+                asset=ASSET_KEY,
+                description="Roles, rights, masks and policies on the server are those of the access file, and "
+                "nothing more.",
+            ),
         ],
     )
     def served(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with retried(context, retry_seconds):
             server.examine()
-            done = Copying(server, prefix, kept).serve(published, described)
+            done = copying.serve(published, described)
             finding = is_what_is_published(server, prefix, kept)
             if not finding.passed:
                 kept.unlink()
+            access = enforcer.check()
         return dg.MaterializeResult(
             metadata={
                 "served_by": server.place,
@@ -62,7 +76,7 @@ def served_asset(
                 "rows_sent": done.rows_sent,
                 "seconds": done.seconds,
             },
-            check_results=[finding.result(dg.AssetCheckKey(ASSET_KEY, CHECK))],
+            check_results=[finding.result(equal), access.result(in_force)],
         )
 
     return served

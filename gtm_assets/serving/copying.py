@@ -25,6 +25,7 @@ from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Changed, Published, Source
 from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.errors import GtmError
+from gtm_assets.serving.securing import views_of
 
 LAYERS = ("core", "mart", "meta")
 """The layers that are served; ``meta`` is what a publication says of itself."""
@@ -69,9 +70,13 @@ class Served:
 class Copying:
     """Brings a published file to a server."""
 
-    def __init__(self, server: Server, prefix: str, kept: Path) -> None:
-        """``prefix`` begins the schemas; ``kept`` is where the file that was served last lies."""
-        self._server, self._prefix, self._kept = server, prefix, kept
+    def __init__(self, server: Server, prefix: str, kept: Path, access: Path | None = None) -> None:
+        """``prefix`` begins the schemas; ``kept`` is where the file lies that was served last.
+
+        ``access`` says who reads what.
+        It counts where ``gtm access apply`` has been run for the server.
+        """
+        self.server, self.prefix, self.kept, self._access = server, prefix, kept, access
 
     def serve(self, published: Path, described: Mapping[str, Table]) -> Served:
         """Let people read on the server what the published file holds, in one transaction.
@@ -82,22 +87,22 @@ class Copying:
             EngineError: the server is away, or a table of which columns change is read all the time.
         """
         began = time.monotonic()
-        coming = self._kept.with_name(f".{self._kept.name}.next")
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        coming = self.kept.with_name(f".{self.kept.name}.next")
+        self.kept.parent.mkdir(parents=True, exist_ok=True)
         # The file may be replaced meanwhile: of a link it stays what it was.
         _link(published, coming)
         try:
-            with closing(self._server.open(autocommit=False, name="gtm: serving")) as connection:
+            with closing(self.server.open(autocommit=False, name="gtm: serving")) as connection:
                 changed, sent = self._bring(connection, coming, described)
-            coming.replace(self._kept)
+            coming.replace(self.kept)
         except (duckdb.Error, OSError) as error:
             raise ServeError(
-                f"not served: {published} can't be read ({in_one_line(error)}). {self._server.place} has what it "
+                f"not served: {published} can't be read ({in_one_line(error)}). {self.server.place} has what it "
                 "had. Publish again: gtm run --force"
             ) from error
         except dbapi.Error as error:
             raise ServeError(
-                f"not served: {self._server.place} refused it ({in_one_line(error)}). People see what they saw "
+                f"not served: {self.server.place} refused it ({in_one_line(error)}). People see what they saw "
                 "before. Mend it and run: gtm run"
             ) from error
         finally:
@@ -110,36 +115,38 @@ class Copying:
     ) -> tuple[list[Changed], int]:
         with connection.cursor() as cursor:
             # Two machines that serve at once would wait for each other's rows. The lock ends with the session.
-            cursor.execute(f"select cast(pg_advisory_lock(hashtextextended({literal(self._prefix)}, 1)) as text)")
+            cursor.execute(f"select cast(pg_advisory_lock(hashtextextended({literal(self.prefix)}, 1)) as text)")
             cursor.fetchall()
             with duckdb.connect() as files:
                 files.execute("set TimeZone = 'UTC'")
                 files.execute(f"attach {literal(coming)} as coming (read_only)")
                 before = self._is_kept(cursor)
                 if before:
-                    files.execute(f"attach {literal(self._kept)} as before (read_only)")
+                    files.execute(f"attach {literal(self.kept)} as before (read_only)")
                 sending = _Sending(files, cursor, before)
                 sources = [
-                    sending.source(f"{self._prefix}published_{layer}", f"gtm_{layer}", table, described)
+                    sending.source(f"{self.prefix}published_{layer}", f"gtm_{layer}", table, described)
                     for layer in LAYERS
                     for table in sending.tables(f"gtm_{layer}")
                 ]
         if not sources:
             raise ServeError("not served: the published file holds no tables. Build and publish them: gtm run")
-        schemas = [f"{self._prefix}published_{layer}" for layer in LAYERS]
-        return Published(connection, schemas).bring(sources), sending.rows_sent
+        schemas = [f"{self.prefix}published_{layer}" for layer in LAYERS]
+        with connection.cursor() as cursor:
+            views = views_of(cursor, self.prefix, self._access)
+            return Published(connection, schemas, views).bring(sources), sending.rows_sent
 
     def _is_kept(self, cursor: dbapi.Cursor) -> bool:
         """Whether the server has what the kept file holds."""
-        publication = f"{self._prefix}published_meta.publication"
+        publication = f"{self.prefix}published_meta.publication"
         cursor.execute(f"select to_regclass({literal(publication)}) is not null")
         [(there,)] = cursor.fetchall()
-        if not there or not self._kept.exists():
+        if not there or not self.kept.exists():
             return False
         cursor.execute(f"select run_id, published_at from {publication}")
         served = cursor.fetchall()
         try:
-            with duckdb.connect(str(self._kept), read_only=True) as file:
+            with duckdb.connect(str(self.kept), read_only=True) as file:
                 file.execute("set TimeZone = 'UTC'")
                 kept = file.execute("select run_id, published_at from gtm_meta.publication").fetchall()
         except duckdb.Error:

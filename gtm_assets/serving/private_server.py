@@ -93,7 +93,7 @@ class _Server:
     @contextmanager
     def started(self, options: Mapping[str, str]) -> Iterator[None]:
         given = {"port": self._port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **options}
-        command = [self._bin / "postgres", "-D", self._folder / "data"]
+        command = [str(self._bin / "postgres"), "-D", str(self._folder / "data")]
         with self._log.open("w") as log:
             process = subprocess.Popen(
                 [*command, *(f"--{name}={value}" for name, value in given.items())],
@@ -113,7 +113,7 @@ class _Server:
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + START_SECONDS
-        ready = [self._bin / "pg_isready", "--quiet", "--host", "127.0.0.1", "--port", str(self._port)]
+        ready = [str(self._bin / "pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(self._port)]
         while subprocess.run(ready, check=False).returncode != 0:
             if process.poll() is not None or time.monotonic() > until:
                 raise ServerError(
@@ -124,7 +124,7 @@ class _Server:
 
     def make_database(self) -> None:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--username", USER]
-        command = [self._bin / "createdb", *where, "--maintenance-db", "postgres", DATABASE]
+        command = [str(self._bin / "createdb"), *where, "--maintenance-db", "postgres", DATABASE]
         environment = {**os.environ, "LC_ALL": "C", "PGPASSWORD": self._password_file.read_text()}
         made = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
         if made.returncode and "already exists" not in made.stderr:

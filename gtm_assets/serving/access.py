@@ -1,0 +1,213 @@
+"""What ``gtm access`` does, and the check that a server gives what the access file says and nothing more."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+from adbc_driver_postgresql import dbapi
+
+from gtm_assets.engines.engine import Table
+from gtm_assets.engines.files import literal
+from gtm_assets.engines.postgres_publishing import Published, Source
+from gtm_assets.engines.postgres_raw import columns_query
+from gtm_assets.engines.postgres_server import Server, in_one_line
+from gtm_assets.finding import Finding
+from gtm_assets.serving.access_file import Access, AccessError, file_at, missing_masks
+from gtm_assets.serving.roles import Roles, members, privileges
+from gtm_assets.serving.securing import READ_BY_PEOPLE, Names, Secured, missing_rules, tiers_of
+from gtm_assets.settings import Settings
+
+_SCRAM_ITERATIONS = 4096
+"""Source: PostgreSQL's default, scram_iterations."""
+
+
+class Enforcer:
+    """An access file and the server on which it is in force."""
+
+    def __init__(
+        self, server: Server, admin: Server, prefix: str, file: Path, described: Mapping[str, Table]
+    ) -> None:
+        """``server`` is reached as the login that publishes, ``admin`` as one that may create roles.
+
+        ``file`` is the access file, ``described`` what the project says of its tables.
+        """
+        self._server, self._admin, self._names = server, admin, Names(prefix)
+        self._file, self._described = file, described
+
+    @cached_property
+    def _access(self) -> Access:
+        return file_at(self._file)
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether an access file was ever enforced on the server."""
+        with _transaction(self._server) as cursor:
+            cursor.execute(f"select to_regclass({literal(f'{self._names.access}.secured_view')}) is not null")
+            [(there,)] = cursor.fetchall()
+        return bool(there)
+
+    def refuse(self) -> None:
+        """Refuse a file that leaves personal data in the open, or a table without a rule.
+
+        Raises:
+            AccessError: names each column without a mask, each table without a rule.
+        """
+        if columns := missing_masks(self._access, tiers_of(self._described)):
+            raise AccessError(
+                f"no rule of the access file masks {len(columns)} columns with personal data: "
+                f"{', '.join(columns)}. Add rules under masks"
+            )
+        if tables := missing_rules(self._described):
+            raise AccessError(
+                f"no rule says whose the rows are of {', '.join(tables)}: give each model the meta row_rule, a "
+                "column that names an owner, everyone or all"
+            )
+
+    def apply(self) -> None:
+        """Enforce the file.
+
+        Raises:
+            AccessError: the file can't be enforced. Nothing is changed then.
+            EngineError: the server is away.
+        """
+        self.refuse()
+        try:
+            with _transaction(self._server) as cursor:
+                cursor.execute("select current_user")
+                [(loader,)] = cursor.fetchall()
+            with _transaction(self._admin) as cursor:
+                Roles(cursor, self._names, self._access, loader).apply()
+            self.secure()
+        except dbapi.Error as error:
+            raise AccessError(
+                f"{self._server.place} refused it ({in_one_line(error)}). The login needs the right to create "
+                "roles, and schemas in the database: name one in GTM_SERVE_ADMIN_URL"
+            ) from error
+
+    def secure(self) -> None:
+        """Make the views and policies of what is served already."""
+        schemas = [self._names.published(layer) for layer in READ_BY_PEOPLE]
+        with (
+            closing(self._server.open(autocommit=False, name="gtm: access")) as connection,
+            connection.cursor() as cursor,
+        ):
+            sources = list(self._sources(cursor))
+            if sources:
+                Published(connection, schemas, Secured(cursor, self._names, self._access)).cover(sources)
+
+    def _sources(self, cursor: dbapi.Cursor) -> Iterator[Source]:
+        for name, table in sorted(self._described.items()):
+            schema, model = name.split(".")
+            layer = schema.removeprefix("gtm_")
+            if layer not in READ_BY_PEOPLE:
+                continue
+            cursor.execute(columns_query(f'{self._names.published(layer)}."{model}"'))
+            if columns := dict(cursor.fetchall()):
+                yield Source(self._names.published(layer), model, columns, table, came=None)
+
+    def rotate(self, login: str, password: str | None = None) -> str:
+        """Give a login another password, which is returned and which the server never sees.
+
+        Raises:
+            AccessError: the file has no such login.
+        """
+        if login not in self._access.people:
+            raise AccessError(
+                f"the access file has no login {login}: it has {', '.join(self._access.people) or 'none'}"
+            )
+        password = password or secrets.token_urlsafe(24)
+        with _transaction(self._admin) as cursor:
+            cursor.execute(f'alter role "{login}" password {literal(scram(password))}')
+            cursor.execute(
+                f"insert into {self._names.access}.credential values ({literal(login)}, now())"
+                " on conflict (login) do update set rotated_at = excluded.rotated_at"
+            )
+        return password
+
+    def check(self) -> Finding:
+        """Whether the server gives what the file says, and nothing more."""
+        if not self.is_in_force:
+            return Finding(
+                False,
+                f"{self._server.place} has no roles yet: only its owner reads. Say who may read what in "
+                f"{self._file}, and run: gtm access apply.",
+                dg.AssetCheckSeverity.WARN,
+            )
+        try:
+            with _transaction(self._server) as cursor:
+                troubles = list(self._troubles(cursor))
+        except dbapi.Error as error:
+            return Finding(False, f"The server can't be asked ({in_one_line(error)}). Run: gtm access apply.")
+        if troubles:
+            shown = "; ".join(troubles[:10]) + (" …" if len(troubles) > 10 else "")
+            return Finding(False, f"{len(troubles):,} differences: {shown}. Run: gtm access apply.")
+        return Finding(True, "The server gives what the access file says, and nothing more.")
+
+    def _troubles(self, cursor: dbapi.Cursor) -> Iterator[str]:
+        names, access = self._names, self._access
+        cursor.execute("select current_user")
+        [(loader,)] = cursor.fetchall()
+        roles = Roles(cursor, names, access, loader)
+        there = roles.schemas()
+        own = {loader, names.view_owner}
+        held = set(roles.held_privileges(there))
+        wanted = {str(one) for one in privileges(names, access, there)}
+        for one in sorted(held):
+            who = one.split(" ")[0]
+            if one not in wanted and who not in own:
+                yield f"too much: {one}"
+        empty = roles.empty_schemas(there)
+        for one in sorted(wanted - held):
+            if not any(one.endswith(f"tables of {schema}") for schema in empty):
+                yield f"missing: {one}"
+        for role, member in sorted(roles.held_members() - members(names, access, loader)):
+            if role != names.view_owner:
+                yield f"too much: {member} is a member of {role}"
+        for role, member in sorted(members(names, access, loader) - roles.held_members()):
+            yield f"missing: {member} is no member of {role}"
+        yield from roles.powerful()
+        yield from Secured(cursor, names, access).troubles(list(self._sources(cursor)))
+
+
+def scram(password: str) -> str:
+    """What the server keeps of a password, by which it proves that somebody knows it.
+
+    Source: RFC 5802 and 7677, and PostgreSQL's documentation, pg_authid.
+    """
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ITERATIONS)
+    client, server = (hmac.digest(salted, key, "sha256") for key in (b"Client Key", b"Server Key"))
+    stored = hashlib.sha256(client).digest()
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def enforcer_of(settings: Settings, described: Mapping[str, Table]) -> Enforcer:
+    """The access file and the server that the settings name.
+
+    Raises:
+        AccessError: the file says what it can't.
+    """
+    server = Server(settings.serve_address, "GTM_SERVE_URL")
+    admin = Server(settings.serve_admin_address, "GTM_SERVE_ADMIN_URL")
+    return Enforcer(server, admin, settings.schema_prefix, settings.access_path, described)
+
+
+@contextmanager
+def _transaction(server: Server) -> Iterator[dbapi.Cursor]:
+    """A cursor whose statements are committed where the block ends well."""
+    with closing(server.open(autocommit=False, name="gtm: access")) as connection, connection.cursor() as cursor:
+        try:
+            yield cursor
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()

@@ -1,0 +1,280 @@
+"""The views through which people read core and mart: personal data masked, rows filtered by who looks.
+
+A view belongs to a role that nobody logs in as and that does not bypass row-level security. It alone may read the
+tables; people hold rights on the views. So a table's policy decides for the view's owner, by the login of whoever
+asks (``current_user``, which a view does not change), and the view masks what that login may not see. The views
+are barriers: no condition of a query is tried on a row that its policy leaves out.
+
+Source: PostgreSQL's documentation, Row Security Policies, Rules and Privileges, and ``create view``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from adbc_driver_postgresql import dbapi
+
+from gtm_assets.engines.engine import Table
+from gtm_assets.engines.files import literal
+from gtm_assets.engines.postgres_publishing import Source
+from gtm_assets.serving.access_file import Access, AccessError, Mask, read
+
+READ_BY_PEOPLE = ("core", "mart")
+EVERYONE, ALL = "everyone", "all"
+"""Rules of tables whose rows belong to nobody: all see them; only who may see all rows does."""
+_VISIBLE_BY = {"owner_user_key": "user_key", "manager_user_key": "user_key", "owner_user_id": "user_id"}
+"""By column of a table, which column of gtm_access.visible_user it is looked up in."""
+_TEXTS = ("character varying", "text")
+
+
+class Names:
+    """What is called how in an environment."""
+
+    def __init__(self, prefix: str) -> None:
+        """``prefix`` begins all names."""
+        self.prefix = prefix
+        self.access = f"{prefix}access"
+        self.view_owner = f"{prefix}view_owner"
+
+    def published(self, layer: str) -> str:
+        """The schema of the tables."""
+        return f"{self.prefix}published_{layer}"
+
+    def reader(self, layer: str) -> str:
+        """The schema of the views."""
+        return f"{self.prefix}reader_{layer}"
+
+    def sees(self, tier: str) -> str:
+        """The role of those to whom a tier of personal data is shown."""
+        return f"{self.prefix}sees_{tier}"
+
+    def role(self, name: str) -> str:
+        """A role of the access file."""
+        return f"{self.prefix}{name}"
+
+
+MASKS: Mapping[Mask, str] = {
+    "email": "case when {value} is not null then '***@example.com' end",
+    "phone": "'***-***-' || right(regexp_replace({value}, '\\D', '', 'g'), 4)",
+    "initials": "regexp_replace({value}, '(\\w)\\w*', '\\1.', 'g')",
+    "nothing": "cast(null as {type})",
+}
+
+
+def view_sql(names: Names, access: Access, source: Source) -> str:
+    """The query of a table's view.
+
+    Raises:
+        AccessError: a column with personal data has no mask, or one for texts and is none.
+    """
+    columns = []
+    for name, type_ in source.columns.items():
+        tier = source.described.tiers.get(name)
+        value = f'held."{name}"'
+        if tier is None:
+            columns.append(value)
+            continue
+        mask = access.mask_of(name)
+        table = f"{source.schema.removeprefix(f'{names.prefix}published_')}.{source.name}"
+        if mask is None:
+            raise AccessError(
+                f"{table}.{name} holds {tier} personal data, and no rule of the access file masks it. Add one "
+                "under masks, then: gtm access apply"
+            )
+        if mask != "nothing" and type_ not in _TEXTS:
+            raise AccessError(
+                f"{table}.{name} is of type {type_}, and the access file masks it as {mask}, which is for texts. "
+                "Give it the mask nothing"
+            )
+        masked = MASKS[mask].format(value=value, type=type_)
+        right = f"(select pg_has_role({literal(names.sees(tier))}, 'usage'))"
+        columns.append(f'case when {right} then {value} else {masked} end as "{name}"')
+    return f"select {', '.join(columns)} from {source.table} as held"
+
+
+def policy_sql(names: Names, described: Table, table: str) -> str:
+    """The condition of a table's policy: which rows the login sees that asks.
+
+    Raises:
+        AccessError: the table has no rule.
+    """
+    rule = described.row_rule
+    sees_all = f"(select exists (select from {names.access}.user_scope where login = current_user and sees_all))"
+    if rule == EVERYONE:
+        return f"(select exists (select from {names.access}.user_scope where login = current_user))"
+    if rule == ALL:
+        return sees_all
+    if rule == "opportunity_id":
+        # The policy of that table decides for the view's owner here too.
+        opportunities = f"select opportunity_id from {names.published('core')}.fct_opportunity"
+        return f"{sees_all} or opportunity_id in ({opportunities})"
+    if rule not in _VISIBLE_BY:
+        raise AccessError(f"{table} has no rule that says whose its rows are: give its model the meta row_rule")
+    visible = f"select {_VISIBLE_BY[rule]} from {names.access}.visible_user where login = current_user"
+    return f"{sees_all} or {rule} in ({visible})"
+
+
+class Secured:
+    """The views and policies of a publication, within its transaction."""
+
+    def __init__(self, cursor: dbapi.Cursor, names: Names, access: Access) -> None:
+        """``cursor`` is of the login that owns the tables, a member of the views' owner."""
+        self._cursor, self._names, self._access = cursor, names, access
+
+    def wanted(self, sources: Sequence[Source]) -> dict[str, tuple[str, str]]:
+        """By view, as SQL names it, its query and its table's policy."""
+        return {
+            self.view_of(source): (
+                view_sql(self._names, self._access, source),
+                policy_sql(self._names, source.described, source.table),
+            )
+            for source in sources
+            if self.is_read_by_people(source)
+        }
+
+    def is_read_by_people(self, source: Source) -> bool:
+        """Whether a table has a view."""
+        return source.schema in map(self._names.published, READ_BY_PEOPLE)
+
+    def view_of(self, source: Source) -> str:
+        """The view of a table, as SQL names it."""
+        return f'{self._names.reader(source.schema.rpartition("_")[2])}."{source.name}"'
+
+    def changing(self, sources: Sequence[Source]) -> list[str]:
+        """The views that go or become others, and the tables under those that come or become others."""
+        wanted, held = self.wanted(sources), self._held()
+        new = {view for view, what in wanted.items() if held.get(view) != _digest(*what)}
+        tables = [source.table for source in sources if self.view_of(source) in new]
+        return [*(view for view in held if view in new or view not in wanted), *tables]
+
+    def release(self, sources: Sequence[Source]) -> None:
+        """Drop the views that go or become others, so that their tables can change."""
+        wanted, access = self.wanted(sources), self._names.access
+        for view, digest in self._held().items():
+            if view not in wanted or _digest(*wanted[view]) != digest:
+                self._cursor.execute(f"drop view if exists {view}")
+                self._cursor.execute(f"delete from {access}.secured_view where view_name = {literal(view)}")
+
+    def secure(self, sources: Sequence[Source]) -> None:
+        """Let each table have its policy and its view, and each login the rows that are its own now."""
+        self._look_up_who_sees_whom()
+        held, owner = self._held(), self._names.view_owner
+        tables = {self.view_of(source): source for source in sources if self.is_read_by_people(source)}
+        for view, (query, policy) in self.wanted(sources).items():
+            if held.get(view) == _digest(query, policy):
+                continue
+            table = tables[view].table
+            self._cursor.execute(f"grant select on {table} to {owner}")
+            self._cursor.execute(f"alter table {table} enable row level security")
+            self._cursor.execute(f"drop policy if exists people on {table}")
+            self._cursor.execute(f"create policy people on {table} for select to {owner} using ({policy})")
+            self._cursor.execute(f"set local role {owner}")
+            self._cursor.execute(f"create view {view} with (security_barrier) as {query}")
+            self._comment(view, tables[view].described)
+            self._cursor.execute("reset role")
+            self._cursor.execute(
+                f"insert into {self._names.access}.secured_view values ({literal(view)},"
+                f" {literal(_digest(query, policy))}, {self._as_it_is(view, table)})"
+            )
+
+    def troubles(self, sources: Sequence[Source]) -> Iterator[str]:
+        """What of the views and policies of tables is not as it was made."""
+        made = self.wanted(sources)
+        self._cursor.execute(f"select view_name, digest, made from {self._names.access}.secured_view")
+        held = {view: (digest, made) for view, digest, made in self._cursor.fetchall()}
+        tables = {self.view_of(source): source.table for source in sources if self.is_read_by_people(source)}
+        for view, what in made.items():
+            if view not in held or held[view][0] != _digest(*what):
+                yield f"missing: {view} is not as the access file says"
+                continue
+            self._cursor.execute(f"select {self._as_it_is(view, tables[view])}")
+            [(now,)] = self._cursor.fetchall()
+            if now != held[view][1]:
+                yield f"changed: {view} or the policy of its table is not as it was made"
+
+    def _as_it_is(self, view: str, table: str) -> str:
+        """The expression for a digest of a view and its table's policies as the database has them."""
+        oids = [f"to_regclass({literal(name)})" for name in (view, table)]
+        return (
+            f"(select md5(concat_ws(';', pg_get_viewdef({oids[0]}), pg_get_userbyid(relowner), reloptions::text,"
+            " (select string_agg(concat_ws(',', polname, polroles::text, polcmd, polpermissive,"
+            f" pg_get_expr(polqual, polrelid)), ';' order by polname) from pg_policy where polrelid = {oids[1]}),"
+            f" (select relrowsecurity::text from pg_class where oid = {oids[1]})))"
+            f" from pg_class where oid = {oids[0]})"
+        )
+
+    def _held(self) -> dict[str, str]:
+        self._cursor.execute(f"select view_name, digest from {self._names.access}.secured_view")
+        return dict(self._cursor.fetchall())
+
+    def _comment(self, view: str, described: Table) -> None:
+        self._cursor.execute(f"comment on view {view} is {literal(described.description)}")
+        for column, text in described.columns.items():
+            if text:
+                self._cursor.execute(f'comment on column {view}."{column}" is {literal(text)}')
+
+    def _look_up_who_sees_whom(self) -> None:
+        """By login, whose rows it sees: of itself, of all who report to it at any depth, or of regions."""
+        users = f"{self._names.published('core')}.dim_user"
+        access = self._names.access
+        self._cursor.execute(f"delete from {access}.visible_user")
+        self._cursor.execute(
+            f"insert into {access}.visible_user (login, user_key, user_id)"
+            " with recursive team as ("
+            " select scope.login, scope.sees_team, users.user_key, users.user_id"
+            f" from {access}.user_scope as scope"
+            f" inner join {users} as users on lower(users.email) = lower(scope.known_as)"
+            " or users.user_id = scope.known_as or users.pipedrive_user_id = scope.known_as"
+            " union"
+            f" select team.login, team.sees_team, users.user_key, users.user_id from {users} as users"
+            " inner join team on users.manager_user_id = team.user_id and team.sees_team)"
+            " select login, user_key, user_id from team"
+            " union"
+            f" select scope.login, users.user_key, users.user_id from {access}.user_scope as scope"
+            f" inner join {users} as users on users.division = any (scope.regions)"
+        )
+
+
+def views_of(cursor: dbapi.Cursor, prefix: str, access: Path | None) -> Secured | None:
+    """The views of an environment on a server, by its access file; None where no access file was ever enforced.
+
+    Raises:
+        AccessError: one was, and it can't be read now.
+    """
+    names = Names(prefix)
+    cursor.execute(f"select to_regclass({literal(f'{names.access}.secured_view')}) is not null")
+    [(is_secured,)] = cursor.fetchall()
+    if not is_secured:
+        return None
+    if access is None:
+        raise AccessError("who may read what is enforced on the server: name the access file in GTM_ACCESS_FILE")
+    return Secured(cursor, names, read(access))
+
+
+def missing_rules(described: Mapping[str, Table]) -> list[str]:
+    """The tables of core and mart without a rule that says whose their rows are."""
+    known = {EVERYONE, ALL, "opportunity_id", *_VISIBLE_BY}
+    return sorted(
+        name
+        for name, table in described.items()
+        if name.split(".")[0].removeprefix("gtm_") in READ_BY_PEOPLE
+        and (
+            table.row_rule not in known
+            or (table.row_rule not in (EVERYONE, ALL) and table.row_rule not in table.columns)
+        )
+    )
+
+
+def tiers_of(described: Mapping[str, Table]) -> dict[str, Mapping[str, str]]:
+    """The columns of core and mart that hold personal data, by table, with their tiers."""
+    return {
+        name: table.tiers
+        for name, table in described.items()
+        if name.split(".")[0].removeprefix("gtm_") in READ_BY_PEOPLE
+    }
+
+
+def _digest(query: str, policy: str) -> str:
+    return hashlib.md5(f"{query};{policy}".encode(), usedforsecurity=False).hexdigest()
