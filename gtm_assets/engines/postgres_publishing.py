@@ -78,11 +78,8 @@ class Changed:
 class Views(Protocol):
     """The views over what is published, which change with it."""
 
-    def changing(self, sources: Sequence[Source]) -> list[str]:
-        """The views and tables that need a lock against readers for it."""
-
-    def release(self, sources: Sequence[Source]) -> None:
-        """Drop the views that can't stay as they are."""
+    def changing(self, sources: Sequence[Source]) -> tuple[list[str], list[str]]:
+        """The views that can't stay as they are, and the tables that need a lock against readers for it."""
 
     def secure(self, sources: Sequence[Source]) -> None:
         """Make those that are wanted."""
@@ -125,8 +122,8 @@ class Published:
         """
         assert self._views is not None
         try:
-            self._lock(self._views.changing(sources))
-            self._views.release(sources)
+            views, tables = self._views.changing(sources)
+            self._lock(tables, views)
             self._views.secure(sources)
             self._connection.commit()
         except BaseException:
@@ -172,13 +169,11 @@ class Published:
         wanted = {(source.schema, source.name) for source in sources}
         gone = [_table(*table) for table in sorted(held.keys() - wanted)]
         # All locks at once: who waits for one table holds no other up.
-        there = {_table(*table) for table in held}
-        views = self._views.changing(sources) if self._views else []
+        views, guarded = self._views.changing(sources) if self._views else ([], [])
         # A table that this transaction has made is seen by nobody yet.
-        made = {source.table for source in sources} - there
-        self._lock([*(table for table, _ in altered), *gone, *(one for one in views if one not in made)])
-        if self._views:
-            self._views.release(sources)
+        there = {_table(*table) for table in held}
+        locked = [*(table for table, _ in altered), *gone, *(table for table in guarded if table in there)]
+        self._lock(locked, views)
         self._alter(altered)
         for table in gone:
             self._cursor.execute(f"drop table {table}")
@@ -272,16 +267,18 @@ class Published:
 
     # -- what needs a lock against readers -----------------------------------------------------------------------
 
-    def _lock(self, tables: Sequence[str]) -> None:
-        """Lock tables against readers. While those of one are waited for, those of the others go on."""
-        if not tables:
+    def _lock(self, tables: Sequence[str], views: Sequence[str] = ()) -> None:
+        """Lock tables against readers, and drop views. While those of one are waited for, the others' go on."""
+        if not tables and not views:
             return
-        listed = ", ".join(dict.fromkeys(tables))
+        statements = [f"drop view {view};" for view in views]
+        if tables:
+            listed = ", ".join(dict.fromkeys(tables))
+            statements.append(f"lock table {listed} in access exclusive mode;")
         self._cursor.execute(f"set local lock_timeout = {round(LOCK_SECONDS * 1000)}")
         try:
             self._cursor.execute(
-                f"do $$ begin for attempt in 1..{ATTEMPTS} loop begin"
-                f" lock table {listed} in access exclusive mode; return;"
+                f"do $$ begin for attempt in 1..{ATTEMPTS} loop begin {' '.join(statements)} return;"
                 f" exception when lock_not_available then perform pg_sleep({PAUSE_SECONDS}); end; end loop;"
                 f" raise exception 'no lock' using errcode = '{_NO_LOCK}'; end $$"
             )
@@ -290,7 +287,7 @@ class Published:
                 raise
             self._connection.rollback()
             raise EngineError(
-                f"not published: columns of tables change, and {self._readers(tables)}, so that there was no "
+                f"not published: columns change, and {self._readers([*tables, *views])}, so that there was no "
                 f"instant for it in {ATTEMPTS} attempts. Readers see what they saw before. Let it end, and run: "
                 "gtm run"
             ) from error

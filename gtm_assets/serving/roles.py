@@ -35,15 +35,11 @@ class Privilege:
         return f"{self.role} {self.privilege} on {'tables of ' if self.on_tables else ''}{self.schema}"
 
 
-def schemas_of(names: Names, layer: Layer, right: Right) -> list[str]:
-    """The schemas in which a role meets a layer: views to read core and mart, tables to write."""
-    if layer == _CERTIFIED:
-        return [f"{names.prefix}{_CERTIFIED}"]
-    if right is Right.READ and layer in READ_BY_PEOPLE:
-        return [names.reader(layer)]
-    if right is Right.READ and layer == "meta":
-        return [names.published("meta")]
-    return [f"{names.prefix}{layer}"]
+def readable(names: Names, layer: Layer) -> str:
+    """The schema in which a layer is read: core and mart through views."""
+    if layer in READ_BY_PEOPLE:
+        return names.reader(layer)
+    return names.published("meta") if layer == "meta" else f"{names.prefix}{layer}"
 
 
 def privileges(names: Names, access: Access, there: set[str]) -> set[Privilege]:
@@ -55,14 +51,12 @@ def privileges(names: Names, access: Access, there: set[str]) -> set[Privilege]:
             right = access.right(name, layer)
             if right is Right.NONE:
                 continue
-            for schema in schemas_of(names, layer, right):
-                if schema not in there:
-                    continue
-                wanted.add(Privilege(role, schema, "usage", False))
-                wanted.add(Privilege(role, schema, "select", True))
-                if right is Right.WRITE:
-                    wanted.add(Privilege(role, schema, "create", False))
-                    wanted |= {Privilege(role, schema, one, True) for one in ("insert", "update", "delete")}
+            # Who may write a layer may also read it as everybody does.
+            if (schema := readable(names, layer)) in there:
+                wanted |= {Privilege(role, schema, "usage", False), Privilege(role, schema, "select", True)}
+            if right is Right.WRITE and (schema := f"{names.prefix}{layer}") in there:
+                wanted |= {Privilege(role, schema, one, False) for one in ("usage", "create")}
+                wanted |= {Privilege(role, schema, one, True) for one in ("select", "insert", "update", "delete")}
     return wanted
 
 
@@ -185,7 +179,8 @@ class Roles:
             "user_scope": "login name primary key, sees_all boolean not null, sees_team boolean not null,"
             " known_as text, regions text[] not null",
             "visible_user": "login name, user_key text, user_id text",
-            "secured_view": "view_name text primary key, digest text not null, made text",
+            "secured_view": "view_name text primary key, table_name text not null, digest text not null,"
+            " made text not null",
             "credential": "login name primary key, rotated_at timestamptz not null",
         }.items():
             self._execute(f"create table if not exists {names.access}.{table} ({columns})")

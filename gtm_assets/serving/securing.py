@@ -26,6 +26,7 @@ EVERYONE, ALL = "everyone", "all"
 """Rules of tables whose rows belong to nobody: all see them; only who may see all rows does."""
 _VISIBLE_BY = {"owner_user_key": "user_key", "manager_user_key": "user_key", "owner_user_id": "user_id"}
 """By column of a table, which column of gtm_access.visible_user it is looked up in."""
+_CHANGED = "changed"
 _TEXTS = ("character varying", "text")
 
 
@@ -63,8 +64,8 @@ MASKS: Mapping[Mask, str] = {
 }
 
 
-def view_sql(names: Names, access: Access, source: Source) -> str:
-    """The query of a table's view.
+def view_columns(names: Names, access: Access, source: Source) -> list[str]:
+    """What the view of a table selects of it, which is called ``held``.
 
     Raises:
         AccessError: a column with personal data has no mask, or one for texts and is none.
@@ -91,7 +92,7 @@ def view_sql(names: Names, access: Access, source: Source) -> str:
         masked = MASKS[mask].format(value=value, type=type_)
         right = f"(select pg_has_role({literal(names.sees(tier))}, 'usage'))"
         columns.append(f'case when {right} then {value} else {masked} end as "{name}"')
-    return f"select {', '.join(columns)} from {source.table} as held"
+    return columns
 
 
 def policy_sql(names: Names, described: Table, table: str) -> str:
@@ -123,11 +124,11 @@ class Secured:
         """``cursor`` is of the login that owns the tables, a member of the views' owner."""
         self._cursor, self._names, self._access = cursor, names, access
 
-    def wanted(self, sources: Sequence[Source]) -> dict[str, tuple[str, str]]:
-        """By view, as SQL names it, its query and its table's policy."""
+    def wanted(self, sources: Sequence[Source]) -> dict[str, tuple[list[str], str]]:
+        """By view, as SQL names it, what it selects and its table's policy."""
         return {
             self.view_of(source): (
-                view_sql(self._names, self._access, source),
+                view_columns(self._names, self._access, source),
                 policy_sql(self._names, source.described, source.table),
             )
             for source in sources
@@ -142,71 +143,66 @@ class Secured:
         """The view of a table, as SQL names it."""
         return f'{self._names.reader(source.schema.rpartition("_")[2])}."{source.name}"'
 
-    def changing(self, sources: Sequence[Source]) -> list[str]:
+    def changing(self, sources: Sequence[Source]) -> tuple[list[str], list[str]]:
         """The views that go or become others, and the tables under those that come or become others."""
         wanted, held = self.wanted(sources), self._held()
         new = {view for view, what in wanted.items() if held.get(view) != _digest(*what)}
         tables = [source.table for source in sources if self.view_of(source) in new]
-        return [*(view for view in held if view in new or view not in wanted), *tables]
-
-    def release(self, sources: Sequence[Source]) -> None:
-        """Drop the views that go or become others, so that their tables can change."""
-        wanted, access = self.wanted(sources), self._names.access
-        for view, digest in self._held().items():
-            if view not in wanted or _digest(*wanted[view]) != digest:
-                self._cursor.execute(f"drop view if exists {view}")
-                self._cursor.execute(f"delete from {access}.secured_view where view_name = {literal(view)}")
+        return [view for view in held if view in new or view not in wanted], tables
 
     def secure(self, sources: Sequence[Source]) -> None:
-        """Let each table have its policy and its view, and each login the rows that are its own now."""
+        """Let each table have its policy and its view, and each login the rows that are its own now.
+
+        The views that become others have been dropped.
+        """
         self._look_up_who_sees_whom()
-        held, owner = self._held(), self._names.view_owner
+        wanted, held, made = self.wanted(sources), self._held(), f"{self._names.access}.secured_view"
         tables = {self.view_of(source): source for source in sources if self.is_read_by_people(source)}
-        for view, (query, policy) in self.wanted(sources).items():
-            if held.get(view) == _digest(query, policy):
+        for view in held.keys() - wanted.keys():
+            self._cursor.execute(f"delete from {made} where view_name = {literal(view)}")
+        for view, (columns, policy) in wanted.items():
+            if held.get(view) == _digest(columns, policy):
                 continue
             table = tables[view].table
-            self._cursor.execute(f"grant select on {table} to {owner}")
-            self._cursor.execute(f"alter table {table} enable row level security")
-            self._cursor.execute(f"drop policy if exists people on {table}")
-            self._cursor.execute(f"create policy people on {table} for select to {owner} using ({policy})")
-            self._cursor.execute(f"set local role {owner}")
+            self._set_policy(table, policy)
+            self._cursor.execute(f"set local role {self._names.view_owner}")
+            query = f"select {', '.join(columns)} from {table} as held"
             self._cursor.execute(f"create view {view} with (security_barrier) as {query}")
             self._comment(view, tables[view].described)
             self._cursor.execute("reset role")
+            row = ", ".join(map(literal, (view, table, _digest(columns, policy))))
             self._cursor.execute(
-                f"insert into {self._names.access}.secured_view values ({literal(view)},"
-                f" {literal(_digest(query, policy))}, {self._as_it_is(view, table)})"
+                f"insert into {made} values ({row}, {_as_it_is(literal(view), literal(table))})"
+                " on conflict (view_name) do update set table_name = excluded.table_name,"
+                " digest = excluded.digest, made = excluded.made"
             )
+
+    def _set_policy(self, table: str, policy: str) -> None:
+        """Let a table have one policy, which is for the views' owner, who alone may read it."""
+        owner = self._names.view_owner
+        self._cursor.execute(f"grant select on {table} to {owner}")
+        self._cursor.execute(f"alter table {table} enable row level security")
+        self._cursor.execute(f"select polname from pg_policy where polrelid = to_regclass({literal(table)})")
+        for (name,) in self._cursor.fetchall():
+            self._cursor.execute(f'drop policy "{name}" on {table}')
+        self._cursor.execute(f"create policy people on {table} for select to {owner} using ({policy})")
 
     def troubles(self, sources: Sequence[Source]) -> Iterator[str]:
         """What of the views and policies of tables is not as it was made."""
-        made = self.wanted(sources)
-        self._cursor.execute(f"select view_name, digest, made from {self._names.access}.secured_view")
-        held = {view: (digest, made) for view, digest, made in self._cursor.fetchall()}
-        tables = {self.view_of(source): source.table for source in sources if self.is_read_by_people(source)}
-        for view, what in made.items():
-            if view not in held or held[view][0] != _digest(*what):
-                yield f"missing: {view} is not as the access file says"
-                continue
-            self._cursor.execute(f"select {self._as_it_is(view, tables[view])}")
-            [(now,)] = self._cursor.fetchall()
-            if now != held[view][1]:
+        held = self._held()
+        for view, what in self.wanted(sources).items():
+            if held.get(view) == _CHANGED:
                 yield f"changed: {view} or the policy of its table is not as it was made"
-
-    def _as_it_is(self, view: str, table: str) -> str:
-        """The expression for a digest of a view and its table's policies as the database has them."""
-        oids = [f"to_regclass({literal(name)})" for name in (view, table)]
-        return (
-            f"(select md5(concat_ws(';', pg_get_viewdef({oids[0]}), pg_get_userbyid(relowner), reloptions::text,"
-            " (select string_agg(concat_ws(',', polname, polroles::text, polcmd, polpermissive,"
-            f" pg_get_expr(polqual, polrelid)), ';' order by polname) from pg_policy where polrelid = {oids[1]}),"
-            f" (select relrowsecurity::text from pg_class where oid = {oids[1]})))"
-            f" from pg_class where oid = {oids[0]})"
-        )
+            elif held.get(view) != _digest(*what):
+                yield f"missing: {view} is not as the access file says"
 
     def _held(self) -> dict[str, str]:
-        self._cursor.execute(f"select view_name, digest from {self._names.access}.secured_view")
+        """The digests by which views were made, or that they are not as they were made."""
+        now = _as_it_is("view_name", "table_name")
+        self._cursor.execute(
+            f"select view_name, case when made = {now} then digest else {literal(_CHANGED)} end"
+            f" from {self._names.access}.secured_view"
+        )
         return dict(self._cursor.fetchall())
 
     def _comment(self, view: str, described: Table) -> None:
@@ -276,5 +272,21 @@ def tiers_of(described: Mapping[str, Table]) -> dict[str, Mapping[str, str]]:
     }
 
 
-def _digest(query: str, policy: str) -> str:
-    return hashlib.md5(f"{query};{policy}".encode(), usedforsecurity=False).hexdigest()
+def _as_it_is(view: str, table: str) -> str:
+    """The expression for a digest of a view, and of its table's policies, as the database has them now.
+
+    ``view`` and ``table`` are expressions for their names.
+    """
+    return (
+        "(select md5(concat_ws(';', pg_get_viewdef(pg_class.oid), pg_get_userbyid(relowner), reloptions::text,"
+        " (select string_agg(concat_ws(',', polname, polroles::text, polcmd, polpermissive,"
+        " pg_get_expr(polqual, polrelid)), ';' order by polname)"
+        f" from pg_policy where polrelid = to_regclass({table})), (select secured.relrowsecurity::text"
+        f" from pg_class as secured where secured.oid = to_regclass({table}))))"
+        f" from pg_class where oid = to_regclass({view}))"
+    )
+
+
+def _digest(columns: Sequence[str], policy: str) -> str:
+    """Of what a view was made from. The order of its columns does not count: the table may have another."""
+    return hashlib.md5("; ".join([*sorted(columns), policy]).encode(), usedforsecurity=False).hexdigest()
