@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from gtm_assets.engines.engine import Table
 from gtm_assets.serving import private_server
-from gtm_assets.serving.access_file import DEFAULT, LAYERS, AccessError, granted, matrix, parse
+from gtm_assets.serving.access_file import DEFAULT, LAYERS, AccessError, granted, matrix, missing_masks, parse
 from gtm_assets_tests.postgres_server import database, needs_postgres, running
 from gtm_assets_tests.postgres_tables import connected, query
 
@@ -124,6 +126,23 @@ def test_a_login_is_entered_and_replaced_and_comments_stay():
     assert set(DEFAULT.splitlines()) <= set(text.splitlines())
     with pytest.raises(AccessError, match=r"people\.x: there is no role boss"):
         granted(text, "access.yml", "x", ["boss"], "own", None, [])
+
+
+def test_each_model_says_whose_its_rows_are_and_the_default_file_masks_all_personal_data():
+    from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.publishing.publish import descriptions
+    from gtm_assets.serving.row_rules import missing_rules, tiers_of
+
+    described = descriptions(json.loads(manifest_path().read_text()))
+    assert missing_rules(described) == []
+    assert missing_masks(parse(DEFAULT, "access.yml"), tiers_of(described)) == []
+    assert sum(map(len, tiers_of(described).values())) > 40
+    # A model without a rule and a column without a mask are found.
+    users = replace(described["gtm_core.dim_user"], row_rule="", tiers={"passport": "confidential"})
+    assert missing_rules({"gtm_core.dim_user": users}) == ["gtm_core.dim_user"]
+    assert missing_masks(parse(DEFAULT, "access.yml"), tiers_of({"gtm_core.dim_user": users})) == [
+        "gtm_core.dim_user.passport"
+    ]
 
 
 # -- the server ------------------------------------------------------------------------------------------------

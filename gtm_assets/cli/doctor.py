@@ -40,6 +40,7 @@ def examine(load: Callable[[], Settings], now: datetime) -> list[Finding]:
         *_project(settings),
         *_warehouse(settings),
         *_published(settings),
+        *_served(settings),
     ]
 
 
@@ -225,6 +226,30 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, f"{error}.")
         return
     yield Finding(True, f"The warehouse {warehouse.engine.place} can be opened.")
+
+
+def _served(settings: Settings) -> Iterator[Finding]:
+    if not settings.serves:
+        return
+    from gtm_assets.engines.engine import EngineError
+    from gtm_assets.serving.access_file import AccessError, file_at
+
+    try:
+        from gtm_assets.engines.postgres_server import Server
+    except ImportError as error:
+        yield Finding(
+            False, f"GTM_SERVE_URL needs what is not installed ({error}). Install it: make setup-postgres."
+        )
+        return
+    try:
+        server = Server(settings.serve_address, "GTM_SERVE_URL")
+        server.examine()
+        access = file_at(settings.access_path)
+    except (SettingsError, EngineError, AccessError) as error:
+        yield Finding(False, f"{error}.")
+        return
+    yield Finding(True, f"{server.place} can be served.")
+    yield Finding(True, f"The access file {settings.access_path} names {len(access.people):,} logins.")
 
 
 def _published(settings: Settings) -> Iterator[Finding]:

@@ -22,7 +22,8 @@ from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.finding import Finding
 from gtm_assets.serving.access_file import Access, AccessError, file_at, missing_masks
 from gtm_assets.serving.roles import Roles, members, privileges
-from gtm_assets.serving.securing import READ_BY_PEOPLE, Names, Secured, missing_rules, tiers_of
+from gtm_assets.serving.row_rules import READ_BY_PEOPLE, missing_rules, tiers_of
+from gtm_assets.serving.securing import Names, Secured
 from gtm_assets.settings import Settings
 
 _SCRAM_ITERATIONS = 4096

@@ -14,7 +14,8 @@ from adbc_driver_postgresql import dbapi
 
 from gtm_assets.engines.files import literal
 from gtm_assets.serving.access_file import LAYERS, TIERS, Access, AccessError, Layer, Person, Right
-from gtm_assets.serving.securing import READ_BY_PEOPLE, Names
+from gtm_assets.serving.row_rules import READ_BY_PEOPLE
+from gtm_assets.serving.securing import Names
 
 LOCK_SECONDS = 600
 """For so long a statement of a person's waits for a lock."""

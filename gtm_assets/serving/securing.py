@@ -20,12 +20,8 @@ from gtm_assets.engines.engine import Table
 from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Source
 from gtm_assets.serving.access_file import Access, AccessError, Mask, read
+from gtm_assets.serving.row_rules import ALL, EVERYONE, READ_BY_PEOPLE, VISIBLE_BY
 
-READ_BY_PEOPLE = ("core", "mart")
-EVERYONE, ALL = "everyone", "all"
-"""Rules of tables whose rows belong to nobody: all see them; only who may see all rows does."""
-_VISIBLE_BY = {"owner_user_key": "user_key", "manager_user_key": "user_key", "owner_user_id": "user_id"}
-"""By column of a table, which column of gtm_access.visible_user it is looked up in."""
 _CHANGED = "changed"
 _TEXTS = ("character varying", "text")
 
@@ -111,9 +107,9 @@ def policy_sql(names: Names, described: Table, table: str) -> str:
         # The policy of that table decides for the view's owner here too.
         opportunities = f"select opportunity_id from {names.published('core')}.fct_opportunity"
         return f"{sees_all} or opportunity_id in ({opportunities})"
-    if rule not in _VISIBLE_BY:
+    if rule not in VISIBLE_BY:
         raise AccessError(f"{table} has no rule that says whose its rows are: give its model the meta row_rule")
-    visible = f"select {_VISIBLE_BY[rule]} from {names.access}.visible_user where login = current_user"
+    visible = f"select {VISIBLE_BY[rule]} from {names.access}.visible_user where login = current_user"
     return f"{sees_all} or {rule} in ({visible})"
 
 
@@ -247,29 +243,6 @@ def views_of(cursor: dbapi.Cursor, prefix: str, access: Path | None) -> Secured 
     if access is None:
         raise AccessError("who may read what is enforced on the server: name the access file in GTM_ACCESS_FILE")
     return Secured(cursor, names, read(access))
-
-
-def missing_rules(described: Mapping[str, Table]) -> list[str]:
-    """The tables of core and mart without a rule that says whose their rows are."""
-    known = {EVERYONE, ALL, "opportunity_id", *_VISIBLE_BY}
-    return sorted(
-        name
-        for name, table in described.items()
-        if name.split(".")[0].removeprefix("gtm_") in READ_BY_PEOPLE
-        and (
-            table.row_rule not in known
-            or (table.row_rule not in (EVERYONE, ALL) and table.row_rule not in table.columns)
-        )
-    )
-
-
-def tiers_of(described: Mapping[str, Table]) -> dict[str, Mapping[str, str]]:
-    """The columns of core and mart that hold personal data, by table, with their tiers."""
-    return {
-        name: table.tiers
-        for name, table in described.items()
-        if name.split(".")[0].removeprefix("gtm_") in READ_BY_PEOPLE
-    }
 
 
 def _as_it_is(view: str, table: str) -> str:
