@@ -1,4 +1,4 @@
-"""Whose the rows of core and mart are, and which of their columns hold personal data, as the dbt project says it."""
+"""Whose the rows of core and mart are and which columns hold personal data, as the dbt project says it."""
 
 from __future__ import annotations
 
