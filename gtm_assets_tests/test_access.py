@@ -40,7 +40,7 @@ USERS = """
     ) as v (user_key, user_id, email, user_name, title, manager_user_id, division)
 """
 FILE = {
-    "gtm_core.dim_user": f"select *, cast(null as varchar) as pipedrive_user_id from ({USERS})",
+    "gtm_core.dim_user": f"select * from ({USERS})",
     "gtm_core.fct_opportunity": "select 'o-' || user_key as opportunity_id, user_key as owner_user_key,"
     f" cast(100 as decimal(18, 2)) as amount from ({USERS})",
     "gtm_core.fct_opportunity_field_history": "select 'h-' || user_key as change_id, 'o-' || user_key as"

@@ -307,7 +307,7 @@ class Roles:
         self._cursor.execute(
             f"select login || ' (' || known_as || ')' from {access}.user_scope where known_as is not null"
             f" and not exists (select from {users} as users where lower(users.email) = lower(known_as)"
-            " or users.user_id = known_as or users.pipedrive_user_id = known_as)"
+            " or users.user_id = known_as)"
             f" union all select login || ' (' || region || ')' from {access}.user_scope, unnest(regions) as region"
             f" where not exists (select from {users} as users where users.division = region) order by 1"
         )

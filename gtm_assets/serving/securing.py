@@ -218,7 +218,7 @@ class Secured:
             " select scope.login, scope.sees_team, users.user_key, users.user_id"
             f" from {access}.user_scope as scope"
             f" inner join {users} as users on lower(users.email) = lower(scope.known_as)"
-            " or users.user_id = scope.known_as or users.pipedrive_user_id = scope.known_as"
+            " or users.user_id = scope.known_as"
             " union"
             f" select team.login, team.sees_team, users.user_key, users.user_id from {users} as users"
             " inner join team on users.manager_user_id = team.user_id and team.sees_team)"
