@@ -14,11 +14,12 @@ from uuid import uuid4
 import pytest
 
 from gtm_assets.serving import private_server
+from gtm_assets.serving.private_server import programs
 
 
 def missing() -> str | None:
     """What is missing for tests with PostgreSQL, as a reason to skip them."""
-    if private_server.programs() is None:
+    if programs() is None:
         return "PostgreSQL is not installed"
     if find_spec("adbc_driver_postgresql") is None or find_spec("dbt.adapters.postgres") is None:
         return "the extra postgres is not installed: make setup-postgres"
@@ -33,12 +34,15 @@ needs_postgres = pytest.mark.skipif(
 
 
 @contextmanager
-def running(**options: str) -> Iterator[str]:
-    """The address of a server that runs meanwhile, with an empty database. ``options`` are its settings."""
+def running(auth: str = "trust", **options: str) -> Iterator[str]:
+    """The address of a server that runs meanwhile, with an empty database. ``options`` are its settings.
+
+    By default it asks for no password.
+    """
     folder = Path(tempfile.mkdtemp(prefix="gtm-postgres-"))
     folder.chmod(0o755)
     try:
-        with private_server.running(folder / "server", options={"fsync": "off", **options}) as address:
+        with private_server.running(folder / "server", options={"fsync": "off", **options}, auth=auth) as address:
             yield address
     finally:
         shutil.rmtree(folder)

@@ -207,7 +207,7 @@ class Organisation:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with running() as address:
+    with running(auth="scram-sha-256") as address:
         yield address
 
 
@@ -221,7 +221,7 @@ def organisation(server, tmp_path) -> Iterator[Organisation]:
 @pytest.fixture(scope="module")
 def shared(server, tmp_path_factory) -> Iterator[Organisation]:
     """One that is only read."""
-    with running() as own, database(own) as address:
+    with running(auth="scram-sha-256") as own, database(own) as address:
         yield from made(address, tmp_path_factory.mktemp("shared"), own)
 
 

@@ -300,5 +300,3 @@ def _relations(connection: _Connection, prefix: str, schemas: str) -> set[tuple[
         f" where relkind in ('r', 'v') and nspname in ({schemas})"
     ).fetchall()
     return {(f"gtm_{schema.removeprefix(prefix)}", table) for schema, table in rows}
-
-

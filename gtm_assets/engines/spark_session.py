@@ -21,7 +21,7 @@ def refuse_bad_casts() -> None:
     def strict(self: Any, *, server_side_parameters: dict[Any, str] | None = None) -> None:
         made(self, server_side_parameters={**(server_side_parameters or {}), "spark.sql.ansi.enabled": "true"})
 
-    Connection.__init__ = strict  # type: ignore[method-assign]
+    Connection.__init__ = strict  # type: ignore[method-assign,unused-ignore]
 
 
 @cache

@@ -1,7 +1,5 @@
 """The asset ``served/postgres`` and the check that what is served is what is published."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import closing
 from decimal import Decimal

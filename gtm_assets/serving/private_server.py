@@ -40,15 +40,21 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def running(folder: Path, port: int | None = None, options: Mapping[str, str] | None = None) -> Iterator[str]:
+def running(
+    folder: Path,
+    port: int | None = None,
+    options: Mapping[str, str] | None = None,
+    auth: str = "scram-sha-256",
+) -> Iterator[str]:
     """The address of a server that runs meanwhile; ``folder`` is made where it is not there yet.
 
-    ``options`` are settings of the server. By default it takes any free port.
+    ``options`` are settings of the server. By default it takes any free port. With ``auth`` *trust* it asks for no
+    password, and the address has none.
 
     Raises:
         ServerError: PostgreSQL is not installed, or does not start.
     """
-    server = _Server(folder, port or _free_port())
+    server = _Server(folder, port or _free_port(), auth)
     server.make()
     with server.started(options or {}):
         server.make_database()
@@ -56,22 +62,22 @@ def running(folder: Path, port: int | None = None, options: Mapping[str, str] | 
 
 
 class _Server:
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, auth: str) -> None:
         found = programs()
         if found is None:
             raise ServerError(
                 "PostgreSQL is not installed: its programs are in none of the usual places. Install it (Debian: "
                 "apt install postgresql), or name the address of a server in GTM_SERVE_URL"
             )
-        self._bin, self._folder, self._port = found, folder, port
+        self._bin, self._folder, self._port, self._auth = found, folder, port, auth
         self._own: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:
             self._own |= {"user": _SYSTEM_USER, "group": _SYSTEM_USER}
         self._log, self._password_file = folder / "log", folder / "password"
 
     def address(self, database: str) -> str:
-        password = self._password_file.read_text()
-        return f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/{database}"
+        password = "" if self._auth == "trust" else f":{self._password_file.read_text()}"
+        return f"postgresql://{USER}{password}@127.0.0.1:{self._port}/{database}"
 
     def make(self) -> None:
         """Make the database's files, with a password that only we can read."""
@@ -87,7 +93,7 @@ class _Server:
         self._run(
             "initdb",
             *("--pgdata", str(self._folder / "data"), "--username", USER, "--pwfile", str(self._password_file)),
-            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"),
+            *("--auth", self._auth, "--encoding", "UTF8", "--locale", "C.UTF-8"),
         )
 
     @contextmanager
