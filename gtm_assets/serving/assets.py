@@ -57,7 +57,7 @@ def served_asset(
             ),
         ],
     )
-    def served(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    def served(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with retried(context, retry_seconds):
             server.examine()
             done = copying.serve(published, described)
