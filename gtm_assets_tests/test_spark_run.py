@@ -34,7 +34,7 @@ PUBLIC = ("gtm_core", "gtm_mart")
 SPARK = {"GTM_ENGINE": "spark", "GTM_SPARK_MASTER": "local[2]", "GTM_SPARK_PARTITIONS": "2"}
 CHAIN = ("dim_user_scd2", "rep_sales_velocity")
 """Models whose ancestors are base, versions, histories, facts and reports."""
-_TESTED = (*CHAIN, "dim_user", "dim_date", "dim_forecasting_period")
+_TESTED = (*CHAIN, "dim_user", "dim_date", "dim_forecasting_period", "base_salesforce__product_2")
 SELECTION = ("resource_type:seed", *(f"+{name}" for name in _TESTED))
 """They, and what their tests look at."""
 
