@@ -220,7 +220,7 @@ def organisation(server, tmp_path) -> Iterator[Organisation]:
 
 @pytest.fixture(scope="module")
 def shared(server, tmp_path_factory) -> Iterator[Organisation]:
-    """One that is only read."""
+    """One that each test leaves as it was."""
     with running(auth="scram-sha-256") as own, database(own) as address:
         yield from made(address, tmp_path_factory.mktemp("shared"), own)
 
@@ -416,14 +416,14 @@ def test_pg_dump_as_a_reader_gets_no_table(shared, tmp_path):
         ("revoke select on all tables in schema gtm_reader_mart from gtm_bi", "missing: gtm_bi select on tables"),
     ],
 )
-def test_the_check_finds_what_the_file_does_not_say_and_apply_puts_it_right(organisation, statement, said):
-    assert organisation.enforcer().check().passed
-    with closing(organisation.server.open()) as connection, connection.cursor() as cursor:
+def test_the_check_finds_what_the_file_does_not_say_and_apply_puts_it_right(shared, statement, said):
+    assert shared.enforcer().check().passed
+    with closing(shared.server.open()) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
-    found = organisation.enforcer().check()
+    found = shared.enforcer().check()
     assert not found.passed and said in found.sentence
-    organisation.apply()
-    assert organisation.enforcer().check().passed
+    shared.apply()
+    assert shared.enforcer().check().passed
 
 
 @pytest.mark.slow
