@@ -23,12 +23,26 @@ from gtm_assets.sources.salesforce.catalog import OBJECTS
 SENTENCE = "salesforce.lead can't be read: the disk [x] is gone. Mend it"
 
 
+EXTRAS = (
+    "adbc_driver_postgresql",
+    "aiohttp",
+    "botocore",
+    "dbt.adapters",
+    "psycopg2",
+    "py4j",
+    "pyiceberg",
+    "pyspark",
+    "s3fs",
+)
+"""What extras bring."""
+
+
 def imported(name: str) -> ModuleType | None:
-    """A module of the package; None of an engine whose extra is not installed."""
+    """A module of the package; None where its extra is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if not name.startswith("gtm_assets.engines.") or str(error.name).startswith("gtm_assets"):
+        if not str(error.name).startswith(EXTRAS):
             raise
         return None
 
