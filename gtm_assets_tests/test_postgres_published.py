@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gtm_assets.engines import postgres_publishing
 from gtm_assets.engines.engine import EngineError, Table
 from gtm_assets.engines.registry import engine_of
 from gtm_assets.settings import load_settings
@@ -287,6 +286,8 @@ def columns(engine: Any) -> list[str]:
 
 
 def test_who_reads_a_table_all_the_time_keeps_it_and_holds_up_nobody_else(engine, monkeypatch):
+    from gtm_assets.engines import postgres_publishing
+
     monkeypatch.setattr(postgres_publishing, "ATTEMPTS", 2)
     execute(engine, "alter table gtm_core.dim_user add column email varchar")
     with transaction(engine, f"table {USERS}") as cursor:
