@@ -191,12 +191,17 @@ def _serve(address: str, folder: Path, published: Path, described: dict[str, Tab
     copying_to(address, folder).serve(published, described)
 
 
-def test_killed_at_any_moment_people_read_what_they_read_before(address, copying, built_home, described, tmp_path):
+@pytest.mark.parametrize(
+    "times", [pytest.param(1, id="once"), pytest.param(5, id="5_times", marks=pytest.mark.nightly)]
+)
+def test_killed_at_any_moment_people_read_what_they_read_before(
+    address, copying, built_home, described, tmp_path, times
+):
     began = time.monotonic()
     copying.serve(built_home.first_publication, described)
     seconds = time.monotonic() - began
     before, chance = of_file(built_home.first_publication), random.Random(20261129)
-    for _ in range(3):
+    for _ in range(times):
         own = (address, tmp_path, built_home.published, described)
         process = multiprocessing.get_context("spawn").Process(target=_serve, args=own)
         process.start()
