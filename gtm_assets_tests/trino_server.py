@@ -31,7 +31,7 @@ SERVICE, CONNECTOR = "META-INF/services/io.trino.spi.Plugin", "io.trino.plugin.i
 START = f"""class Start {{
     public static void main(String[] none) {{ new io.trino.server.Server().start("{VERSION}"); }}
 }}"""
-POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+POM = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>gtm</groupId><artifactId>{name}</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>{dependencies}</dependencies>
