@@ -259,6 +259,7 @@ def serve(port: int) -> None:
             sys.exit(done.returncode)
         console.print(f'connect    psql "$(cat {file})"')
         console.print("           the schemas to read: gtm_published_core, gtm_published_mart, gtm_published_meta")
+        console.print(f"access     GTM_SERVE_URL_FILE={file} gtm access show")
         console.print("           Ctrl-C stops the server; what it holds stays.")
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
