@@ -10,10 +10,9 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-import pytest
-
 from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
+from gtm_assets_tests.needs import needs
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "tests",
@@ -33,10 +32,7 @@ def _lacking() -> str | None:
     return None
 
 
-needs_store = pytest.mark.skipif(
-    _lacking() is not None and os.environ.get("CI", "").lower() != "true", reason=_lacking() or ""
-)
-"""In CI a lack of it fails."""
+needs_store = needs(_lacking())
 
 
 class ObjectStore:

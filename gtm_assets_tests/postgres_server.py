@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 from gtm_assets.serving import private_server
 from gtm_assets.serving.private_server import programs
+from gtm_assets_tests.needs import needs
 
 
 def missing() -> str | None:
@@ -26,11 +24,7 @@ def missing() -> str | None:
     return None
 
 
-needs_postgres = pytest.mark.skipif(
-    # In CI it has to be there.
-    bool(missing()) and not os.environ.get("CI"),
-    reason=missing() or "",
-)
+needs_postgres = needs(missing())
 
 
 @contextmanager

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 from gtm_assets.engines.spark import OLDEST_JAVA
 from gtm_assets_tests.browser import free_port
 from gtm_assets_tests.trino_server import fetch_jars, java, started, wait_until
@@ -64,9 +62,6 @@ def missing() -> str | None:
     if java(OLDEST_JAVA) is None or find_spec("pyspark") is None:
         return "Java or the extra spark is not installed"
     return None if JARS.exists() else "what the server is made of is not here: make setup-readers"
-
-
-needs_rest = pytest.mark.skipif(bool(missing()), reason=missing() or "")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
 from dbt.cli.main import dbtRunnerResult
 
 from gtm_assets.catalog.raw_table import RawTable
@@ -22,6 +21,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets.sources.registry import raw_tables
 from gtm_assets_tests.dbt_harness import BOOKKEEPING, Home
+from gtm_assets_tests.needs import needs
 from gtm_assets_tests.postgres_tables import duckdb_rows
 
 SCHEMAS = ("gtm_staging", "gtm_intermediate", "gtm_core", "gtm_mart")
@@ -40,11 +40,7 @@ def missing() -> str | None:
     return None
 
 
-needs_spark = pytest.mark.skipif(
-    # In CI it has to be there.
-    bool(missing()) and not os.environ.get("CI"),
-    reason=missing() or "",
-)
+needs_spark = needs(missing())
 
 
 class SparkHome(Home):

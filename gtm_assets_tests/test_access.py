@@ -17,6 +17,7 @@ import pytest
 from gtm_assets.engines.engine import Table
 from gtm_assets.serving import private_server
 from gtm_assets.serving.access_file import DEFAULT, LAYERS, AccessError, granted, matrix, missing_masks, parse
+from gtm_assets_tests.needs import require
 from gtm_assets_tests.postgres_server import database, needs_postgres, running
 from gtm_assets_tests.postgres_tables import connected, query
 
@@ -372,8 +373,7 @@ def test_nothing_is_read_around_views_masks_and_policies(shared, tmp_path):
 @needs_postgres
 def test_pg_dump_as_a_reader_gets_no_table(shared, tmp_path):
     program = private_server.programs() / "pg_dump"
-    if not program.exists():
-        pytest.skip("pg_dump is not installed")
+    require(None if program.exists() else "pg_dump is not installed")
     dumped = subprocess.run(
         [program, "--data-only", "--schema", "gtm_published_core", shared.address_of("tool")],
         check=False,

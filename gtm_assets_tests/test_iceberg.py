@@ -28,6 +28,7 @@ from gtm_assets.settings import load_settings
 from gtm_assets_tests.browser import free_port
 from gtm_assets_tests.gtm_process import GtmHome
 from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, FIRST, deal, page
+from gtm_assets_tests.needs import require
 from gtm_assets_tests.postgres_server import programs, running
 from gtm_assets_tests.spark_session import needs_spark
 
@@ -40,8 +41,7 @@ LATER = timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    if programs() is None:
-        pytest.skip("PostgreSQL is not installed")
+    require("PostgreSQL is not installed" if programs() is None else None)
     with running() as address:
         yield address
 

@@ -6,9 +6,7 @@ import pytest
 
 from gtm_assets.engines import spark
 from gtm_assets.engines.iceberg_catalog import CatalogueError, Warehouse
-from gtm_assets.engines.registry import engine_of
 from gtm_assets.engines.spark import dbt_environment
-from gtm_assets.settings import load_settings
 
 HOME = Path("/state")
 
@@ -54,15 +52,9 @@ def test_an_address_of_no_known_form_is_refused_with_those_that_are(address):
         Warehouse.named(HOME, address, "/lake", "", "")
 
 
-def test_a_server_is_not_asked_for_a_warehouse_that_nobody_named(tmp_path):
-    given = {
-        "GTM_HOME": str(tmp_path),
-        "GTM_ENGINE": "spark",
-        "GTM_SPARK_CATALOG": "https://ana:pw@catalog.internal",
-    }
-    pytest.importorskip("pyiceberg")
+def test_a_server_is_not_asked_for_a_warehouse_that_nobody_named():
     with pytest.raises(CatalogueError, match=r"catalog\.internal needs GTM_SPARK_WAREHOUSE: the name") as refused:
-        engine_of(load_settings(given))
+        Warehouse.named(HOME, "https://ana:pw@catalog.internal", None, "", "")
     assert "pw" not in str(refused.value)
 
 

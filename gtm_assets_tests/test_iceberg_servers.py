@@ -19,6 +19,7 @@ from gtm_assets.engines.registry import engine_of
 from gtm_assets.settings import load_settings
 from gtm_assets_tests import rest_catalog
 from gtm_assets_tests.browser import free_port
+from gtm_assets_tests.needs import require
 from gtm_assets_tests.spark_session import needs_spark
 
 pytestmark = [needs_spark, pytest.mark.nightly]
@@ -28,8 +29,7 @@ DESCRIBED = {name: Table("", {}) for name in ("gtm_core.dim_user", "gtm_mart.rep
 
 @pytest.fixture
 def rest(tmp_path) -> Iterator[dict[str, str]]:
-    if (lack := rest_catalog.missing()) is not None:
-        pytest.skip(lack)
+    require(rest_catalog.missing())
     (tmp_path / "server").mkdir()
     with rest_catalog.running(tmp_path / "server") as address:
         yield {
@@ -42,8 +42,7 @@ def rest(tmp_path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def glue(monkeypatch) -> Iterator[dict[str, str]]:
-    if find_spec("moto") is None:
-        pytest.skip("moto is not installed: make setup-readers")
+    require("moto is not installed: make setup-readers" if find_spec("moto") is None else None)
     import boto3
     from moto.server import ThreadedMotoServer
     from pyiceberg.utils.config import Config

@@ -22,6 +22,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.dbt_harness import BOOKKEEPING, TABLES, with_ancestors
 from gtm_assets_tests.gtm_process import FIRST_END, GtmHome, differences, tables
+from gtm_assets_tests.needs import require
 from gtm_assets_tests.postgres_server import programs, running
 from gtm_assets_tests.postgres_tables import duckdb_rows
 from gtm_assets_tests.spark_session import needs_spark
@@ -162,8 +163,7 @@ def test_killed_at_any_moment_the_next_build_gives_duckdbs_tables(built_home, tm
 
 
 def test_two_builds_of_a_shared_catalogue_wait_and_what_somebody_writes_is_built_again(built_home, tmp_path):
-    if programs() is None:
-        pytest.skip("PostgreSQL is not installed")
+    require("PostgreSQL is not installed" if programs() is None else None)
     with running() as server:
         given = {**shared(server, tmp_path), "GTM_SPARK_WAREHOUSE": f"file://{tmp_path}/tables"}
         homes = [home_at(tmp_path / name, **given) for name in ("one", "other")]

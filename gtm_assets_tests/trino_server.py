@@ -87,6 +87,7 @@ def missing() -> str | None:
     return None
 
 
+# In CI too: Debian's stable release has no Java that is new enough.
 needs_trino = pytest.mark.skipif(bool(missing()), reason=missing() or "")
 
 
