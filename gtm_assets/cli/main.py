@@ -2,78 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shutil
-import signal
-import subprocess
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import wraps
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
-from rich.console import Console
 
-from gtm_assets.errors import GtmError
+from gtm_assets.cli.access import access, serve
+from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
-    from rich.table import Table
 
     from gtm_assets.catalog.raw_table import RawTable
-    from gtm_assets.serving.access import Enforcer
-
-console = Console(highlight=False, soft_wrap=True)
-problems = Console(highlight=False, soft_wrap=True, stderr=True)
-
-
-def explained(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn the platform's own errors into a sentence and exit code 1; a traceback would bury it."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            return command(*args, **kwargs)
-        except GtmError as error:
-            problems.print(f"[red]error:[/] {_escaped(error)}")
-            sys.exit(1)
-        except Exception as error:
-            # SQLite, DuckDB and Python each say it in their own words, whatever they were writing.
-            if not disk_is_full(load_settings().home, str(error)):
-                raise
-            problems.print(f"[red]error:[/] {_escaped(FULL_DISK.format(home=load_settings().home, error=error))}")
-            sys.exit(1)
-
-    return wrapper
-
-
-FULL_DISK = (
-    "the disk of {home} is full ({error}). Free space and run again: "
-    "what has landed and what is published is whole, and the run goes on where it was."
-)
-
-
-def disk_is_full(folder: Path, *errors: str) -> bool:
-    """Whether there is no room for even a small file beside the state folder, or was none for the event log."""
-    # SQLite frees the room of what it could not write, so there may be room now. Its files are in the state
-    # folder alone.
-    if any("database or disk is full" in error for error in errors):
-        return True
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(existing).free < 1 << 20
-
-
-def _escaped(value: object) -> str:
-    return str(value).replace("[", r"\[")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,7 +37,7 @@ def main() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, RenamedSetting):
-            problems.print(f"[yellow]note:[/] {_escaped(message)}")
+            problems.print(f"[yellow]note:[/] {escaped(message)}")
         else:
             shown(message, category, filename, lineno, file, line)
 
@@ -166,7 +113,7 @@ def run(
     outcome.print_summary(console, settings, time.monotonic() - started)
     from gtm_assets.automation.alerts import tell_after_run
 
-    tell_after_run(settings, _code_location, lambda sentence: problems.print(_escaped(sentence)))
+    tell_after_run(settings, _code_location, lambda sentence: problems.print(escaped(sentence)))
     sys.exit(0 if outcome.succeeded else 1)
 
 
@@ -193,6 +140,10 @@ def build(models: tuple[str, ...], full_refresh: bool) -> None:
     outcome.print_checks(console)
     outcome.print_end(console, time.monotonic() - started)
     sys.exit(1 if outcome.errors or outcome.checks["failed"] else 0)
+
+
+main.add_command(serve)
+main.add_command(access)
 
 
 @main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -228,130 +179,6 @@ def dev(port: int, host: str) -> None:
     dagster_dev(["--workspace", "workspace.yaml", "--host", host, "--port", str(port)], name="gtm dev")
 
 
-@main.command()
-@click.option("--port", default=5433, show_default=True, help="Port of the server.")
-@explained
-def serve(port: int) -> None:
-    """Serve what is published by a PostgreSQL server of your own, until Ctrl-C.
-
-    Its files lie in the state folder. What is missing is landed, built and published first, as by gtm run.
-    """
-    settings = load_settings()
-    if settings.serves or settings.engine == "postgres":
-        raise SettingsError(
-            "what is published is served already: gtm run brings it to the server that you have named"
-        )
-    from gtm_assets.serving import private_server
-
-    # Whoever ends us ends the server with us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    folder = settings.home / "postgres"
-    with private_server.running(folder, port) as address:
-        file = folder / "address"
-        file.touch(0o600)
-        file.write_text(address)
-        done = subprocess.run(
-            [sys.executable, "-c", "from gtm_assets.cli.main import main; main()", "run"],
-            check=False,
-            env={**os.environ, "GTM_SERVE_URL_FILE": str(file)},
-        )
-        if done.returncode:
-            sys.exit(done.returncode)
-        console.print(f'connect    psql "$(cat {file})"')
-        console.print("           the schemas to read: gtm_published_core, gtm_published_mart, gtm_published_meta")
-        console.print(f"access     GTM_SERVE_URL_FILE={file} gtm access show")
-        console.print("           Ctrl-C stops the server; what it holds stays.")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-
-
-@main.group()
-def access() -> None:
-    """Who may read what on the server that people share."""
-
-
-@access.command("show")
-@explained
-def show_access() -> None:
-    """Print what each role may do with each layer, and who has which."""
-    from gtm_assets.serving.access_file import LAYERS, file_at, matrix
-
-    path = load_settings().access_path
-    said = file_at(path)
-    table = _whole_texts("role", *LAYERS, "sees personal data")
-    for row in matrix(said):
-        table.add_row(*row)
-    console.print(table)
-    people = _whole_texts("login", "roles", "rows")
-    for login, person in said.people.items():
-        people.add_row(login, ", ".join(person.roles), " ".join([person.scope, *person.regions]))
-    if said.people:
-        console.print(people)
-    console.print(f"This is said in {path}. To enforce it: gtm access apply")
-
-
-@access.command("apply")
-@explained
-def apply_access() -> None:
-    """Enforce the access file on the server, in one transaction."""
-    enforcer = _enforcer()
-    enforcer.apply()
-    console.print(_escaped(enforcer.check().sentence))
-
-
-@access.command("grant")
-@click.argument("login")
-@click.option(
-    "--role", "roles", multiple=True, required=True, help="A role of the file. Several times for several."
-)
-@click.option("--scope", type=click.Choice(["all", "region", "team", "own"]), default="own", show_default=True)
-@click.option("--user", help="Who the login is in dim_user, by email or id.")
-@click.option("--region", "regions", multiple=True, help="A division of dim_user, for the scope region.")
-@explained
-def grant_access(
-    login: str, roles: tuple[str, ...], scope: str, user: str | None, regions: tuple[str, ...]
-) -> None:
-    """Enter LOGIN in the access file. The server has it after gtm access apply."""
-    from gtm_assets.serving.access_file import file_at, granted
-
-    path = load_settings().access_path
-    file_at(path)
-    path.write_text(granted(path.read_text(), str(path), login, [*roles], scope, user, [*regions]))
-    console.print(f"{path} has {login}. To enforce it: gtm access apply")
-
-
-@access.command("rotate")
-@click.argument("login")
-@click.option("--to", type=click.Path(path_type=Path), help="A file to write the password to, instead of here.")
-@explained
-def rotate_password(login: str, to: Path | None) -> None:
-    """Give LOGIN another password. The server gets no more of it than proves that one knows it."""
-    password = _enforcer().rotate(login)
-    if to is None:
-        console.print(f"The password of {login} is now: {_escaped(password)}")
-        return
-    to.touch(0o600)
-    to.chmod(0o600)
-    to.write_text(password + "\n")
-    console.print(f"The password of {login} is in {to}")
-
-
-def _enforcer() -> Enforcer:
-    settings = load_settings()
-    if not settings.serves:
-        raise SettingsError("no server is named: set GTM_SERVE_URL")
-    try:
-        from gtm_assets.serving.access import enforcer_of
-    except ImportError as error:
-        raise SettingsError(
-            f"GTM_SERVE_URL needs what is not installed ({error}). Install it: make setup-postgres"
-        ) from error
-    from gtm_assets.dbt.project import manifest_path
-    from gtm_assets.publishing.publish import descriptions
-
-    return enforcer_of(settings, descriptions(json.loads(manifest_path().read_text())))
-
-
 @main.group()
 def quarantine() -> None:
     """Records that did not fit their table, and how they come back."""
@@ -378,9 +205,9 @@ def list_quarantine(table: str | None) -> None:
     if waiting.is_empty():
         console.print(f"No record of {table} waits in quarantine.")
         return
-    shown = _whole_texts("partition", "id", "reason")
+    shown = whole_texts("partition", "id", "reason")
     for row in waiting.iter_rows(named=True):
-        shown.add_row(row["partition"], row["record_id"] or "", _escaped(row["reason"]))
+        shown.add_row(row["partition"], row["record_id"] or "", escaped(row["reason"]))
     console.print(shown)
 
 
@@ -547,7 +374,7 @@ def try_channels() -> None:
             deliver(channel, Message("[test] gtm alerts test", f"The channel {channel} works.", "test"))
         except DeliveryError as error:
             failed += 1
-            console.print(f"{channel}: [red]not delivered[/]: {_escaped(error)}")
+            console.print(f"{channel}: [red]not delivered[/]: {escaped(error)}")
         else:
             console.print(f"{channel}: delivered")
     if not channels_set(settings):
@@ -570,10 +397,10 @@ def list_alerts() -> None:
     with closing(Incidents(settings.incidents_path)) as incidents:
         unresolved, waiting = incidents.unresolved(), incidents.waiting()
     if unresolved:
-        shown = _whole_texts("since (UTC)", "severity", "event", "what")
+        shown = whole_texts("since (UTC)", "severity", "event", "what")
         for incident in unresolved:
             since = f"{incident.since:%Y-%m-%d %H:%M}"
-            shown.add_row(since, incident.severity, incident.event, _escaped(incident.title))
+            shown.add_row(since, incident.severity, incident.event, escaped(incident.title))
         console.print(shown)
     else:
         console.print("No incident is open.")
@@ -589,18 +416,8 @@ def doctor() -> None:
     findings = examine(load_settings, datetime.now(UTC))
     for finding in findings:
         mark = "[green]ok[/]   " if finding.ok else "[red]wrong[/]"
-        console.print(f"{mark} {_escaped(finding.sentence)}")
+        console.print(f"{mark} {escaped(finding.sentence)}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
-
-
-def _whole_texts(*headers: str) -> Table:
-    """A table of texts that goes on in the next line where there is no room, and cuts nothing off."""
-    from rich.table import Table
-
-    table = Table()
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    return table
 
 
 def _code_location() -> dg.Definitions:

@@ -1,0 +1,145 @@
+"""``gtm serve`` and ``gtm access``: a server that people share, and who may read what on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gtm_assets.cli.speech import console, escaped, explained, whole_texts
+from gtm_assets.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from gtm_assets.serving.access import Enforcer
+
+
+@click.command()
+@click.option("--port", default=5433, show_default=True, help="Port of the server.")
+@explained
+def serve(port: int) -> None:
+    """Serve what is published by a PostgreSQL server of your own, until Ctrl-C.
+
+    Its files lie in the state folder. What is missing is landed, built and published first, as by gtm run.
+    """
+    settings = load_settings()
+    if settings.serves or settings.engine == "postgres":
+        raise SettingsError(
+            "what is published is served already: gtm run brings it to the server that you have named"
+        )
+    from gtm_assets.serving import private_server
+
+    # Whoever ends us ends the server with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder = settings.home / "postgres"
+    with private_server.running(folder, port) as address:
+        file = folder / "address"
+        file.touch(0o600)
+        file.write_text(address)
+        done = subprocess.run(
+            [sys.executable, "-c", "from gtm_assets.cli.main import main; main()", "run"],
+            check=False,
+            env={**os.environ, "GTM_SERVE_URL_FILE": str(file)},
+        )
+        if done.returncode:
+            sys.exit(done.returncode)
+        console.print(f'connect    psql "$(cat {file})"')
+        console.print("           the schemas to read: gtm_published_core, gtm_published_mart, gtm_published_meta")
+        console.print(f"access     GTM_SERVE_URL_FILE={file} gtm access show")
+        console.print("           Ctrl-C stops the server; what it holds stays.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+@click.group()
+def access() -> None:
+    """Who may read what on the server that people share."""
+
+
+@access.command("show")
+@explained
+def show_access() -> None:
+    """Print what each role may do with each layer, and who has which."""
+    from gtm_assets.serving.access_file import LAYERS, file_at, matrix
+
+    path = load_settings().access_path
+    said = file_at(path)
+    table = whole_texts("role", *LAYERS, "sees personal data")
+    for row in matrix(said):
+        table.add_row(*row)
+    console.print(table)
+    people = whole_texts("login", "roles", "rows")
+    for login, person in said.people.items():
+        people.add_row(login, ", ".join(person.roles), " ".join([person.scope, *person.regions]))
+    if said.people:
+        console.print(people)
+    console.print(f"This is said in {path}. To enforce it: gtm access apply")
+
+
+@access.command("apply")
+@explained
+def apply_access() -> None:
+    """Enforce the access file on the server, in one transaction."""
+    enforcer = _enforcer()
+    enforcer.apply()
+    console.print(escaped(enforcer.check().sentence))
+
+
+@access.command("grant")
+@click.argument("login")
+@click.option(
+    "--role", "roles", multiple=True, required=True, help="A role of the file. Several times for several."
+)
+@click.option("--scope", type=click.Choice(["all", "region", "team", "own"]), default="own", show_default=True)
+@click.option("--user", help="Who the login is in dim_user, by email or id.")
+@click.option("--region", "regions", multiple=True, help="A division of dim_user, for the scope region.")
+@explained
+def grant_access(
+    login: str, roles: tuple[str, ...], scope: str, user: str | None, regions: tuple[str, ...]
+) -> None:
+    """Enter LOGIN in the access file. The server has it after gtm access apply."""
+    from gtm_assets.serving.access_file import file_at, granted
+
+    path = load_settings().access_path
+    file_at(path)
+    path.write_text(granted(path.read_text(), str(path), login, [*roles], scope, user, [*regions]))
+    console.print(f"{path} has {login}. To enforce it: gtm access apply")
+
+
+@access.command("rotate")
+@click.argument("login")
+@click.option("--to", type=click.Path(path_type=Path), help="A file to write the password to, instead of here.")
+@explained
+def rotate_password(login: str, to: Path | None) -> None:
+    """Give LOGIN another password. The server gets no more of it than proves that one knows it."""
+    password = _enforcer().rotate(login)
+    if to is None:
+        console.print(f"The password of {login} is now: {escaped(password)}")
+        return
+    to.touch(0o600)
+    to.chmod(0o600)
+    to.write_text(password + "\n")
+    console.print(f"The password of {login} is in {to}")
+
+
+def _enforcer() -> Enforcer:
+    settings = load_settings()
+    if not settings.serves:
+        raise SettingsError("no server is named: set GTM_SERVE_URL")
+    try:
+        from gtm_assets.serving.access import enforcer_of
+    except ImportError as error:
+        raise SettingsError(
+            f"GTM_SERVE_URL needs what is not installed ({error}). Install it: make setup-postgres"
+        ) from error
+    from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.publishing.publish import descriptions
+
+    return enforcer_of(settings, descriptions(json.loads(manifest_path().read_text())))
