@@ -24,6 +24,7 @@ from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
+from gtm_assets.publishing.certification import Certificates
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import descriptions, published_asset
 from gtm_assets.publishing.standing import built_from
@@ -52,15 +53,17 @@ def definitions(settings: Settings) -> dg.Definitions:
         built, checks, manifest, settings.retry_seconds, standing, lake, partial(built_from, settings)
     )
 
+    shared = _shared(settings, warehouse, manifest)
     assets = dg.Definitions(
         assets=[
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
-            *_served(settings, manifest),
+            *(one for one in shared if isinstance(one, dg.AssetsDefinition)),
             *dashboards(manifest, Translator(), PUBLISHED),
             ALERTS,
         ],
         asset_checks=[
             proof,
+            *(one for one in shared if isinstance(one, dg.AssetChecksDefinition)),
             *(check for source in extracted for check in source.asset_checks(settings, calendar)),
         ],
         sensors=[alerts_sensor(settings)],
@@ -74,28 +77,37 @@ def definitions(settings: Settings) -> dg.Definitions:
             "warehouse": warehouse,
             "dbt_build": DbtBuild(settings, warehouse, lake, registry.raw_tables(settings)),
             "published_path": settings.published_path,
+            "certificates": Certificates(settings.certificates_path),
         },
         executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
     )
     return dg.Definitions.merge(assets, automation(settings, lake, checks, manifest))
 
 
-def _served(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:
-    """What brings what is published to a server, where one is named."""
-    if not settings.serves:
+def _shared(
+    settings: Settings, warehouse: Warehouse, manifest: Mapping[str, Any]
+) -> Sequence[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+    """What brings what is published to a server that people share; the check of who may read what on it."""
+    if not settings.is_shared:
         return []
     # Imported here: PostgreSQL's driver is an extra.
     try:
         from gtm_assets.engines.postgres_server import Server
         from gtm_assets.serving.access import enforcer_of
-        from gtm_assets.serving.assets import served_asset
+        from gtm_assets.serving.assets import access_check, served_asset
         from gtm_assets.serving.copying import Copying
+        from gtm_assets.serving.securing import views_of
     except ImportError as error:
         raise SettingsError(
-            f"GTM_SERVE_URL needs what is not installed ({error}). Install it: make setup-postgres"
+            f"a server needs what is not installed ({error}). Install it: make setup-postgres"
         ) from error
-    server = Server(settings.serve_address, "GTM_SERVE_URL")
     described = descriptions(manifest)
+    if not settings.serves:
+        # The engine publishes on the server itself.
+        prefix, access = settings.schema_prefix, settings.access_path
+        warehouse.engine.views = lambda cursor, of: views_of(cursor, prefix, access, of)
+        return [access_check(PUBLISHED, enforcer_of(settings, described))]
+    server = Server(settings.serve_address, "GTM_SERVE_URL")
     copying = Copying(server, settings.schema_prefix, settings.served_path, settings.access_path)
     enforcer = enforcer_of(settings, described)
     return [served_asset(copying, settings.published_path, described, enforcer, settings.retry_seconds)]

@@ -592,12 +592,19 @@ class Settings(BaseSettings):
         return bool(self.serve_url or self.serve_url_file)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether people read what is published on a server, on which roles say who may read what."""
+        return self.serves or self.engine == "postgres"
+
+    @property
     def serve_address(self) -> str:
         """The address of the database that people read.
 
         Raises:
             SettingsError: the file that holds it can't be read.
         """
+        if self.engine == "postgres":
+            return self.warehouse_address
         return _address_of("GTM_SERVE_URL", self.serve_url, self.serve_url_file)
 
     @property
@@ -609,6 +616,11 @@ class Settings(BaseSettings):
     def access_path(self) -> Path:
         """The file that says who may read what."""
         return self.access_file or self.home / "access.yml"
+
+    @cached_property
+    def certificates_path(self) -> Path:
+        """The record of who certified which dataset."""
+        return self.home / "certificates.jsonl"
 
     @cached_property
     def served_path(self) -> Path:

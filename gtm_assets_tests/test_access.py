@@ -82,6 +82,13 @@ DESCRIBED = {
         "Managers.", {"manager_user_key": ""}, "manager_user_key", row_rule="manager_user_key"
     ),
     "gtm_mart.rep_executive_summary": Table("Totals.", {}, "month", row_rule="all"),
+    "gtm_certified.deals": Table(
+        "Deals with their owners.",
+        {"owner_name": "Owner."},
+        query="select deals.opportunity_id, deals.owner_user_key, owners.user_name as owner_name"
+        " from gtm_core.fct_opportunity as deals"
+        " left join gtm_core.dim_user as owners on deals.owner_user_key = owners.user_key",
+    ),
 }
 
 
@@ -266,6 +273,7 @@ def test_people_see_their_own_rows_those_of_their_team_at_any_depth_or_of_their_
     assert owners(shared, login, "core.dim_contact") == seen
     assert owners(shared, login, "mart.rep_manager_performance", "manager_user_key") == seen
     assert len(owners(shared, login, "core.dim_user", "user_key")) == 5
+    assert owners(shared, login, "certified.deals") == seen
     totals = shared.asked(login, "select count(*) from gtm_reader_mart.rep_executive_summary")
     assert totals == [(1 if login == "ana" else 0,)]
 
@@ -279,6 +287,9 @@ def test_personal_data_is_masked_by_tier(shared):
     )
     assert shared.asked("ana", user) == [("R. R.", "***@example.com", "AE"), (None, None, None)]
     assert shared.asked("boss", user)[0] == ("Rita Rep", "rita@acme.example", "AE")
+    deals = "select owner_name from gtm_reader_certified.deals where owner_user_key = 'k-rita'"
+    assert shared.asked("ana", deals) == [("R. R.",)]
+    assert shared.asked("boss", deals) == [("Rita Rep",)]
     contact = "select contact_name, phone, mailing_city from gtm_reader_core.dim_contact limit 1"
     assert shared.asked("ana", contact) == [("Z. v. B.", "***-***-1234", None)]
     assert shared.asked("boss", contact) == [("Zoë van Berg", "+49 (0)30 555-12 34", "Berlin")]
@@ -286,10 +297,10 @@ def test_personal_data_is_masked_by_tier(shared):
 
 
 MATRIX = {
-    "ana": {"core": "read", "mart": "read", "meta": "read"},
-    "tool": {"mart": "read"},
-    "dev": {"core": "read", "mart": "read", "meta": "read"},
-    "boss": {"core": "read", "mart": "read", "meta": "read"},
+    "ana": {"core": "read", "mart": "read", "certified": "read", "meta": "read"},
+    "tool": {"mart": "read", "certified": "read"},
+    "dev": {"core": "read", "mart": "read", "certified": "read", "meta": "read"},
+    "boss": {"core": "read", "mart": "read", "certified": "read", "meta": "read"},
     "loader2": {"core": "read", "mart": "read", "meta": "read"},
 }
 
@@ -301,6 +312,7 @@ def test_each_login_may_do_what_the_matrix_says_and_nothing_more(shared, login):
     places = {
         "core": "gtm_reader_core.dim_date",
         "mart": "gtm_reader_mart.rep_executive_summary",
+        "certified": "gtm_reader_certified.deals",
         "meta": "gtm_published_meta.publication",
     }
     for layer, table in places.items():
@@ -410,6 +422,14 @@ def test_pg_dump_as_a_reader_gets_no_table(shared, tmp_path):
         ("create policy more on gtm_published_core.fct_opportunity using (true)", "changed: gtm_reader_core."),
         ("alter view gtm_reader_core.dim_user set (security_barrier = false)", "changed: gtm_reader_core."),
         (
+            "create or replace view gtm_reader_certified.deals with (security_barrier) as"
+            " select opportunity_id, owner_user_key, user_name as owner_name"
+            " from gtm_published_core.fct_opportunity inner join gtm_published_core.dim_user"
+            " on owner_user_key = user_key",
+            "changed: gtm_reader_certified.",
+        ),
+        ("drop view gtm_reader_certified.deals", "changed: gtm_reader_certified."),
+        (
             "create or replace view gtm_reader_core.dim_date with (security_barrier) as select 2 as date_key",
             "changed: gtm_reader_core.",
         ),
@@ -487,6 +507,7 @@ def test_what_is_published_next_is_guarded_as_what_was_published_first(organisat
     assert organisation.asked("rita", "select owner_user_key from gtm_reader_mart.rep_owners") == [("k-rita",)]
     amounts = "select cast(sum(amount) as text) from gtm_reader_core.fct_opportunity"
     assert organisation.asked("rita", amounts) == [("200.00",)]
+    assert organisation.asked("rita", "select owner_name from gtm_reader_certified.deals") == [("R. R.",)]
     emails = "select distinct home_email from gtm_reader_core.dim_user"
     assert organisation.asked("rita", emails) == [("***@example.com",)]
     with pytest.raises(Exception, match="does not exist"):

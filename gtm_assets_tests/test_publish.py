@@ -23,6 +23,7 @@ from gtm_assets.errors import NotReadable
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import boundary
 from gtm_assets.publishing import publish as publishing
+from gtm_assets.publishing.certification import Certificates
 from gtm_assets.publishing.publish import (
     Publication,
     PublishError,
@@ -204,7 +205,7 @@ def test_what_another_run_has_built_while_we_waited_for_the_lock_is_judged_too(
     monkeypatch.setattr(Warehouse, "open", after_the_other)
     monkeypatch.setattr(publishing, "known_as_of", lambda _: PUBLICATION.as_of)
     monkeypatch.setattr(publishing, "descriptions", lambda _: {})
-    resources = {"warehouse": warehouse, "published_path": target}
+    resources = {"warehouse": warehouse, "published_path": target, "certificates": Certificates(tmp_path / "none")}
     ended = dg.materialize([asset], instance=instance, resources=resources, raise_on_error=False)
 
     assert (ended.success, target.exists()) == (passes, passes)
@@ -226,7 +227,7 @@ def test_an_external_table_that_is_gone_keeps_the_published_file_as_it_was(
     monkeypatch.setattr(publishing, "refuse_vanished", refused)
     monkeypatch.setattr(publishing, "known_as_of", lambda _: PUBLICATION.as_of)
     monkeypatch.setattr(publishing, "descriptions", lambda _: {})
-    resources = {"warehouse": warehouse, "published_path": target}
+    resources = {"warehouse": warehouse, "published_path": target, "certificates": Certificates(tmp_path / "none")}
     ended = dg.materialize([asset], instance=instance, resources=resources, raise_on_error=False)
 
     assert (ended.success, target.exists()) == (False, False)

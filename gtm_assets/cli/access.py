@@ -58,6 +58,33 @@ def serve(port: int) -> None:
             threading.Event().wait()
 
 
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--user", "login", required=True, help="A login of the access file: what it may see is in FILE.")
+@click.option("--role", help="One of that login's roles. Default: all of them.")
+@explained
+def share(file: Path, login: str, role: str | None) -> None:
+    """Write of what is published what one person may see into FILE, a DuckDB file: rows left out, data masked."""
+    settings = load_settings()
+    if not settings.published_path.exists():
+        raise SettingsError(f"nothing is published at {settings.published_path} yet. Build it: gtm run")
+    from gtm_assets import clock
+    from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.publishing.publish import descriptions
+    from gtm_assets.serving.access_file import file_at
+    from gtm_assets.serving.sharing import Sharing
+    from gtm_assets.serving.sharing import share as write
+
+    allowed = file_at(settings.access_path)
+    described = descriptions(json.loads(manifest_path().read_text()))
+    sharing = Sharing.of(allowed, login, role)
+    rows = write(settings.published_path, file, allowed, sharing, described, clock.now())
+    console.print(
+        f"{escaped(file)} holds {sum(rows.values()):,} rows of {len(rows):,} tables, which {login} may see as "
+        f"{', '.join(sharing.roles)}."
+    )
+
+
 @click.group()
 def access() -> None:
     """Who may read what on the server that people share."""
@@ -131,7 +158,7 @@ def rotate_password(login: str, to: Path | None) -> None:
 
 def _enforcer() -> Enforcer:
     settings = load_settings()
-    if not settings.serves:
+    if not settings.is_shared:
         raise SettingsError("no server is named: set GTM_SERVE_URL")
     try:
         from gtm_assets.serving.access import enforcer_of

@@ -229,7 +229,7 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
 
 
 def _served(settings: Settings) -> Iterator[Finding]:
-    if not settings.serves:
+    if not settings.is_shared:
         return
     from gtm_assets.engines.engine import EngineError
     from gtm_assets.serving.access_file import AccessError, file_at
@@ -242,13 +242,14 @@ def _served(settings: Settings) -> Iterator[Finding]:
         )
         return
     try:
-        server = Server(settings.serve_address, "GTM_SERVE_URL")
+        server = Server(settings.serve_address, "GTM_SERVE_URL" if settings.serves else "GTM_WAREHOUSE_URL")
         server.examine()
         access = file_at(settings.access_path)
     except (SettingsError, EngineError, AccessError) as error:
         yield Finding(False, f"{error}.")
         return
-    yield Finding(True, f"{server.place} can be served.")
+    if settings.serves:
+        yield Finding(True, f"{server.place} can be served.")
     yield Finding(True, f"The access file {settings.access_path} names {len(access.people):,} logins.")
 
 

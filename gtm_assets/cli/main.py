@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from gtm_assets.cli.access import access, serve
+from gtm_assets.cli.access import access, serve, share
+from gtm_assets.cli.certify import certify
 from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
@@ -143,6 +144,8 @@ def build(models: tuple[str, ...], full_refresh: bool) -> None:
 
 
 main.add_command(serve)
+main.add_command(share)
+main.add_command(certify)
 main.add_command(access)
 
 

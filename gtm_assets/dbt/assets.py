@@ -24,9 +24,12 @@ from gtm_assets.runtime.event_log import forget_planned_checks
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import Settings
 
-LAYERS = ("seeds", "staging", "intermediate", "core", "mart")
+LAYERS = ("seeds", "staging", "intermediate", "core", "mart", "certified")
 """The groups of the dbt assets, upstream first: the folders of the project."""
 PUBLISHED_LAYERS = ("core", "mart")
+"""Whose tables are published."""
+VIEWS_LAYER = "certified"
+"""Whose models are views of those, made anew where they are published."""
 OWNER = "team:revops"
 BUILD_OP = "build_models"
 STANDS_FROM = "stands_from"

@@ -21,6 +21,7 @@ _KINDS = {
     "accepted_values": "{column} is one of: {values}.",
     "has_unknown_member": "The unknown member is there, once, for facts whose {column} resolves to nothing.",
     "equals_staging": "It holds what {staging} holds, record for record, with the same {columns}.",
+    "adds_up_to": "Its numbers are those of {other}: {numbers}.",
     "one_currency": "The amounts that reports add are of one currency. Where they are of several: set the var "
     "reporting_currency in gtm_dbt/dbt_project.yml, give each other currency its rates in the seed currency_rates "
     "(gtm_dbt/seeds/currency_rates.csv), and run: gtm run.",
@@ -55,6 +56,8 @@ def meaning(node: Mapping[str, Any]) -> str:
         columns=", ".join(arguments.pop("columns", [])),
         values=", ".join(map(str, arguments.pop("values", []))),
         to=_table(arguments.pop("to", "")),
+        other=_table(arguments.pop("other", "")),
+        numbers=", ".join(arguments.pop("numbers", {})),
         staging=_table(arguments.pop("staging", "")),
         keys=", ".join(f"{column} ({_table(key['to'])}.{key['field']})" for column, key in keys.items()),
         field=arguments.get("field", ""),

@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 """Hears a sentence for people."""
 
 
-_SCHEMA = re.compile(r"\bgtm_(?P<layer>(published_)?(raw|staging|intermediate|core|mart|meta))\b")
+_SCHEMA = re.compile(r"\bgtm_(?P<layer>(published_)?(raw|staging|intermediate|core|mart|certified|meta))\b")
 
 
 def named(query: str, prefix: str) -> str:
@@ -105,6 +105,8 @@ class Table:
     """By column with personal data how closely it is guarded (dbt's meta ``pii``)."""
     row_rule: str = ""
     """Whose the rows are, by the meta ``row_rule``: a column that names an owner, ``everyone`` or ``all``."""
+    query: str = ""
+    """Of a certified dataset, what it selects from tables that are named ``gtm_<layer>.<table>``."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ class Engine(ABC):
     """What its driver raises."""
     views_stand: bool
     """Whether a view stays where a table that it reads is replaced."""
+    views: Callable[[Any, Mapping[str, Table]], Any] | None = None
+    """Makes, of a cursor and what the project says of its tables, the views through which people read what is
+    published, where an engine's server keeps roles: they change with it."""
     exports = True
     """Whether the published file holds core and mart; what it says of itself it holds in any case."""
 

@@ -49,7 +49,7 @@ from gtm_assets.engines.spark_raw import add_lake, catalogue_of, follow_compacti
 from gtm_assets.engines.spark_session import lock_until_its_end, outwait, refuse_bad_casts
 from gtm_assets.lake.reader import LakeReader
 
-BUILT = ("staging", "intermediate", "core", "mart", "meta")
+BUILT = ("staging", "intermediate", "core", "mart", "certified", "meta")
 PUBLISHED = ("core", "mart")
 COLUMNS = {
     "catalog_name",

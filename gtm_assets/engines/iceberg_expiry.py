@@ -29,7 +29,7 @@ from gtm_assets.engines.spark import CATALOGUE
 
 OWNER = "catalogue.id"
 """File of the warehouse's folder, and property of a schema, that tell whether the folder is the catalogue's."""
-_WRITTEN = ("raw", "staging", "intermediate", "core", "mart", "meta", SAID)
+_WRITTEN = ("raw", "staging", "intermediate", "core", "mart", "certified", "meta", SAID)
 """The layers whose tables take commits."""
 _REWRITTEN = "rewritten"
 """The folder of files of the lake that were written again in other types."""

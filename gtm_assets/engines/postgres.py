@@ -28,7 +28,7 @@ from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.engines.reading_copy import Fetched, reading_copy
 from gtm_assets.lake.reader import LakeReader
 
-BUILT = ("staging", "intermediate", "core", "mart", "meta")
+BUILT = ("staging", "intermediate", "core", "mart", "certified", "meta")
 """The schemas that dbt writes."""
 PUBLISHED = ("core", "mart", "meta")
 _UNTIL_DBT_HAS_GONE = 5.0
@@ -215,10 +215,13 @@ class Postgres(Engine):
     def publish(self, said: Path, comments: Mapping[str, Table]) -> None:
         """Change what people read into what core and mart hold, in one transaction (:class:`Published`)."""
         try:
-            with closing(self._server.open(autocommit=False, name="gtm: publishing")) as connection:
-                with connection.cursor() as cursor:
-                    sources = [*self._of_models(cursor, comments), *self._of_file(cursor, said)]
-                Published(connection, [self._published(layer) for layer in PUBLISHED]).bring(sources)
+            with (
+                closing(self._server.open(autocommit=False, name="gtm: publishing")) as connection,
+                connection.cursor() as cursor,
+            ):
+                sources = [*self._of_models(cursor, comments), *self._of_file(cursor, said)]
+                views = self.views(cursor, comments) if self.views else None
+                Published(connection, [self._published(layer) for layer in PUBLISHED], views).bring(sources)
         except dbapi.Error as error:
             raise EngineError(
                 f"{self.place}: what was built was not published ({in_one_line(error)}). Readers see what they "

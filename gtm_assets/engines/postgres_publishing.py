@@ -271,7 +271,7 @@ class Published:
         """Lock tables against readers, and drop views. While those of one are waited for, the others' go on."""
         if not tables and not views:
             return
-        statements = [f"drop view {view};" for view in views]
+        statements = [f"drop view if exists {view};" for view in views]
         if tables:
             listed = ", ".join(dict.fromkeys(tables))
             statements.append(f"lock table {listed} in access exclusive mode;")

@@ -21,6 +21,8 @@ from gtm_assets.engines.files import STAGING, attach_staging, compact, connect, 
 LAYERS = {"gtm_staging": STAGING, "gtm_intermediate": STAGING}
 """The database of schemas that do not lie in the warehouse's own file."""
 _META = "gtm_meta"
+_CERTIFIED = "gtm_certified"
+"""Of views that are made anew where they are published."""
 _NAMED = re.compile(r"\b(gtm_(?:meta|staging|intermediate|core|mart))\.(\w+)")
 
 
@@ -96,7 +98,7 @@ class _ReadingCopy:
 
     def fetch_published(self) -> None:
         """Bring core, mart and what is known of them to what the engine holds."""
-        wanted = {(schema, table) for schema, table in self._there if schema not in LAYERS}
+        wanted = {(schema, table) for schema, table in self._there if schema not in (*LAYERS, _CERTIFIED)}
         lying = self._connection.execute(
             "select schema_name, table_name from duckdb_tables() where database_name = current_database()"
         ).fetchall()

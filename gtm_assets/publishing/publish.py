@@ -10,7 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ import duckdb
 from gtm_assets import clock
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
-from gtm_assets.dbt.assets import PUBLISHED_LAYERS
+from gtm_assets.dbt.assets import PUBLISHED_LAYERS, VIEWS_LAYER, layer_of
 from gtm_assets.dbt.external import external_tables, models_now
 from gtm_assets.dbt.state import States
 from gtm_assets.dbt.warehouse import Warehouse
@@ -32,6 +32,8 @@ from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
 from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
+from gtm_assets.publishing.certification import Badge, Certificates, badges, datasets, keep_their_badge
+from gtm_assets.publishing.datasets import comments_on, query_of, views_of
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecord
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.retries import retried
@@ -41,6 +43,7 @@ from gtm_assets.sources.registry import SOURCES
 
 ASSET_KEY = dg.AssetKey(["published", "gtm"])
 GROUP = "published"
+BADGES_CHECK = "certified_datasets_keep_their_badge"
 BATCHES = "batches"
 """The published file's metadata that holds a digest of its batches, without those of the open partition."""
 SCHEMAS = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
@@ -187,6 +190,8 @@ class Publication:
     """Source, table and reason of each table that the source doesn't let us read: it may lack records."""
     findings: Sequence[tuple[str, str, str, str]] = ()
     """Asset, check, outcome and sentence of each check that warned, or failed and does not block publishing."""
+    badges: Sequence[Badge] = ()
+    """How the certified datasets stand."""
     built_from: str = ""
     """A digest of what the warehouse was built from, by which a later run sees whether anything has changed."""
 
@@ -269,8 +274,10 @@ def _finish(
             _drop_the_rest(source, schemas)
             tables = _tables(source, warehouse)
             for table in tables:
-                for statement in _comments(f"published.{table}", comments.get(table)):
+                for statement in comments_on("table", f"published.{table}", comments.get(table)):
                     source.execute(statement)
+            for statement in views_of(comments, {*tables}, "published."):
+                source.execute(statement)
             _say_whence(source, warehouse, publication)
         rows = {}
         for table in tables:
@@ -343,6 +350,15 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
     for finding in publication.findings:
         source.execute("insert into published.gtm_meta.findings values (?, ?, ?, ?)", finding)
     source.execute(
+        "create table published.gtm_meta.certified_datasets (dataset varchar, owner varchar,"
+        " service_level varchar, certified_by varchar, certified_at timestamptz, is_certified boolean,"
+        " reason varchar)"
+    )
+    for badge in publication.badges:
+        source.execute(
+            "insert into published.gtm_meta.certified_datasets values (?, ?, ?, ?, ?, ?, ?)", [*astuple(badge)]
+        )
+    source.execute(
         "create table published.gtm_meta.publication as select"
         " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
         " ?::varchar as built_from,"
@@ -378,17 +394,15 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _comments(table: str, described: Table | None) -> list[str]:
-    if described is None:
-        return []
-    return [
-        f"comment on table {table} is {literal(described.description)}",
-        *(
-            f"comment on column {table}.{name} is {literal(text)}"
-            for name, text in described.columns.items()
-            if text
-        ),
-    ]
+def _failing_of_datasets(found: Iterable[Verdict]) -> dict[str, list[str]]:
+    """What the tests of datasets found that did not pass, by dataset."""
+    failing = defaultdict(list)
+    for verdict in found:
+        if verdict.check.asset_key.path[0] == f"gtm_{VIEWS_LAYER}" and verdict.outcome != "passed":
+            failing[verdict.check.asset_key.path[-1]].append(
+                f"{verdict.check.name} {verdict.outcome}{f': {verdict.sentence}' if verdict.sentence else ''}"
+            )
+    return failing
 
 
 def batches_digest(batches: Iterable[tuple[str, str]]) -> str:
@@ -450,6 +464,7 @@ def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
             foreign[unique_id],
             {c["name"]: c["meta"]["pii"] for c in node["columns"].values() if "pii" in c["meta"]},
             node["config"]["meta"].get("row_rule", ""),
+            query_of(node, names) if layer_of(node) == VIEWS_LAYER else "",
         )
         for unique_id, node in nodes.items()
         if node["resource_type"] == "model"
@@ -471,7 +486,7 @@ def published_asset(
     it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.
     ``built_from`` says what the warehouse was built from (:func:`~gtm_assets.publishing.standing.built_from`).
     """
-    upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in PUBLISHED_LAYERS]
+    upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in (*PUBLISHED_LAYERS, VIEWS_LAYER)]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
 
     @dg.asset(
@@ -483,12 +498,20 @@ def published_asset(
         tags={"layer": "published"},
         description=exposure["description"],
         metadata=exposures.metadata(exposure),
+        check_specs=[
+            dg.AssetCheckSpec(
+                BADGES_CHECK,
+                asset=ASSET_KEY,
+                description="Each dataset that somebody certified is as it was certified, and its tests pass.",
+            )
+        ],
     )
     def published(
         context: dg.AssetExecutionContext,
         warehouse: dg.ResourceParam[Warehouse],
         published_path: dg.ResourceParam[Path],
-    ) -> dg.MaterializeResult[Any]:
+        certificates: dg.ResourceParam[Certificates],
+    ) -> dg.MaterializeResult:
         exports = warehouse.engine.exports
         with (
             retried(context, retry_seconds),
@@ -519,6 +542,7 @@ def published_asset(
                     for v in found
                     if v.outcome in ("warned", "failed")
                 ],
+                badges=badges(datasets(manifest), certificates.latest(), _failing_of_datasets(found)),
                 built_from=built_from(),
             )
             described = descriptions(manifest)
@@ -534,7 +558,9 @@ def published_asset(
             # An engine may have marked its tables as published: that is no change by somebody else.
             if states.nodes:
                 states.keep()
+        kept = keep_their_badge(publication.badges)
         return dg.MaterializeResult(
+            check_results=[kept.result(dg.AssetCheckKey(ASSET_KEY, BADGES_CHECK))],
             metadata={
                 "path": dg.MetadataValue.path(str(published_path)),
                 "built_on": warehouse.engine.place,
@@ -544,7 +570,7 @@ def published_asset(
                 "checks_passed": publication.checks_passed,
                 "checks_warned": publication.checks_warned,
                 BATCHES: batches_digest(over),
-            }
+            },
         )
 
     return published

@@ -62,6 +62,7 @@ def built_from(settings: Settings) -> str:
         files,
         settings.model_dump(exclude={"home"}),
         served_by,
+        settings.certificates_path.read_text() if settings.certificates_path.exists() else "",
         project_state(PROJECT_DIR / "gtm_assets"),
     )
 

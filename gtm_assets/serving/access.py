@@ -20,9 +20,10 @@ from gtm_assets.engines.postgres_publishing import Published, Source
 from gtm_assets.engines.postgres_raw import columns_query
 from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.finding import Finding
-from gtm_assets.serving.access_file import Access, AccessError, file_at, missing_masks
+from gtm_assets.serving.access_file import Access, AccessError, file_at
+from gtm_assets.serving.masking import refuse
 from gtm_assets.serving.roles import Roles, members, privileges
-from gtm_assets.serving.row_rules import READ_BY_PEOPLE, missing_rules, tiers_of
+from gtm_assets.serving.row_rules import READ_BY_PEOPLE
 from gtm_assets.serving.securing import Names, Secured
 from gtm_assets.settings import Settings
 
@@ -55,23 +56,6 @@ class Enforcer:
             [(there,)] = cursor.fetchall()
         return bool(there)
 
-    def refuse(self) -> None:
-        """Refuse a file that leaves personal data in the open, or a table without a rule.
-
-        Raises:
-            AccessError: names each column without a mask, each table without a rule.
-        """
-        if columns := missing_masks(self._access, tiers_of(self._described)):
-            raise AccessError(
-                f"no rule of the access file masks {len(columns)} columns with personal data: "
-                f"{', '.join(columns)}. Add rules under masks"
-            )
-        if tables := missing_rules(self._described):
-            raise AccessError(
-                f"no rule says whose the rows are of {', '.join(tables)}: give each model the meta row_rule, a "
-                "column that names an owner, everyone or all"
-            )
-
     def apply(self) -> None:
         """Enforce the file.
 
@@ -79,7 +63,7 @@ class Enforcer:
             AccessError: the file can't be enforced. Nothing is changed then.
             EngineError: the server is away.
         """
-        self.refuse()
+        refuse(self._access, self._described)
         try:
             with _transaction(self._server) as cursor:
                 cursor.execute("select current_user")
@@ -102,7 +86,9 @@ class Enforcer:
         ):
             sources = list(self._sources(cursor))
             if sources:
-                Published(connection, schemas, Secured(cursor, self._names, self._access)).cover(sources)
+                Published(connection, schemas, Secured(cursor, self._names, self._access, self._described)).cover(
+                    sources
+                )
 
     def _sources(self, cursor: dbapi.Cursor) -> Iterator[Source]:
         for name, table in sorted(self._described.items()):
@@ -175,7 +161,7 @@ class Enforcer:
         for role, member in sorted(members(names, access, loader) - roles.held_members()):
             yield f"missing: {member} is no member of {role}"
         yield from roles.powerful()
-        yield from Secured(cursor, names, access).troubles(list(self._sources(cursor)))
+        yield from Secured(cursor, names, access, self._described).troubles(list(self._sources(cursor)))
 
 
 def scram(password: str) -> str:
@@ -197,7 +183,7 @@ def enforcer_of(settings: Settings, described: Mapping[str, Table]) -> Enforcer:
     Raises:
         AccessError: the file says what it can't.
     """
-    server = Server(settings.serve_address, "GTM_SERVE_URL")
+    server = Server(settings.serve_address, "GTM_SERVE_URL" if settings.serves else "GTM_WAREHOUSE_URL")
     admin = Server(settings.serve_admin_address, "GTM_SERVE_ADMIN_URL")
     return Enforcer(server, admin, settings.schema_prefix, settings.access_path, described)
 

@@ -23,6 +23,19 @@ _SUMMED = ("BIGINT", "INTEGER", "DECIMAL")
 """The types whose sums are exact, whatever the order of rows."""
 
 
+_ACCESS = "Roles, rights, masks and policies on the server are those of the access file, and nothing more."
+
+
+def access_check(asset: dg.AssetKey, enforcer: Enforcer) -> dg.AssetChecksDefinition:
+    """The check of an asset on a server, that it gives what the access file says."""
+
+    @dg.asset_check(asset=asset, name=ACCESS_CHECK, description=_ACCESS)
+    def access() -> dg.AssetCheckResult:
+        return enforcer.check().result(dg.AssetCheckKey(asset, ACCESS_CHECK))
+
+    return access
+
+
 def served_asset(
     copying: Copying,
     published: Path,
@@ -52,8 +65,7 @@ def served_asset(
             dg.AssetCheckSpec(
                 ACCESS_CHECK,
                 asset=ASSET_KEY,
-                description="Roles, rights, masks and policies on the server are those of the access file, and "
-                "nothing more.",
+                description=_ACCESS,
             ),
         ],
     )

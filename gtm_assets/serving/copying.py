@@ -133,7 +133,7 @@ class Copying:
             raise ServeError("not served: the published file holds no tables. Build and publish them: gtm run")
         schemas = [f"{self.prefix}published_{layer}" for layer in LAYERS]
         with connection.cursor() as cursor:
-            views = views_of(cursor, self.prefix, self._access)
+            views = views_of(cursor, self.prefix, self._access, described)
             return Published(connection, schemas, views).bring(sources), sending.rows_sent
 
     def _is_kept(self, cursor: dbapi.Cursor) -> bool:

@@ -14,12 +14,11 @@ from adbc_driver_postgresql import dbapi
 
 from gtm_assets.engines.files import literal
 from gtm_assets.serving.access_file import LAYERS, TIERS, Access, AccessError, Layer, Person, Right
-from gtm_assets.serving.row_rules import READ_BY_PEOPLE
+from gtm_assets.serving.row_rules import CERTIFIED, READ_BY_PEOPLE
 from gtm_assets.serving.securing import Names
 
 LOCK_SECONDS = 600
 """For so long a statement of a person's waits for a lock."""
-_CERTIFIED = "certified"
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class Privilege:
 
 
 def readable(names: Names, layer: Layer) -> str:
-    """The schema in which a layer is read: core and mart through views."""
-    if layer in READ_BY_PEOPLE:
+    """The schema in which a layer is read: core, mart and certified through views."""
+    if layer in (*READ_BY_PEOPLE, CERTIFIED):
         return names.reader(layer)
     return names.published("meta") if layer == "meta" else f"{names.prefix}{layer}"
 
@@ -170,7 +169,7 @@ class Roles:
         # Who makes something for a role has to be a member of it.
         self._execute(f'grant "{names.view_owner}" to current_user')
         self._execute(f'grant "{names.view_owner}" to "{self._loader}"')
-        for schema in (names.access, *map(names.reader, READ_BY_PEOPLE), f"{names.prefix}{_CERTIFIED}"):
+        for schema in (names.access, *map(names.reader, (*READ_BY_PEOPLE, CERTIFIED))):
             self._execute(f'create schema if not exists {schema} authorization "{names.view_owner}"')
         for layer in (*READ_BY_PEOPLE, "meta"):
             self._execute(f'create schema if not exists {names.published(layer)} authorization "{self._loader}"')
@@ -220,7 +219,7 @@ class Roles:
         names = self._names
         known = {f"{names.prefix}{layer}" for layer in LAYERS}
         known |= {names.published(layer) for layer in (*READ_BY_PEOPLE, "meta")}
-        known |= {names.reader(layer) for layer in READ_BY_PEOPLE} | {names.access}
+        known |= {names.reader(layer) for layer in (*READ_BY_PEOPLE, CERTIFIED)} | {names.access}
         self._cursor.execute("select nspname from pg_namespace")
         return known & {schema for (schema,) in self._cursor.fetchall()}
 

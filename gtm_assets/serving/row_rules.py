@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from gtm_assets.engines.engine import Table
 
 READ_BY_PEOPLE = ("core", "mart")
+CERTIFIED = "certified"
+"""The layer of datasets, which are views of those."""
 EVERYONE, ALL = "everyone", "all"
 """Rules of tables whose rows belong to nobody: all see them; only who may see all rows does."""
 VISIBLE_BY = {"owner_user_key": "user_key", "manager_user_key": "user_key", "owner_user_id": "user_id"}

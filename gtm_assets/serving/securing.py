@@ -11,6 +11,7 @@ Source: PostgreSQL's documentation, Row Security Policies, Rules and Privileges,
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from adbc_driver_postgresql import dbapi
 from gtm_assets.engines.engine import Table
 from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Source
-from gtm_assets.serving.access_file import Access, AccessError, Mask, read
-from gtm_assets.serving.row_rules import ALL, EVERYONE, READ_BY_PEOPLE, VISIBLE_BY
+from gtm_assets.publishing.datasets import tables_in
+from gtm_assets.serving.access_file import Access, AccessError, read
+from gtm_assets.serving.masking import columns_of
+from gtm_assets.serving.row_rules import ALL, CERTIFIED, EVERYONE, READ_BY_PEOPLE, VISIBLE_BY
 
 _CHANGED = "changed"
-_TEXTS = ("character varying", "text")
 
 
 class Names:
@@ -52,43 +54,23 @@ class Names:
         return f"{self.prefix}{name}"
 
 
-MASKS: Mapping[Mask, str] = {
-    "email": "case when {value} is not null then '***@example.com' end",
-    "phone": "'***-***-' || right(regexp_replace({value}, '\\D', '', 'g'), 4)",
-    "initials": "regexp_replace({value}, '(\\w)\\w*', '\\1.', 'g')",
-    "nothing": "cast(null as {type})",
-}
-
-
 def view_columns(names: Names, access: Access, source: Source) -> list[str]:
     """What the view of a table selects of it, which is called ``held``.
 
     Raises:
         AccessError: a column with personal data has no mask, or one for texts and is none.
     """
-    columns = []
-    for name, type_ in source.columns.items():
-        tier = source.described.tiers.get(name)
-        value = f'held."{name}"'
-        if tier is None:
-            columns.append(value)
-            continue
-        mask = access.mask_of(name)
-        table = f"{source.schema.removeprefix(f'{names.prefix}published_')}.{source.name}"
-        if mask is None:
-            raise AccessError(
-                f"{table}.{name} holds {tier} personal data, and no rule of the access file masks it. Add one "
-                "under masks, then: gtm access apply"
-            )
-        if mask != "nothing" and type_ not in _TEXTS:
-            raise AccessError(
-                f"{table}.{name} is of type {type_}, and the access file masks it as {mask}, which is for texts. "
-                "Give it the mask nothing"
-            )
-        masked = MASKS[mask].format(value=value, type=type_)
-        right = f"(select pg_has_role({literal(names.sees(tier))}, 'usage'))"
-        columns.append(f'case when {right} then {value} else {masked} end as "{name}"')
-    return columns
+    table = f"{source.schema.removeprefix(f'{names.prefix}published_')}.{source.name}"
+    return columns_of(
+        access,
+        table,
+        source.columns,
+        source.described.tiers,
+        "postgres",
+        lambda tier, value, masked: (
+            f"case when (select pg_has_role({literal(names.sees(tier))}, 'usage')) then {value} else {masked} end"
+        ),
+    )
 
 
 def policy_sql(names: Names, described: Table, table: str) -> str:
@@ -116,9 +98,12 @@ def policy_sql(names: Names, described: Table, table: str) -> str:
 class Secured:
     """The views and policies of a publication, within its transaction."""
 
-    def __init__(self, cursor: dbapi.Cursor, names: Names, access: Access) -> None:
-        """``cursor`` is of the login that owns the tables, a member of the views' owner."""
-        self._cursor, self._names, self._access = cursor, names, access
+    def __init__(self, cursor: dbapi.Cursor, names: Names, access: Access, described: Mapping[str, Table]) -> None:
+        """``cursor`` is of the login that owns the tables, a member of the views' owner.
+
+        ``described`` has the certified datasets among what the project says of its tables.
+        """
+        self._cursor, self._names, self._access, self._described = cursor, names, access, described
 
     def wanted(self, sources: Sequence[Source]) -> dict[str, tuple[list[str], str]]:
         """By view, as SQL names it, what it selects and its table's policy."""
@@ -131,20 +116,41 @@ class Secured:
             if self.is_read_by_people(source)
         }
 
+    def datasets(self, sources: Sequence[Source]) -> dict[str, tuple[str, Table]]:
+        """By certified dataset, as SQL names its view, what it selects from other views, and what it is."""
+        there = {self.view_of(source) for source in sources if self.is_read_by_people(source)}
+        found = {}
+        for name, what in self._described.items():
+            read = {table: self._view(*table.split(".")) for table in tables_in(what.query)}
+            if read and there.issuperset(read.values()):
+                query = what.query
+                for table, view in read.items():
+                    query = re.sub(rf"\b{re.escape(table)}\b", view, query)
+                found[self._view(*name.split("."))] = (query, what)
+        return found
+
     def is_read_by_people(self, source: Source) -> bool:
         """Whether a table has a view."""
         return source.schema in map(self._names.published, READ_BY_PEOPLE)
 
     def view_of(self, source: Source) -> str:
         """The view of a table, as SQL names it."""
-        return f'{self._names.reader(source.schema.rpartition("_")[2])}."{source.name}"'
+        return self._view(source.schema, source.name)
+
+    def _view(self, schema: str, name: str) -> str:
+        return f'{self._names.reader(schema.rpartition("_")[2])}."{name}"'
 
     def changing(self, sources: Sequence[Source]) -> tuple[list[str], list[str]]:
         """The views that go or become others, and the tables under those that come or become others."""
-        wanted, held = self.wanted(sources), self._held()
+        wanted, datasets, held = self.wanted(sources), self.datasets(sources), self._held()
         new = {view for view, what in wanted.items() if held.get(view) != _digest(*what)}
         tables = [source.table for source in sources if self.view_of(source) in new]
-        return [view for view in held if view in new or view not in wanted], tables
+        own = self._names.reader(CERTIFIED)
+        made = {view: digest for view, digest in held.items() if view.startswith(f"{own}.")}
+        gone = [view for view in held if view not in made and (view in new or view not in wanted)]
+        # Datasets read the other views, which can't go before them.
+        stay = not gone and made == {view: _digest([query]) for view, (query, _) in datasets.items()}
+        return [*([] if stay else made), *gone], tables
 
     def secure(self, sources: Sequence[Source]) -> None:
         """Let each table have its policy and its view, and each login the rows that are its own now.
@@ -154,24 +160,33 @@ class Secured:
         self._look_up_who_sees_whom()
         wanted, held, made = self.wanted(sources), self._held(), f"{self._names.access}.secured_view"
         tables = {self.view_of(source): source for source in sources if self.is_read_by_people(source)}
-        for view in held.keys() - wanted.keys():
+        datasets = self.datasets(sources)
+        for view in held.keys() - wanted.keys() - datasets.keys():
             self._cursor.execute(f"delete from {made} where view_name = {literal(view)}")
         for view, (columns, policy) in wanted.items():
             if held.get(view) == _digest(columns, policy):
                 continue
             table = tables[view].table
             self._set_policy(table, policy)
-            self._cursor.execute(f"set local role {self._names.view_owner}")
             query = f"select {', '.join(columns)} from {table} as held"
-            self._cursor.execute(f"create view {view} with (security_barrier) as {query}")
-            self._comment(view, tables[view].described)
-            self._cursor.execute("reset role")
-            row = ", ".join(map(literal, (view, table, _digest(columns, policy))))
-            self._cursor.execute(
-                f"insert into {made} values ({row}, {_as_it_is(literal(view), literal(table))})"
-                " on conflict (view_name) do update set table_name = excluded.table_name,"
-                " digest = excluded.digest, made = excluded.made"
-            )
+            self._make(view, table, query, tables[view].described, _digest(columns, policy))
+        for view, (query, what) in datasets.items():
+            if held.get(view) != _digest([query]):
+                self._make(view, view, query, what, _digest([query]))
+
+    def _make(self, view: str, table: str, query: str, described: Table, digest: str) -> None:
+        """Make a view, and keep what it was made from; ``table`` is the one whose policy filters it."""
+        self._cursor.execute(f"set local role {self._names.view_owner}")
+        self._cursor.execute(f"create view {view} with (security_barrier) as {query}")
+        self._comment(view, described)
+        self._cursor.execute("reset role")
+        row = ", ".join(map(literal, (view, table, digest)))
+        self._cursor.execute(
+            f"insert into {self._names.access}.secured_view"
+            f" values ({row}, {_as_it_is(literal(view), literal(table))})"
+            " on conflict (view_name) do update set table_name = excluded.table_name,"
+            " digest = excluded.digest, made = excluded.made"
+        )
 
     def _set_policy(self, table: str, policy: str) -> None:
         """Let a table have one policy, which is for the views' owner, who alone may read it."""
@@ -186,10 +201,12 @@ class Secured:
     def troubles(self, sources: Sequence[Source]) -> Iterator[str]:
         """What of the views and policies of tables is not as it was made."""
         held = self._held()
-        for view, what in self.wanted(sources).items():
+        wanted = {view: _digest(*what) for view, what in self.wanted(sources).items()}
+        wanted |= {view: _digest([query]) for view, (query, _) in self.datasets(sources).items()}
+        for view, digest in wanted.items():
             if held.get(view) == _CHANGED:
                 yield f"changed: {view} or the policy of its table is not as it was made"
-            elif held.get(view) != _digest(*what):
+            elif held.get(view) != digest:
                 yield f"missing: {view} is not as the access file says"
 
     def _held(self) -> dict[str, str]:
@@ -229,7 +246,9 @@ class Secured:
         )
 
 
-def views_of(cursor: dbapi.Cursor, prefix: str, access: Path | None) -> Secured | None:
+def views_of(
+    cursor: dbapi.Cursor, prefix: str, access: Path | None, described: Mapping[str, Table]
+) -> Secured | None:
     """The views of an environment on a server, by its access file; None where no access file was ever enforced.
 
     Raises:
@@ -242,7 +261,7 @@ def views_of(cursor: dbapi.Cursor, prefix: str, access: Path | None) -> Secured 
         return None
     if access is None:
         raise AccessError("who may read what is enforced on the server: name the access file in GTM_ACCESS_FILE")
-    return Secured(cursor, names, read(access))
+    return Secured(cursor, names, read(access), described)
 
 
 def _as_it_is(view: str, table: str) -> str:
@@ -260,6 +279,6 @@ def _as_it_is(view: str, table: str) -> str:
     )
 
 
-def _digest(columns: Sequence[str], policy: str) -> str:
+def _digest(columns: Sequence[str], policy: str = "") -> str:
     """Of what a view was made from. The order of its columns does not count: the table may have another."""
     return hashlib.md5("; ".join([*sorted(columns), policy]).encode(), usedforsecurity=False).hexdigest()
