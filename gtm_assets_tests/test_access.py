@@ -423,7 +423,7 @@ def test_pg_dump_as_a_reader_gets_no_table(shared, tmp_path):
         ("alter view gtm_reader_core.dim_user set (security_barrier = false)", "changed: gtm_reader_core."),
         (
             "create or replace view gtm_reader_certified.deals with (security_barrier) as"
-            " select opportunity_id, owner_user_key, user_name as owner_name"
+            " select opportunity_id, owner_user_key, cast(user_name as text) as owner_name"
             " from gtm_published_core.fct_opportunity inner join gtm_published_core.dim_user"
             " on owner_user_key = user_key",
             "changed: gtm_reader_certified.",

@@ -68,7 +68,7 @@ def test_core_and_mart_reach_the_published_file(graph):
     upstream = graph.get(PUBLISHED).parent_keys
     layers = {graph.get(key).tags["layer"] for key in upstream}
 
-    assert layers == {"core", "mart"}
+    assert layers == {"core", "mart", "certified"}
     assert upstream == {k for k in graph.toposorted_asset_keys if graph.get(k).tags["layer"] in layers}
 
 

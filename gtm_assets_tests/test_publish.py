@@ -394,6 +394,7 @@ def test_a_full_disk_leaves_the_published_file_as_it_was(source, tmp_path, monke
 PUBLISHED = [
     "gtm_core.dim_user",
     "gtm_mart.rep",
+    "gtm_meta.certified_datasets",
     "gtm_meta.external_tables",
     "gtm_meta.findings",
     "gtm_meta.publication",

@@ -25,6 +25,7 @@ _HOLDS = {
     "intermediate": "`int_*` all versions of a record, and steps that several models share",
     "core": "`dim_*` and `fct_*`: the star schema, histories included",
     "mart": "`rep_*`: the reports",
+    "certified": "datasets that people read without a further join, views of core and mart",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +35,9 @@ def dbt_environment(address: str) -> Mapping[str, str]:
         "GTM_POSTGRES_USER": unquote(parts.username),
         "DBT_ENV_SECRET_POSTGRES_PASSWORD": unquote(parts.password or ""),
         "GTM_POSTGRES_DATABASE": database,
+        # The driver's own variable. What a model makes with windows is far larger than PostgreSQL expects, and a
+        # nested loop over it takes hours where a hash takes seconds.
+        "PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} -c enable_nestloop=off".strip(),
     }
 
 

@@ -194,8 +194,8 @@ def badges(
                 name,
                 dataset.owner,
                 dataset.service_level,
-                given and given.certified_by,
-                given and datetime.fromisoformat(given.certified_at),
+                given.certified_by if given else None,
+                datetime.fromisoformat(given.certified_at) if given else None,
                 not reasons,
                 "; ".join(reasons),
             )

@@ -154,22 +154,23 @@ class _Writing:
         person, known_as = self._sharing.person, self._sharing.person.user or self._sharing.login
         is_them = "lower(email) = lower($known_as) or user_id = $known_as"
         if person.scope == "region":
-            query, given = "select user_key, user_id from {users} where division in $known_as", [*person.regions]
+            query = "select user_key, user_id from {users} where list_contains($known_as, division)"
         elif person.scope == "team":
-            query, given = (
+            query = (
                 "with recursive team as ("
                 f" select user_key, user_id from {{users}} where {is_them} union"
                 " select users.user_key, users.user_id from {users} as users"
-                " inner join team on users.manager_user_id = team.user_id) select * from team",
-                known_as,
+                " inner join team on users.manager_user_id = team.user_id) select * from team"
             )
         else:
-            query, given = f"select user_key, user_id from {{users}} where {is_them}", known_as
+            query = f"select user_key, user_id from {{users}} where {is_them}"
         self._files.execute("create table visible_user (user_key varchar, user_id varchar)")
         if person.scope == "all":
             return
         users = "published.gtm_core.dim_user"
-        self._files.execute(f"insert into visible_user {query.format(users=users)}", {"known_as": given})
+        self._files.execute(
+            f"insert into visible_user {query.format(users=users)}", {"known_as": [*person.regions] or known_as}
+        )
         ((count,),) = self._files.execute("select count(*) from visible_user").fetchall()
         if not count:
             whom = ", ".join(person.regions) if person.scope == "region" else known_as
