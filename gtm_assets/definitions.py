@@ -57,7 +57,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     assets = dg.Definitions(
         assets=[
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
-            *(one for one in shared if isinstance(one, dg.AssetsDefinition)),
+            *(one for one in shared if not isinstance(one, dg.AssetChecksDefinition)),
             *dashboards(manifest, Translator(), PUBLISHED),
             ALERTS,
         ],
@@ -86,7 +86,7 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 def _shared(
     settings: Settings, warehouse: Warehouse, manifest: Mapping[str, Any]
-) -> Sequence[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+) -> Sequence[dg.AssetsDefinition]:
     """What brings what is published to a server that people share; the check of who may read what on it."""
     if not settings.is_shared:
         return []

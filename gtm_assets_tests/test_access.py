@@ -240,15 +240,20 @@ def made(address: str, folder: Path, server: str) -> Iterator[Organisation]:
     try:
         yield organisation
     finally:
-        with closing(organisation.server.open()) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "select rolname from pg_roles where shobj_description(oid, 'pg_authid') like '%access apply%'"
-            )
-            roles = [role for (role,) in cursor.fetchall()]
-            for role in roles:
-                cursor.execute(f'drop owned by "{role}" cascade')
-            for role in roles:
-                cursor.execute(f'drop role "{role}"')
+        without_roles(organisation)
+
+
+def without_roles(organisation: Organisation) -> None:
+    """Drop what `gtm access apply` has made, which is the server's and not the database's."""
+    with closing(organisation.server.open()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select rolname from pg_roles where shobj_description(oid, 'pg_authid') like '%access apply%'"
+        )
+        roles = [role for (role,) in cursor.fetchall()]
+        for role in roles:
+            cursor.execute(f'drop owned by "{role}" cascade')
+        for role in roles:
+            cursor.execute(f'drop role "{role}"')
 
 
 def owners(organisation: Organisation, login: str, table: str, column: str = "owner_user_key") -> Sequence[str]:
@@ -556,3 +561,65 @@ def test_a_password_is_changed_without_the_server_seeing_it(organisation):
     assert new not in str(organisation.server.open)
     with pytest.raises(AccessError, match="has no login nobody"):
         organisation.enforcer().rotate("nobody")
+
+
+# -- where PostgreSQL is the engine ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@needs_postgres
+def test_where_postgresql_is_the_engine_what_it_publishes_is_guarded_too(server, tmp_path):
+    from gtm_assets.definitions import definitions
+    from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+    from gtm_assets.serving.names import ACCESS_CHECK
+    from gtm_assets.settings import load_settings
+
+    with database(server) as address:
+        organisation = Organisation(address, tmp_path)
+        given = {"GTM_ENGINE": "postgres", "GTM_WAREHOUSE_URL": address, "GTM_HOME": str(tmp_path / "gtm")}
+        settings = load_settings({**given, "GTM_ACCESS_FILE": str(organisation.file)})
+        defs = definitions(settings)
+        assert ACCESS_CHECK in {
+            key.name for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == PUBLISHED
+        }
+        engine = defs.resources["warehouse"].engine
+        engine.prepare()
+        with connected(address) as cursor:
+            for schema in ("gtm_core", "gtm_mart", "gtm_meta"):
+                cursor.execute(f"create schema if not exists {schema}")
+            for table, sql in FILE.items():
+                cursor.execute(f"create table {table} as {sql.replace(f'({USERS})', f'({USERS}) as users')}")
+            cursor.connection.commit()
+
+        def publish(run: int) -> None:
+            said = tmp_path / f"said-{run}.duckdb"
+            with duckdb.connect(str(said)) as file:
+                file.execute("create schema gtm_meta")
+                file.execute(f"create table gtm_meta.publication as select {run} as run")
+            engine.publish(said, DESCRIBED)
+
+        publish(1)
+        organisation.apply()
+        with connected(address) as cursor:
+            cursor.execute("update gtm_core.fct_opportunity set amount = 7 where owner_user_key = 'k-rita'")
+            cursor.execute("alter table gtm_core.dim_user add column home_email text default 'r@home.example'")
+            cursor.connection.commit()
+        with pytest.raises(AccessError, match=r"dim_user\.home_email holds confidential personal data"):
+            users = DESCRIBED["gtm_core.dim_user"]
+            tiers = {**users.tiers, "home_email": "confidential"}
+            text = organisation.file.read_text()
+            organisation.file.write_text(text.replace('"*email*"', '"email"'))
+            try:
+                engine.publish(
+                    tmp_path / "said-1.duckdb", {**DESCRIBED, "gtm_core.dim_user": replace(users, tiers=tiers)}
+                )
+            finally:
+                organisation.file.write_text(text)
+        publish(2)
+        seen = organisation.asked("rita", "select cast(sum(amount) as text) from gtm_reader_core.fct_opportunity")
+        assert seen == [("7.00",)]
+        assert organisation.asked("rita", "select owner_name from gtm_reader_certified.deals") == [("R. R.",)]
+        for hidden in ("gtm_core.dim_user", "gtm_published_core.dim_user"):
+            organisation.refused("rita", f"select * from {hidden}")
+        assert organisation.enforcer().check().passed
+        without_roles(organisation)

@@ -187,8 +187,8 @@ def test_partitions_shuffled_repeated_and_landed_early_give_equal_tables_in_ever
             shuffled.land(table, day, records, until=at(day, hours))
     landings += chance.sample(landings, len(landings) // 3)
     chance.shuffle(landings)
-    third = len(landings) // 3
-    for some in (landings[:third], landings[third : 2 * third], landings[2 * third :]):
+    half = len(landings) // 2
+    for some in (landings[:half], landings[half:]):
         for landing in some:
             shuffled.land(*landing)
         shuffled.build(*with_ancestors(*models))
