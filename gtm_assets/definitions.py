@@ -18,6 +18,7 @@ from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.raw import QUARANTINE, VANISHED, Limits, quarantine, still_there
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt.assets import DbtBuild, Translator, transform_assets
+from gtm_assets.dbt.costs import BuildCosts
 from gtm_assets.dbt.exposures import dashboards
 from gtm_assets.dbt.project import manifest_path, project_variables
 from gtm_assets.dbt.warehouse import Warehouse
@@ -26,7 +27,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.publishing.certification import Certificates
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publishing.publish import descriptions, published_asset
+from gtm_assets.publishing.publish import Made, descriptions, published_asset
 from gtm_assets.publishing.standing import built_from
 from gtm_assets.settings import Settings, SettingsError, load_settings
 from gtm_assets.sources import registry
@@ -50,7 +51,13 @@ def definitions(settings: Settings) -> dg.Definitions:
     )
     standing = _standing(settings, lake, checks)
     published = published_asset(
-        built, checks, manifest, settings.retry_seconds, standing, lake, partial(built_from, settings)
+        built,
+        checks,
+        manifest,
+        settings.retry_seconds,
+        standing,
+        lake,
+        Made(partial(built_from, settings), BuildCosts(settings.costs_path).daily),
     )
 
     shared = _shared(settings, warehouse, manifest)
@@ -97,6 +104,7 @@ def _shared(
         from gtm_assets.serving.assets import access_check, served_asset
         from gtm_assets.serving.copying import Copying
         from gtm_assets.serving.securing import views_of
+        from gtm_assets.serving.watching import audit_asset, costs_asset
     except ImportError as error:
         raise SettingsError(
             f"a server needs what is not installed ({error}). Install it: make setup-postgres"
@@ -110,7 +118,11 @@ def _shared(
     server = Server(settings.serve_address, "GTM_SERVE_URL")
     copying = Copying(server, settings.schema_prefix, settings.served_path, settings.access_path)
     enforcer = enforcer_of(settings, described)
-    return [served_asset(copying, settings.published_path, described, enforcer, settings.retry_seconds)]
+    return [
+        served_asset(copying, settings.published_path, described, enforcer, settings.retry_seconds),
+        audit_asset(settings, server, enforcer),
+        costs_asset(settings, server, enforcer),
+    ]
 
 
 def _extracted(settings: Settings, manifest: Mapping[str, Any]) -> Sequence[dg.AssetsDefinition]:

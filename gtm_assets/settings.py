@@ -235,6 +235,18 @@ class Settings(BaseSettings):
         description="File that says who may read what on that server. Default: `access.yml` in the state folder, "
         "which `gtm access show` writes with comments.",
     )
+    credential_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days after which a check asks for another password of a person or a service on that server.",
+    )
+    embedding_credential_days: int = Field(
+        default=180, ge=1, description="The same of a login by which another application shows reports."
+    )
+    key_days: int = Field(default=365, ge=1, description="The same of a login of the kind `key`.")
+    audit_days: int = Field(
+        default=400, ge=1, description="Days for which it is kept who read what on that server."
+    )
     env: Literal["prod", "dev"] = Field(
         default="prod",
         description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
@@ -621,6 +633,11 @@ class Settings(BaseSettings):
     def certificates_path(self) -> Path:
         """The record of who certified which dataset."""
         return self.home / "certificates.jsonl"
+
+    @cached_property
+    def costs_path(self) -> Path:
+        """What builds cost."""
+        return self.home / "costs.sqlite"
 
     @cached_property
     def served_path(self) -> Path:

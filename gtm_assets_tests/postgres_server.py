@@ -24,7 +24,20 @@ def missing() -> str | None:
     return None
 
 
+def missing_audit() -> str | None:
+    """What is missing for tests of what a server logs, as a reason to skip them."""
+    if lack := missing():
+        return lack
+    folder = programs()
+    assert folder is not None
+    libraries = private_server.installed_libraries(folder)
+    if {"pgaudit", "pg_stat_statements"} <= {*libraries}:
+        return None
+    return "pgaudit or pg_stat_statements is not installed (Debian: postgresql-<version>-pgaudit)"
+
+
 needs_postgres = needs(missing())
+needs_audit = needs(missing_audit())
 
 
 @contextmanager

@@ -116,6 +116,10 @@ def test_the_default_file_is_read_and_shown_as_a_matrix():
         ("  bi:", "  B-I:", "B-I: a role's name has small letters"),
         ("roles:\n", "roles: [\n", "access.yml is no YAML"),
         ("connections: 20", "conections: 20", r"roles\.bi\.conections: nothing is called so here"),
+        ("budget_hours: 100", "ad_hoc: true", r"roles\.bi: ad_hoc needs budget_hours"),
+        ("statement_seconds: 3600", "budget_hours: 1\n    ad_hoc: true", r"roles\.transform: .* is never refused"),
+        ("audit: read", "audit: write", r"roles\.administrator: what is audited is only read"),
+        ("  bi:", "  auditor:", "auditor: the platform itself has a role of this name"),
     ],
 )
 def test_a_file_that_says_what_it_can_not_is_refused(old, new, said):
@@ -129,7 +133,10 @@ def test_a_login_is_entered_and_replaced_and_comments_stay():
     text = granted(DEFAULT, "access.yml", "ana", ["analyst"], "all", None, [])
     text = granted(text, "access.yml", "eve", ["bi", "analyst"], "region", None, ["North", "São Paulo"])
     text = granted(text, "access.yml", "ana", ["administrator"], "all", "ana@acme.example", [])
+    text = text.replace("  eve:\n", "  eve:\n    kind: service\n")
+    text = granted(text, "access.yml", "eve", ["bi"], "region", None, ["North", "São Paulo"])
     people = parse(text, "access.yml").people
+    assert people["eve"].kind == "service"
     assert people["ana"].roles == ("administrator",) and people["eve"].regions == ("North", "São Paulo")
     assert set(DEFAULT.splitlines()) <= set(text.splitlines())
     with pytest.raises(AccessError, match=r"people\.x: there is no role boss"):
@@ -192,7 +199,7 @@ class Organisation:
     def apply(self) -> None:
         self.enforcer().apply()
         for login in ("ana", "boss", "rita", "max", "north", "tool", "dev", "loader2"):
-            if login in self.enforcer()._access.people and login not in self.passwords:
+            if login in self.enforcer().access.people and login not in self.passwords:
                 self.passwords[login] = self.enforcer().rotate(login)
 
     def address_of(self, login: str) -> str:
@@ -439,6 +446,15 @@ def test_pg_dump_as_a_reader_gets_no_table(shared, tmp_path):
             "changed: gtm_reader_core.",
         ),
         ("revoke select on all tables in schema gtm_reader_mart from gtm_bi", "missing: gtm_bi select on tables"),
+        (
+            "revoke select (email) on gtm_reader_core.dim_user from gtm_auditor",
+            'missing: reads of gtm_reader_core."dim_user".email are not logged',
+        ),
+        (
+            "grant select on gtm_published_core.dim_date to gtm_auditor",
+            'too much: reads of gtm_published_core."dim_date" are logged',
+        ),
+        ("grant gtm_auditor to ana", "too much: ana is a member of gtm_auditor"),
     ],
 )
 def test_the_check_finds_what_the_file_does_not_say_and_apply_puts_it_right(shared, statement, said):

@@ -148,7 +148,9 @@ class World:
             instance=self.instance, raise_on_error=False, **kwargs
         )
 
-    def evaluated(self, check: dg.AssetCheckKey, passed: bool, severity=ERROR, says: str = "") -> None:
+    def evaluated(
+        self, check: dg.AssetCheckKey, passed: bool, severity=ERROR, says: str = "", metadata=None
+    ) -> None:
         self.instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
                 asset_key=check.asset_key,
@@ -156,7 +158,7 @@ class World:
                 passed=passed,
                 severity=severity,
                 description=says or f"{check.name} of {check.asset_key.path[-1]} says so.",
-                metadata={},
+                metadata=metadata or {},
             )
         )
 
@@ -559,6 +561,34 @@ def test_a_check_of_a_run_that_is_not_over_neither_opens_nor_resolves(world, rec
     world.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", "refresh"), run.run_id)
     world.tick()
     assert sorted(title.split()[0] for title in receiver.titles("chat")[1:]) == ["[critical]", "[resolved]"]
+
+
+def test_what_a_check_lists_is_told_each_by_itself_and_of_a_notice_not_that_it_is_over(world, receiver):
+    def used(*told: tuple[int, str]) -> None:
+        listed = [{"key": str(n), "severity": s, "title": f"bi has used {n} %", "detail": "much"} for n, s in told]
+        metadata = {"tells": dg.MetadataValue.json(listed)} if listed else {}
+        world.evaluated(LATE, not told, metadata=metadata)
+        world.tick()
+
+    notices = {"freshness": {"notice": ["chat"], "warning": ["chat"], "critical": ["chat"]}}
+    world.with_matrix(events=yaml.safe_load(DEFAULT_MATRIX.read_text())["events"] | notices)
+    used((50, "notice"))
+    used((50, "notice"), (80, "warning"))
+    used((50, "notice"), (80, "warning"), (95, "critical"))
+    assert receiver.titles("chat") == [
+        "[notice] bi has used 50 %",
+        "[warning] bi has used 80 %",
+        "[critical] bi has used 95 %",
+    ]
+    run = create_run_for_test(world.instance, job_name="refresh", status=DagsterRunStatus.STARTED)
+    evaluation = dg.AssetCheckEvaluation(LATE.asset_key, LATE.name, True, metadata={})
+    event = dg.DagsterEvent("ASSET_CHECK_EVALUATION", "refresh", event_specific_data=evaluation)
+    world.instance.report_dagster_event(event, run.run_id)
+    world.tick()
+    assert len(receiver.titles("chat")) == 3
+    world.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", "refresh"), run.run_id)
+    assert world.tick().unresolved == 0
+    assert sorted(receiver.titles("chat")[3:]) == ["[resolved] bi has used 80 %", "[resolved] bi has used 95 %"]
 
 
 # -- told again ------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ finally:
     [
         ("--help", "Commands:"),
         ("alerts list", "No incident is open"),
+        ("cost", "No model was built"),
         ("quarantine list", "No record waits in quarantine"),
         ("lake compact", "There is nothing to merge"),
         ("warehouse expire", "keeps no snapshots"),

@@ -9,7 +9,7 @@ import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from gtm_assets.automation.jobs import Jobs
-from gtm_assets.automation.schedules import all_schedules
+from gtm_assets.automation.schedules import all_schedules, of_external_tables
 from gtm_assets.automation.sensors import all_sensors
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.definitions import definitions
@@ -101,6 +101,24 @@ def test_snapshots_expire_each_night_where_the_engine_keeps_some(tmp_path, engin
     found = [part for part in all_schedules(settings, JOBS) if part.job_name == "expire"]
 
     assert [(part.name, part.cron_schedule) for part in found] == [("expire_daily", "30 3 * * *")] * count
+
+
+@pytest.mark.parametrize(
+    ("served", "external", "found"),
+    [
+        ("", "", []),
+        ("postgresql://loader@db/sales", "", [("watch_hourly", "20 * * * *", "RUNNING")]),
+        ("postgresql://loader@db/sales", "external.duckdb", [("watch_hourly", "20 * * * *", "STOPPED")]),
+    ],
+)
+def test_a_server_that_people_share_is_watched_each_hour(tmp_path, served, external, found):
+    given = {"GTM_SALESFORCE_SOURCE": "external", "GTM_EXTERNAL_DATABASE": external} if external else {}
+    settings = load_settings({"GTM_HOME": str(tmp_path), "GTM_SERVE_URL": served, **given})
+
+    parts = of_external_tables(settings, JOBS, lands=False) if external else all_schedules(settings, JOBS)
+
+    watching = [part for part in parts if part.job_name == "watch"]
+    assert [(part.name, part.cron_schedule, part.default_status.value) for part in watching] == found
 
 
 @pytest.mark.parametrize(("end", "status"), [("", "RUNNING"), ("open", "RUNNING"), ("2026-09-30", "STOPPED")])

@@ -25,6 +25,7 @@ from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake.store import Lake
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.serving.names import ASSET_KEY as SERVED
+from gtm_assets.serving.names import WATCHED
 from gtm_assets.settings import Settings
 from gtm_assets.sources.raw_asset import asset_key
 from gtm_assets.sources.registry import external_tables, full_extraction_checks, raw_tables
@@ -37,12 +38,16 @@ def automation(
 
     We land no days of external tables: a schedule starts their build, and their loader sees to their freshness.
     """
-    tables, served = raw_tables(settings), [SERVED] if settings.serves else []
+    tables, served = raw_tables(settings), [SERVED, *WATCHED] if settings.serves else []
     if external := external_tables(settings):
         jobs = Jobs.of(tables, external=external, served=served)
         return dg.Definitions(
             asset_checks=[source_freshness_checks(settings, manifest, [asset_key(table) for table in external])],
-            jobs=[jobs.transform, *([jobs.refresh, jobs.full_extraction, jobs.extract] if tables else [])],
+            jobs=[
+                jobs.transform,
+                *([jobs.refresh, jobs.full_extraction, jobs.extract] if tables else []),
+                *([jobs.watch] if served else []),
+            ],
             schedules=schedules.of_external_tables(settings, jobs, lands=bool(tables)),
         )
     jobs = Jobs.of(tables, compared=full_extraction_checks(settings), served=served)
@@ -60,7 +65,7 @@ def automation(
     return dg.Definitions(
         assets=[levels, compacted_lake_asset(settings, tables), *expiry],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
-        jobs=[*jobs.all, *([jobs.expire] if expiry else [])],
+        jobs=[*jobs.all, *([jobs.expire] if expiry else []), *([jobs.watch] if served else [])],
         schedules=[
             *schedules.all_schedules(settings, jobs),
             *intraday.schedules(settings, lake, tables, jobs),

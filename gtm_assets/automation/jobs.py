@@ -19,6 +19,7 @@ from gtm_assets.checks.source_freshness import CHECK as SOURCE_IS_FRESH
 from gtm_assets.dbt.assets import BUILD_OP, LAYERS
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.runtime.dagster_internals import UnresolvedAssetJobDefinition
+from gtm_assets.serving.names import WATCHED
 from gtm_assets.sources.raw_asset import asset_key
 
 EXTRACT, TRANSFORM, REFRESH, FULL_EXTRACTION = "extract", "transform", "refresh", "full_extraction"
@@ -53,6 +54,8 @@ class Jobs:
     compact: UnresolvedAssetJobDefinition
     expire: UnresolvedAssetJobDefinition
     """Only where the engine keeps snapshots."""
+    watch: UnresolvedAssetJobDefinition
+    """Only where what is published is served."""
     full_config: Mapping[str, Any]
     """Config of the full extraction."""
 
@@ -127,6 +130,12 @@ class Jobs:
                 "expire",
                 selection=dg.AssetSelection.assets(EXPIRED),
                 description="Let go of old snapshots of Iceberg tables, and of files that no table needs.",
+            ),
+            watch=dg.define_asset_job(
+                "watch",
+                selection=dg.AssetSelection.assets(*WATCHED),
+                description="Read the server's log of who read personal and financial data, count what queries "
+                "cost, and refuse roles for queries of the moment whose budget is used up.",
             ),
             full_config=full_config,
         )

@@ -21,6 +21,7 @@ WEEKLY = "30 22 * * 0"
 """It is on Sunday, after the daily run of the partition that ends then."""
 
 EXPIRED = "30 3 * * *"
+WATCHED = "20 * * * *"
 MONTHLY = "0 3 4 * *"
 """The month before the last is then older than the days that keep their own files."""
 
@@ -43,6 +44,7 @@ def all_schedules(settings: Settings, jobs: Jobs) -> Sequence[dg.ScheduleDefinit
         _daily(MEASURED, jobs.measure, status),
         _by_clock("compact_monthly", MONTHLY, jobs.compact, status),
         *([_daily(EXPIRED, jobs.expire, status)] if settings.engine == "spark" else []),
+        *_watching(settings, jobs, status),
     ]
 
 
@@ -53,7 +55,12 @@ def of_external_tables(settings: Settings, jobs: Jobs, lands: bool) -> Sequence[
     """
     off = dg.DefaultScheduleStatus.STOPPED
     extraction = [_extraction(Calendar.of(settings), off, jobs)] if lands else []
-    return [_daily(TRANSFORMED, jobs.transform, off), *extraction]
+    return [_daily(TRANSFORMED, jobs.transform, off), *extraction, *_watching(settings, jobs, off)]
+
+
+def _watching(settings: Settings, jobs: Jobs, status: dg.DefaultScheduleStatus) -> Sequence[dg.ScheduleDefinition]:
+    """Of the server to which what is published is brought."""
+    return [_by_clock("watch_hourly", WATCHED, jobs.watch, status)] if settings.serves else []
 
 
 def _extraction(calendar: Calendar, status: dg.DefaultScheduleStatus, jobs: Jobs) -> dg.ScheduleDefinition:

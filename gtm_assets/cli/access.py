@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gtm_assets.cli.speech import console, escaped, explained, whole_texts
+from gtm_assets.cli.speech import console, escaped, explained, problems, whole_texts
 from gtm_assets.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -154,6 +155,66 @@ def rotate_password(login: str, to: Path | None) -> None:
     to.chmod(0o600)
     to.write_text(password + "\n")
     console.print(f"The password of {login} is in {to}")
+
+
+@access.command("lift")
+@click.argument("role")
+@explained
+def lift_refusal(role: str) -> None:
+    """Let ROLE in again that is refused. It is not refused again this month, however much it uses."""
+    enforcer = _enforcer()
+    enforcer.lift(role, getpass.getuser())
+    console.print(escaped(f"{role} is let in again, until the month after this one at least."))
+    console.print(escaped(enforcer.check().sentence))
+
+
+@access.command("audit")
+@click.option("--login", help="Only what this login read.")
+@click.option("--days", default=7, show_default=True, help="So many days back.")
+@click.option("--limit", default=50, show_default=True, help="At most so many statements, the newest first.")
+@explained
+def audit_access(login: str | None, days: int, limit: int) -> None:
+    """Read the server's log of who read personal and financial data, and print the newest entries."""
+    settings = load_settings()
+    enforcer = _enforcer()
+    from gtm_assets.serving.audit_log import AuditLog
+    from gtm_assets.serving.securing import Names
+
+    log = AuditLog(enforcer.server, Names(settings.schema_prefix))
+    finding = enforcer.audited()
+    if finding.passed:
+        reading = log.read(settings.audit_days)
+        console.print(f"{reading.statements:,} statements are new.")
+        if reading.damaged:
+            console.print(f"{reading.damaged:,} lines of the log were cut off and could not be read.")
+    else:
+        problems.print(f"[yellow]warning:[/] {escaped(finding.sentence)}")
+    table = whole_texts("when (UTC)", "login", "roles", "objects", "outcome", "statement")
+    for entry in log.entries(login, days, limit):
+        table.add_row(*map(escaped, entry))
+    console.print(table)
+
+
+@access.command("review")
+@click.option("--sign", "signed_by", help="Who signs it off; asked for where it is not given.")
+@click.option("--remark", default="", help="What is to be noted with it.")
+@click.option("--no-sign", is_flag=True, help="Only write it.")
+@explained
+def review_access(signed_by: str | None, remark: str, no_sign: bool) -> None:
+    """Write this quarter's review of who may read what and who did, and have it signed off."""
+    settings = load_settings()
+    enforcer = _enforcer()
+    from gtm_assets.serving.review import Reviewing
+
+    reviewing = Reviewing(enforcer, settings.schema_prefix)
+    review = reviewing.write(settings.home / "reviews")
+    console.print(escaped(review.text), soft_wrap=True)
+    console.print(f"The review is in {review.path}")
+    if no_sign:
+        return
+    signed_by = signed_by or click.prompt("Does each login need what it has? Who signs this off")
+    reviewing.sign(review, signed_by, remark)
+    console.print(escaped(f"{signed_by} has signed the review of {review.quarter} off."))
 
 
 def _enforcer() -> Enforcer:

@@ -15,6 +15,7 @@ import click
 
 from gtm_assets.cli.access import access, serve, share
 from gtm_assets.cli.certify import certify
+from gtm_assets.cli.cost import cost
 from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
@@ -147,6 +148,7 @@ main.add_command(serve)
 main.add_command(share)
 main.add_command(certify)
 main.add_command(access)
+main.add_command(cost)
 
 
 @main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})

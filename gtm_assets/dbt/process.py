@@ -24,8 +24,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from gtm_assets import clock
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt import project
+from gtm_assets.dbt.costs import BuildCosts
 from gtm_assets.dbt.external import ExternalTable, external_tables, models_now
 from gtm_assets.dbt.project import (
     TransformError,
@@ -297,6 +299,7 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
     force = order.force or "--full-refresh" in order.arguments
     keeper = Keeper(states, order.run_id, force, inputs, engine)
     leave_out_unchanged(keeper)
+    took: dict[str, float] = {}
     try:
         with closing(_Reader(engine, compiled, manifest, keeper)) as reader:
             for message in run_dbt(order.arguments, settings, engine, manifest):
@@ -304,13 +307,28 @@ def _events(order: _Order) -> Iterator[BuildEvent]:
                     yield ExternalListed(external_tables(reader.connection))
                     if reader.rebuilds:
                         yield RebuildsDecided(reader.rebuilds)
+                if model := _paid_by(message, manifest):
+                    took[model] = took.get(model, 0) + float(message["data"].get("execution_time", 0))
                 yield reader.completed(message)
     except TransformError:
         engine.end_build()
         states.keep()
         raise
+    finally:
+        BuildCosts(order.settings.costs_path).add(order.run_id, clock.now(), took.items())
     engine.end_build()
     states.keep()
+
+
+def _paid_by(message: Mapping[str, Any], manifest: Any) -> str | None:
+    """The model whose cost a node is: its own, or of a test the one that it proves."""
+    node = manifest.nodes.get(message["data"]["node_info"]["unique_id"])
+    if node is None or not message["data"].get("execution_time"):
+        return None
+    proven = manifest.nodes.get(getattr(node, "attached_node", None))
+    if node.resource_type == "test" and proven is None:
+        return str(node.name)
+    return str((proven or node).name)
 
 
 class _Reader:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 from adbc_driver_postgresql import dbapi
 
 from gtm_assets.engines.address import place_of
@@ -42,6 +45,21 @@ class Server:
         if not autocommit:
             connection.commit()
         return connection
+
+    @contextmanager
+    def transaction(self, name: str = "gtm") -> Iterator[dbapi.Cursor]:
+        """A cursor whose statements are committed where the block ends well.
+
+        Raises:
+            EngineAway: the server does not answer, or does not let us in.
+        """
+        with closing(self.open(autocommit=False, name=name)) as connection, connection.cursor() as cursor:
+            try:
+                yield cursor
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
 
     def examine(self) -> None:
         """Ask whether the server answers, is new enough, has the letters of UTF-8, and can be written.

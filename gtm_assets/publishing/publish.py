@@ -10,7 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from gtm_assets import clock
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS, VIEWS_LAYER, layer_of
+from gtm_assets.dbt.costs import DailyCost
 from gtm_assets.dbt.external import external_tables, models_now
 from gtm_assets.dbt.state import States
 from gtm_assets.dbt.warehouse import Warehouse
@@ -194,6 +195,18 @@ class Publication:
     """How the certified datasets stand."""
     built_from: str = ""
     """A digest of what the warehouse was built from, by which a later run sees whether anything has changed."""
+    costs: Sequence[DailyCost] = ()
+    """What building each model took, by day."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the warehouse was built, asked when it is published."""
+
+    built_from: Callable[[], str] = str
+    """From what: :func:`~gtm_assets.publishing.standing.built_from`."""
+    costs: Callable[[], Sequence[DailyCost]] = tuple
+    """What that took."""
 
 
 def publish(
@@ -359,6 +372,13 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
             "insert into published.gtm_meta.certified_datasets values (?, ?, ?, ?, ?, ?, ?)", [*astuple(badge)]
         )
     source.execute(
+        "create table published.gtm_meta.cost_daily (day date, model varchar, builds bigint, seconds double)"
+    )
+    columns = [[getattr(cost, field.name) for cost in publication.costs] for field in fields(DailyCost)]
+    source.execute(
+        "insert into published.gtm_meta.cost_daily select unnest(?), unnest(?), unnest(?), unnest(?)", columns
+    )
+    source.execute(
         "create table published.gtm_meta.publication as select"
         " ?::varchar as run_id, ?::timestamptz as published_at, ?::timestamptz as as_of,"
         " ?::varchar as built_from,"
@@ -478,13 +498,13 @@ def published_asset(
     retry_seconds: float = RETRY_SECONDS,
     standing: Mapping[dg.AssetCheckKey, Callable[[], Finding]] = MappingProxyType({}),
     lake: Lake | None = None,
-    built_from: Callable[[], str] = str,
+    made: Made = Made(),
 ) -> dg.AssetsDefinition:
     """The published file. ``checks`` are all checks upstream.
 
     ``standing`` are those that can be made at any time. A run that was killed between landing a table and checking
     it leaves the check missing, and the table will not land again. ``lake`` keeps which tables are forgotten.
-    ``built_from`` says what the warehouse was built from (:func:`~gtm_assets.publishing.standing.built_from`).
+    ``made`` says how the warehouse was built.
     """
     upstream = [spec.key for spec in built.specs if spec.tags.get("layer") in (*PUBLISHED_LAYERS, VIEWS_LAYER)]
     exposure = exposures.exposure_of(manifest, ASSET_KEY)
@@ -543,7 +563,8 @@ def published_asset(
                     if v.outcome in ("warned", "failed")
                 ],
                 badges=badges(datasets(manifest), certificates.latest(), _failing_of_datasets(found)),
-                built_from=built_from(),
+                built_from=made.built_from(),
+                costs=made.costs(),
             )
             described = descriptions(manifest)
             states = States(warehouse.engine)

@@ -6,27 +6,32 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
 from adbc_driver_postgresql import dbapi
 
+from gtm_assets import clock
 from gtm_assets.engines.engine import Table
 from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Published, Source
 from gtm_assets.engines.postgres_raw import columns_query
 from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.finding import Finding
-from gtm_assets.serving.access_file import Access, AccessError, file_at
+from gtm_assets.serving.access_file import Access, AccessError, Kind, file_at
+from gtm_assets.serving.audit import Auditing
+from gtm_assets.serving.credentials import credentials_are_rotated
 from gtm_assets.serving.masking import refuse
+from gtm_assets.serving.refusal import Refusals
 from gtm_assets.serving.roles import Roles, members, privileges
-from gtm_assets.serving.row_rules import READ_BY_PEOPLE
+from gtm_assets.serving.row_rules import READ_BY_PEOPLE, tiers_of
 from gtm_assets.serving.securing import Names, Secured
 from gtm_assets.settings import Settings
 
+_SESSION = "gtm: access"
 _SCRAM_ITERATIONS = 4096
 """Source: PostgreSQL's default, scram_iterations."""
 
@@ -41,17 +46,22 @@ class Enforcer:
 
         ``file`` is the access file, ``described`` what the project says of its tables.
         """
-        self._server, self._admin, self._names = server, admin, Names(prefix)
+        self.server, self._admin, self._names = server, admin, Names(prefix)
         self._file, self._described = file, described
 
     @cached_property
-    def _access(self) -> Access:
+    def access(self) -> Access:
+        """The access file, which is read once.
+
+        Raises:
+            AccessError: it says what it can't.
+        """
         return file_at(self._file)
 
     @property
     def is_in_force(self) -> bool:
         """Whether an access file was ever enforced on the server."""
-        with _transaction(self._server) as cursor:
+        with self.server.transaction(_SESSION) as cursor:
             cursor.execute(f"select to_regclass({literal(f'{self._names.access}.secured_view')}) is not null")
             [(there,)] = cursor.fetchall()
         return bool(there)
@@ -63,30 +73,89 @@ class Enforcer:
             AccessError: the file can't be enforced. Nothing is changed then.
             EngineError: the server is away.
         """
-        refuse(self._access, self._described)
+        refuse(self.access, self._described)
         try:
-            with _transaction(self._server) as cursor:
+            with self.server.transaction(_SESSION) as cursor:
                 cursor.execute("select current_user")
                 [(loader,)] = cursor.fetchall()
-            with _transaction(self._admin) as cursor:
-                Roles(cursor, self._names, self._access, loader).apply()
+            with self._admin.transaction(_SESSION) as cursor:
+                Refusals(cursor, self._names).end_those_of_earlier_months(clock.now())
+                Roles(cursor, self._names, self._in_force(cursor), loader).apply()
+                Auditing(cursor, self._names).prepare(loader)
             self.secure()
         except dbapi.Error as error:
             raise AccessError(
-                f"{self._server.place} refused it ({in_one_line(error)}). The login needs the right to create "
+                f"{self.server.place} refused it ({in_one_line(error)}). The login needs the right to create "
                 "roles, and schemas in the database: name one in GTM_SERVE_ADMIN_URL"
+            ) from error
+
+    def _in_force(self, cursor: dbapi.Cursor) -> Access:
+        """The access file without the roles that are refused."""
+        return self.access.without(Refusals(cursor, self._names).in_force())
+
+    def refused(self) -> set[str]:
+        """The roles that are refused."""
+        with self.server.transaction(_SESSION) as cursor:
+            return Refusals(cursor, self._names).in_force()
+
+    def refusals_decided(self) -> set[str]:
+        """The roles that were refused in this month, also those of which it was lifted."""
+        with self.server.transaction(_SESSION) as cursor:
+            return Refusals(cursor, self._names).decided(clock.now())
+
+    def refuse_role(self, role: str) -> None:
+        """Refuse a role until the month ends, or :meth:`lift`.
+
+        Raises:
+            AccessError: the login may not.
+        """
+        self._let_in(lambda refusals: refusals.refuse(role, clock.now()), role)
+
+    def lift(self, role: str, by: str) -> None:
+        """Let a role in again that is refused.
+
+        Raises:
+            AccessError: the file has no such role, it is not refused, or the login may not.
+        """
+        if role not in self.access.roles:
+            raise AccessError(f"the access file has no role {role}: it has {', '.join(self.access.roles)}")
+        refused = self.refused()
+        if role not in refused:
+            raise AccessError(f"{role} is not refused. Refused are: {', '.join(sorted(refused)) or 'none'}")
+        self._let_in(lambda refusals: refusals.lift(role, clock.now(), by), role)
+
+    def end_refusals(self) -> None:
+        """Let in again who was refused in an earlier month."""
+        with self.server.transaction(_SESSION) as cursor:
+            refusals = Refusals(cursor, self._names)
+            is_over = bool(refusals.in_force() - refusals.decided(clock.now()))
+        if is_over:
+            self._let_in(lambda refusals: refusals.end_those_of_earlier_months(clock.now()), "a role")
+
+    def _let_in(self, change: Callable[[Refusals], object], role: str) -> None:
+        try:
+            with self.server.transaction(_SESSION) as cursor:
+                cursor.execute("select current_user")
+                [(loader,)] = cursor.fetchall()
+            with self._admin.transaction(_SESSION) as cursor:
+                change(Refusals(cursor, self._names))
+                Roles(cursor, self._names, self._in_force(cursor), loader).let_in()
+        except dbapi.Error as error:
+            raise AccessError(
+                f"{self.server.place} does not let us refuse or let in {role} ({in_one_line(error)}). Enforce the "
+                "access file once, and name a login that may create roles in GTM_SERVE_ADMIN_URL: gtm access apply"
             ) from error
 
     def secure(self) -> None:
         """Make the views and policies of what is served already."""
         schemas = [self._names.published(layer) for layer in READ_BY_PEOPLE]
         with (
-            closing(self._server.open(autocommit=False, name="gtm: access")) as connection,
+            closing(self.server.open(autocommit=False, name=_SESSION)) as connection,
             connection.cursor() as cursor,
         ):
             sources = list(self._sources(cursor))
             if sources:
-                Published(connection, schemas, Secured(cursor, self._names, self._access, self._described)).cover(
+                Published(connection, schemas, Secured(cursor, self._names, self.access, self._described)).cover(
                     sources
                 )
 
@@ -106,12 +175,12 @@ class Enforcer:
         Raises:
             AccessError: the file has no such login.
         """
-        if login not in self._access.people:
+        if login not in self.access.people:
             raise AccessError(
-                f"the access file has no login {login}: it has {', '.join(self._access.people) or 'none'}"
+                f"the access file has no login {login}: it has {', '.join(self.access.people) or 'none'}"
             )
         password = password or secrets.token_urlsafe(24)
-        with _transaction(self._admin) as cursor:
+        with self._admin.transaction(_SESSION) as cursor:
             cursor.execute(f'alter role "{login}" password {literal(scram(password))}')
             cursor.execute(
                 f"insert into {self._names.access}.credential values ({literal(login)}, now())"
@@ -119,32 +188,46 @@ class Enforcer:
             )
         return password
 
+    def credentials(self, allowed: Mapping[Kind, int]) -> Finding:
+        """Whether credentials are younger than ``allowed``, in days."""
+        if not self.is_in_force:
+            return Finding(True, "No login was made yet.")
+        with self.server.transaction(_SESSION) as cursor:
+            return credentials_are_rotated(cursor, self._names, self.access, allowed, clock.now())
+
+    def audited(self) -> Finding:
+        """Whether reads of personal and financial data are logged."""
+        columns = sum(map(len, tiers_of(self._described).values()))
+        with self.server.transaction(_SESSION) as cursor:
+            return Auditing(cursor, self._names).finding(columns, self.server.place)
+
     def check(self) -> Finding:
         """Whether the server gives what the file says, and nothing more."""
         if not self.is_in_force:
             return Finding(
                 False,
-                f"{self._server.place} has no roles yet: only its owner reads. Say who may read what in "
+                f"{self.server.place} has no roles yet: only its owner reads. Say who may read what in "
                 f"{self._file}, and run: gtm access apply.",
                 dg.AssetCheckSeverity.WARN,
             )
         try:
-            with _transaction(self._server) as cursor:
+            with self.server.transaction(_SESSION) as cursor:
                 troubles = list(self._troubles(cursor))
         except dbapi.Error as error:
             return Finding(False, f"The server can't be asked ({in_one_line(error)}). Run: gtm access apply.")
         if troubles:
             shown = "; ".join(troubles[:10]) + (" …" if len(troubles) > 10 else "")
             return Finding(False, f"{len(troubles):,} differences: {shown}. Run: gtm access apply.")
-        return Finding(True, "The server gives what the access file says, and nothing more.")
+        refused = "".join(f" {role} is refused until the month ends." for role in sorted(self.refused()))
+        return Finding(True, f"The server gives what the access file says, and nothing more.{refused}")
 
     def _troubles(self, cursor: dbapi.Cursor) -> Iterator[str]:
-        names, access = self._names, self._access
-        cursor.execute("select current_user")
-        [(loader,)] = cursor.fetchall()
+        names, access = self._names, self._in_force(cursor)
+        cursor.execute("select current_user, current_setting('pgaudit.role', true)")
+        [(loader, master)] = cursor.fetchall()
         roles = Roles(cursor, names, access, loader)
         there = roles.schemas()
-        own = {loader, names.view_owner}
+        own = {loader, names.view_owner, names.auditor}
         held = set(roles.held_privileges(there))
         wanted = {str(one) for one in privileges(names, access, there)}
         for one in sorted(held):
@@ -156,7 +239,8 @@ class Enforcer:
             if not any(one.endswith(f"tables of {schema}") for schema in empty):
                 yield f"missing: {one}"
         for role, member in sorted(roles.held_members() - members(names, access, loader)):
-            if role != names.view_owner:
+            # What is logged is what the auditor role may read, or a role that has it.
+            if role != names.view_owner and (role, member) != (names.auditor, master):
                 yield f"too much: {member} is a member of {role}"
         for role, member in sorted(members(names, access, loader) - roles.held_members()):
             yield f"missing: {member} is no member of {role}"
@@ -186,15 +270,3 @@ def enforcer_of(settings: Settings, described: Mapping[str, Table]) -> Enforcer:
     server = Server(settings.serve_address, "GTM_SERVE_URL" if settings.serves else "GTM_WAREHOUSE_URL")
     admin = Server(settings.serve_admin_address, "GTM_SERVE_ADMIN_URL")
     return Enforcer(server, admin, settings.schema_prefix, settings.access_path, described)
-
-
-@contextmanager
-def _transaction(server: Server) -> Iterator[dbapi.Cursor]:
-    """A cursor whose statements are committed where the block ends well."""
-    with closing(server.open(autocommit=False, name="gtm: access")) as connection, connection.cursor() as cursor:
-        try:
-            yield cursor
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()

@@ -7,7 +7,7 @@ and enforced by ``gtm access apply``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,14 +18,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gtm_assets.errors import GtmError
 
-Layer = Literal["raw", "staging", "intermediate", "core", "mart", "certified", "meta"]
-LAYERS: tuple[Layer, ...] = ("raw", "staging", "intermediate", "core", "mart", "certified", "meta")
+Layer = Literal["raw", "staging", "intermediate", "core", "mart", "certified", "meta", "audit"]
+LAYERS: tuple[Layer, ...] = ("raw", "staging", "intermediate", "core", "mart", "certified", "meta", "audit")
 Tier = Literal["internal", "confidential"]
 TIERS: tuple[Tier, ...] = ("internal", "confidential")
 """Of personal data, by dbt's meta ``pii``. Restricted data are never extracted."""
 Mask = Literal["email", "phone", "initials", "nothing"]
 """``nothing`` shows nothing: null."""
+Kind = Literal["person", "service", "embedding", "key"]
+"""Of a login. Its credential may become as old as the settings say for its kind."""
+FINANCIAL = ("*amount*", "*revenue*", "*bookings*", "*pipeline*", "*price*", "*cost*", "quota*", "*velocity*")
+"""Names of columns with financial data, where the access file names none."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_TAKEN = re.compile(r"auditor|view_owner|access|sees_.*")
+"""Roles that the platform itself makes."""
 
 
 class AccessError(GtmError):
@@ -56,6 +62,20 @@ class Role(_Strict):
     """After so long a statement is ended."""
     connections: int | None = Field(default=None, ge=1)
     """So many sessions each may have."""
+    budget_hours: float | None = Field(default=None, gt=0)
+    """For so long the queries of all who have it may take in a month."""
+    ad_hoc: bool = False
+    """Whether it is refused for the rest of the month when its budget is used up."""
+
+    @model_validator(mode="after")
+    def _can_be_refused(self) -> Self:
+        if self.ad_hoc and self.budget_hours is None:
+            raise ValueError("ad_hoc needs budget_hours: what is refused is a role that has used up its budget")
+        if self.ad_hoc and Right.WRITE in self.layers.values():
+            raise ValueError("a role that writes a layer is never refused: leave ad_hoc out")
+        if self.layers.get("audit") is Right.WRITE:
+            raise ValueError("what is audited is only read: audit is none or read")
+        return self
 
 
 class MaskRule(_Strict):
@@ -75,6 +95,7 @@ class Person(_Strict):
     """Their email or id in dim_user; by default the login is their email."""
     regions: tuple[str, ...] = ()
     """Values of dim_user's division."""
+    kind: Kind = "person"
 
     @model_validator(mode="after")
     def _regions_are_named(self) -> Self:
@@ -88,6 +109,8 @@ class Access(_Strict):
 
     roles: Mapping[str, Role]
     masks: tuple[MaskRule, ...]
+    financial: tuple[str, ...] = FINANCIAL
+    """Patterns of columns whose reads are logged, beside those with personal data."""
     people: Mapping[str, Person] = Field(default_factory=dict)
 
     @field_validator("people", mode="before")
@@ -103,6 +126,8 @@ class Access(_Strict):
                 raise ValueError(
                     f"{name}: a role's name has small letters, digits and _, and begins with a letter"
                 )
+            if _TAKEN.fullmatch(name):
+                raise ValueError(f"{name}: the platform itself has a role of this name. Call it otherwise")
         return roles
 
     @model_validator(mode="after")
@@ -121,6 +146,22 @@ class Access(_Strict):
             if any(fnmatchcase(column, pattern) for pattern in rule.columns):
                 return rule.mask
         return None
+
+    def is_financial(self, column: str) -> bool:
+        """Whether a column holds financial data, by its name."""
+        return any(fnmatchcase(column, pattern) for pattern in self.financial)
+
+    def without(self, roles: Collection[str]) -> Access:
+        """What is in force while nobody has these roles."""
+        people = {
+            login: person.model_copy(update={"roles": tuple(one for one in person.roles if one not in roles)})
+            for login, person in self.people.items()
+        }
+        return self.model_copy(update={"people": people})
+
+    def who_has(self, role: str) -> list[str]:
+        """The logins that have a role."""
+        return [login for login, person in self.people.items() if role in person.roles]
 
     def right(self, role: str, layer: Layer) -> Right:
         """What a role may do with a layer."""
@@ -199,6 +240,9 @@ def granted(
         AccessError: the result would be no access file.
     """
     entry: dict[str, object] = {"roles": roles, "scope": scope}
+    before = parse(text, place).people.get(login)
+    if before is not None and before.kind != "person":
+        entry["kind"] = before.kind
     if user is not None:
         entry["user"] = user
     if regions:
@@ -247,12 +291,18 @@ roles:
     layers: {mart: read, certified: read}
     statement_seconds: 900
     connections: 20
+    # For so many hours the queries of all who have a role may take in a month. From 50 % on it is told.
+    budget_hours: 100
   analyst:
     layers: {core: read, mart: read, certified: read, meta: read}
     # Tiers of personal data that are shown. The others are masked.
     sees: [internal]
     statement_seconds: 900
     connections: 5
+    budget_hours: 50
+    # A role for queries of the moment is refused when its budget is used up, until the month ends or an
+    # administrator runs `gtm access lift`.
+    ad_hoc: true
   developer:
     layers: {core: read, mart: read, certified: read, meta: read}
     sees: [internal]
@@ -260,8 +310,13 @@ roles:
     own_schema: true
     statement_seconds: 900
     connections: 5
+    budget_hours: 50
+    ad_hoc: true
   administrator:
-    layers: {raw: read, staging: read, intermediate: read, core: read, mart: read, certified: read, meta: write}
+    # audit: who read what of personal and financial data. Statements there may name people.
+    layers:
+      {raw: read, staging: read, intermediate: read, core: read, mart: read, certified: read, meta: write,
+       audit: read}
     sees: [internal, confidential]
 
 masks:
@@ -273,10 +328,14 @@ masks:
   - {columns: ["*_city", "*_state", "*_country", "country", "*street*", "*postal_code*"], mask: nothing}
   - {columns: [title, department, old_value, new_value], mask: nothing}
 
+# Reads of columns like these are logged as financial, beside those of all columns with personal data.
+financial: ["*amount*", "*revenue*", "*bookings*", "*pipeline*", "*price*", "*cost*", "quota*", "*velocity*"]
+
 people:
   # login:
   #   roles: [analyst]
   #   scope: all                # all rows; or region, team (all who report to them, at any depth), own
   #   user: ana@acme.com        # who they are in dim_user, by email or id; needed for team and own
   #   regions: [EMEA]           # of the scope region: values of dim_user.division
+  #   kind: service             # person (default), service, embedding or key: how old its credential may become
 """

@@ -26,6 +26,20 @@ _PLACES = ("usr/lib/postgresql/*/bin", "usr/local/bin", "opt/homebrew/bin", "usr
 _SYSTEM_USER = "postgres"
 """As whom the server runs where we are root, whom it refuses; Debian's package has made this user."""
 START_SECONDS = 60.0
+_LIBRARIES = {
+    "pgaudit": {
+        "logging_collector": "on",
+        "log_destination": "stderr,csvlog",
+        # A file of last week's day is begun anew.
+        "log_filename": "postgresql-%a.log",
+        "log_truncate_on_rotation": "on",
+        "log_rotation_size": "0",
+        "log_duration": "on",
+        "log_lock_waits": "on",
+    },
+    "pg_stat_statements": {},
+}
+"""Libraries that log who reads what and count what that costs, and the settings that go with each."""
 
 
 class ServerError(GtmError):
@@ -48,8 +62,9 @@ def running(
 ) -> Iterator[str]:
     """The address of a server that runs meanwhile; ``folder`` is made where it is not there yet.
 
-    ``options`` are settings of the server. By default it takes any free port. With ``auth`` *trust* it asks for no
-    password, and the address has none.
+    ``options`` are settings of the server, beside those by which it logs who reads what and counts what that
+    costs, where the libraries for it are installed. By default it takes any free port. With ``auth`` *trust* it
+    asks for no password, and the address has none.
 
     Raises:
         ServerError: PostgreSQL is not installed, or does not start.
@@ -98,7 +113,11 @@ class _Server:
 
     @contextmanager
     def started(self, options: Mapping[str, str]) -> Iterator[None]:
-        given = {"port": self._port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **options}
+        own = {"port": self._port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        libraries = installed_libraries(self._bin)
+        for library in libraries:
+            own |= _LIBRARIES[library]
+        given = {**own, "shared_preload_libraries": ",".join(libraries), **options}
         command = [str(self._bin / "postgres"), "-D", str(self._folder / "data")]
         with self._log.open("w") as log:
             process = subprocess.Popen(
@@ -123,10 +142,15 @@ class _Server:
         while subprocess.run(ready, check=False).returncode != 0:
             if process.poll() is not None or time.monotonic() > until:
                 raise ServerError(
-                    f"PostgreSQL in {self._folder} does not start: {_end_of(self._log.read_text())}. "
+                    f"PostgreSQL in {self._folder} does not start: {_end_of(self._said())}. "
                     "Mend what it says, or remove the folder to begin anew"
                 )
             time.sleep(0.05)
+
+    def _said(self) -> str:
+        """What the server said last, by itself or to its collector."""
+        logs = sorted((self._folder / "data" / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        return self._log.read_text() + "".join(path.read_text() for path in logs[-1:])
 
     def make_database(self) -> None:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--username", USER]
@@ -142,6 +166,16 @@ class _Server:
         )
         if done.returncode:
             raise ServerError(f"{program} failed in {self._folder}: {_end_of(done.stderr)}")
+
+
+def installed_libraries(programs: Path) -> list[str]:
+    """Those of the libraries that are installed with a server's programs."""
+    folders = [programs.parent / "lib", programs.parent / "lib" / "postgresql"]
+    return [
+        name
+        for name in _LIBRARIES
+        if any((folder / f"{name}{end}").exists() for folder in folders for end in (".so", ".dylib"))
+    ]
 
 
 def _end_of(text: str) -> str:

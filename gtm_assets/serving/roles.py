@@ -7,7 +7,7 @@ loses all its rights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from adbc_driver_postgresql import dbapi
@@ -83,21 +83,25 @@ class Roles:
             AccessError: a login of the file is somebody else's, or somebody is not in dim_user.
         """
         names = self._names
-        existing = self._roles()
-        groups = [names.view_owner, *map(names.sees, TIERS), *map(names.role, self._access.roles)]
+        existing, powerful = self._roles(), {*self._powerful()}
+        groups = [names.view_owner, names.auditor, *map(names.sees, TIERS), *map(names.role, self._access.roles)]
         for role in groups:
-            self._ensure(role, existing, "nologin")
+            self._ensure(role, existing, powerful, "nologin")
         for login in self._access.people:
-            self._ensure(login, existing, "login")
+            self._ensure(login, existing, powerful, "login")
         for role, is_ours in existing.items():
             if is_ours and role not in groups and role not in self._access.people:
                 self._execute(f'alter role "{role}" nologin connection limit 0')
         self._make_schemas()
-        self._set_members()
         self._set_privileges()
+        self.let_in()
+        self._set_scopes()
+
+    def let_in(self) -> None:
+        """Give each login its roles, and take away those that it does not have."""
+        self._set_members()
         for login, person in self._access.people.items():
             self._limit(login, person)
-        self._set_scopes()
 
     # -- roles ---------------------------------------------------------------------------------------------------
 
@@ -109,7 +113,7 @@ class Roles:
         )
         return dict(self._cursor.fetchall())
 
-    def _ensure(self, role: str, existing: Mapping[str, bool], login: str) -> None:
+    def _ensure(self, role: str, existing: Mapping[str, bool], powerful: set[str], login: str) -> None:
         if role in existing and not existing[role]:
             raise AccessError(
                 f"the server has a role {role} that this file did not make. Call it otherwise in the access file, "
@@ -118,14 +122,15 @@ class Roles:
         if role not in existing:
             self._execute(f'create role "{role}"')
             self._execute(f'comment on role "{role}" is {literal(self._mark)}')
-        attributes = "inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
-        self._execute(f'alter role "{role}" {login} {attributes}')
+        # A new role has none of these, and only who has an attribute may even name it.
+        weak = "nosuperuser nocreatedb nocreaterole noreplication nobypassrls" if role in powerful else ""
+        self._execute(f'alter role "{role}" {login} inherit {weak}')
 
     def _set_members(self) -> None:
         wanted, held = members(self._names, self._access, self._loader), self.held_members()
         for role, member in held - wanted:
             # Who makes something for a role stays a member of it.
-            if role != self._names.view_owner:
+            if role not in (self._names.view_owner, self._names.auditor):
                 self._execute(f'revoke "{role}" from "{member}"')
         for role, member in wanted - held:
             self._execute(f'grant "{role}" to "{member}"')
@@ -141,26 +146,32 @@ class Roles:
         return {(role, member) for role, member in self._cursor.fetchall()}
 
     def powerful(self) -> Iterator[str]:
-        """The roles of ours that may do what no reader may."""
+        """The roles of ours that may do what no reader may, in words."""
+        for role in self._powerful():
+            yield f"too much: {role} may pass by policies or make roles or databases"
+
+    def _powerful(self) -> Sequence[str]:
         self._cursor.execute(
             "select rolname from pg_roles where (rolsuper or rolcreaterole or rolcreatedb or rolbypassrls"
             f" or rolreplication) and shobj_description(oid, 'pg_authid') = {literal(self._mark)} order by 1"
         )
-        for (role,) in self._cursor.fetchall():
-            yield f"too much: {role} may pass by policies or make roles or databases"
+        return [role for (role,) in self._cursor.fetchall()]
 
     def _limit(self, login: str, person: Person) -> None:
         roles = [self._access.roles[name] for name in person.roles]
         seconds = [role.statement_seconds for role in roles]
         sessions = [role.connections for role in roles]
-        # The most generous of several roles counts.
-        timeout = 0 if None in seconds else max(filter(None, seconds))
-        limit = -1 if None in sessions else max(filter(None, sessions))
+        # The most generous of several roles counts. Whoever has only roles that are refused may not come in.
+        timeout = 0 if None in seconds else max(filter(None, seconds), default=0)
+        limit = -1 if None in sessions else max(filter(None, sessions), default=0)
         self._execute(f'alter role "{login}" connection limit {limit}')
         self._execute(f"alter role \"{login}\" set statement_timeout = '{timeout}s'")
         self._execute(f"alter role \"{login}\" set lock_timeout = '{LOCK_SECONDS}s'")
         if any(role.own_schema for role in roles):
+            # Who makes something for a role has to be a member of it, meanwhile.
+            self._execute(f'grant "{login}" to current_user')
             self._execute(f'create schema if not exists "{login}" authorization "{login}"')
+            self._execute(f'revoke "{login}" from current_user')
 
     # -- schemas and rights --------------------------------------------------------------------------------------
 
@@ -174,6 +185,8 @@ class Roles:
         for layer in (*READ_BY_PEOPLE, "meta"):
             self._execute(f'create schema if not exists {names.published(layer)} authorization "{self._loader}"')
             self._execute(f'grant usage on schema {names.published(layer)} to "{names.view_owner}"')
+        for schema in (names.audit, names.meta):
+            self._execute(f'create schema if not exists {schema} authorization "{self._loader}"')
         self._execute(f'set local role "{names.view_owner}"')
         for table, columns in {
             "user_scope": "login name primary key, sees_all boolean not null, sees_team boolean not null,"
@@ -182,6 +195,8 @@ class Roles:
             "secured_view": "view_name text primary key, table_name text not null, digest text not null,"
             " made text not null",
             "credential": "login name primary key, rotated_at timestamptz not null",
+            "refused_role": "role name, month date, refused_at timestamptz not null, lifted_at timestamptz,"
+            " lifted_by text, primary key (role, month)",
         }.items():
             self._execute(f"create table if not exists {names.access}.{table} ({columns})")
         self._execute(f"create index if not exists visible_user_login on {names.access}.visible_user (login)")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from gtm_assets.engines.engine import Table
 
-READ_BY_PEOPLE = ("core", "mart")
-CERTIFIED = "certified"
+READ_BY_PEOPLE: tuple[Literal["core", "mart"], ...] = ("core", "mart")
+CERTIFIED: Literal["certified"] = "certified"
 """The layer of datasets, which are views of those."""
 EVERYONE, ALL = "everyone", "all"
 """Rules of tables whose rows belong to nobody: all see them; only who may see all rows does."""

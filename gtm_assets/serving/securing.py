@@ -22,6 +22,7 @@ from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Source
 from gtm_assets.publishing.datasets import tables_in
 from gtm_assets.serving.access_file import Access, AccessError, read
+from gtm_assets.serving.audit_grants import AuditGrants
 from gtm_assets.serving.masking import columns_of
 from gtm_assets.serving.row_rules import ALL, CERTIFIED, EVERYONE, READ_BY_PEOPLE, VISIBLE_BY
 
@@ -36,6 +37,9 @@ class Names:
         self.prefix = prefix
         self.access = f"{prefix}access"
         self.view_owner = f"{prefix}view_owner"
+        self.auditor = f"{prefix}auditor"
+        self.audit = f"{prefix}audit"
+        self.meta = f"{prefix}meta"
 
     def published(self, layer: str) -> str:
         """The schema of the tables."""
@@ -173,6 +177,7 @@ class Secured:
         for view, (query, what) in datasets.items():
             if held.get(view) != _digest([query]):
                 self._make(view, view, query, what, _digest([query]))
+        AuditGrants(self._cursor, self._names, self._access).bring(sources)
 
     def _make(self, view: str, table: str, query: str, described: Table, digest: str) -> None:
         """Make a view, and keep what it was made from; ``table`` is the one whose policy filters it."""
@@ -208,6 +213,7 @@ class Secured:
                 yield f"changed: {view} or the policy of its table is not as it was made"
             elif held.get(view) != digest:
                 yield f"missing: {view} is not as the access file says"
+        yield from AuditGrants(self._cursor, self._names, self._access).troubles(sources)
 
     def _held(self) -> dict[str, str]:
         """The digests by which views were made, or that they are not as they were made."""

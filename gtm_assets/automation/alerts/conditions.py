@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
@@ -32,6 +33,7 @@ from gtm_assets.runtime.dagster_internals import (
 )
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.runs import INTRADAY_TAG, cause_of
+from gtm_assets.serving.names import TELLS
 from gtm_assets.settings import Settings
 
 EXTRACT = "extract"
@@ -41,6 +43,8 @@ LOOKBACK = 100
 """At least this many finished runs are read, and more where an open incident is older."""
 LONGEST_RUN = timedelta(days=2)
 NO_REASON = "It gave no reason."
+_OF_CHECK = "#"
+"""It stands between the key of a check and what that tells of by itself."""
 AD_HOC_JOB = "__ASSET_JOB"
 """What Dagster calls the job of a run that somebody made of single assets in the UI."""
 
@@ -76,6 +80,10 @@ class Observation:
 
     conditions: Mapping[str, Condition]
     unknown: frozenset[str]
+
+    def says_nothing_of(self, key: str) -> bool:
+        """Whether nothing can be said yet of a condition: a check is under way that has it, or tells of it."""
+        return key in self.unknown or key.partition(_OF_CHECK)[0] in self.unknown
 
 
 def observe(
@@ -338,13 +346,37 @@ def _checks(
     conditions, unknown = [], set()
     for key in keys:
         record = records.get(key)
-        if record is None or (record.status == CheckStatus.SUCCEEDED and record.run_id not in going_on):
+        if record is None:
             continue
         if record.run_id in going_on or record.status == CheckStatus.PLANNED:
             unknown.add(check_key(key))
             continue
-        conditions.append(_of_check(graph, matrix, key, record))
+        if told := _told_by_check(matrix, key, record):
+            conditions += told
+        elif record.status != CheckStatus.SUCCEEDED:
+            conditions.append(_of_check(graph, matrix, key, record))
     return conditions, unknown
+
+
+def _told_by_check(matrix: Matrix, key: dg.AssetCheckKey, record: AssetCheckExecutionRecord) -> list[Condition]:
+    """The conditions that a check's result lists itself, in place of the one that it failed or warned."""
+    evaluation = record.evaluation
+    if evaluation is None or record.event is None or TELLS not in evaluation.metadata:
+        return []
+    listed: Any = evaluation.metadata[TELLS].value
+    event, _ = matrix.of_check(key.name, failed=not evaluation.passed, blocking=False)
+    return [
+        Condition(
+            key=f"{check_key(key)}{_OF_CHECK}{told['key']}",
+            event=event,
+            severity=Severity(told["severity"]),
+            title=told["title"],
+            detail=told["detail"],
+            since=datetime.fromtimestamp(record.event.timestamp, UTC),
+            link=check_path(key),
+        )
+        for told in listed
+    ]
 
 
 def check_key(check: dg.AssetCheckKey) -> str:

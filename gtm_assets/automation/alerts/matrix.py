@@ -39,11 +39,14 @@ class Event(StrEnum):
     RECONCILIATION = "reconciliation"
     PERMISSION = "permission"
     SERVICE_LEVEL = "service_level"
+    ACCESS = "access"
+    COST = "cost"
 
 
 class Severity(StrEnum):
-    """How bad it is. Only what is critical is told again."""
+    """How bad it is. Only what is critical is told again, and of a notice nobody is told that it is over."""
 
+    NOTICE = "notice"
     WARNING = "warning"
     CRITICAL = "critical"
 
@@ -123,18 +126,17 @@ class _Reader:
 
     def matrix(self, given: Any) -> Matrix:
         top = self._mapping(given, "the file", ("events", "channels", "timezone", "checks"))
-        events = self._mapping(top.get("events"), "events", tuple(Event), "event", complete=True)
+        events = self._mapping(top.get("events"), "events", tuple(Event), "event", needed=tuple(Event))
         steps = {}
         for event in Event:
             where = f"events.{event}"
-            by_severity = self._mapping(
-                events.get(event, {}), where, tuple(Severity), "severity", complete=event in events
-            )
+            needed = (Severity.WARNING, Severity.CRITICAL) if event in events else ()
+            by_severity = self._mapping(events.get(event, {}), where, tuple(Severity), "severity", needed=needed)
             for severity in Severity:
                 steps[event, severity] = self._steps(
                     by_severity.get(severity, []), f"{where}.{severity}", severity
                 )
-        channels = self._mapping(top.get("channels"), "channels", tuple(Channel), "channel", complete=True)
+        channels = self._mapping(top.get("channels"), "channels", tuple(Channel), "channel", needed=tuple(Channel))
         return Matrix(
             steps=steps,
             channels={c: self._options(channels.get(c, {}), f"channels.{c}") for c in Channel},
@@ -143,7 +145,7 @@ class _Reader:
         )
 
     def _mapping(
-        self, given: Any, where: str, known: tuple[str, ...], kind: str = "key", *, complete: bool = False
+        self, given: Any, where: str, known: tuple[str, ...], kind: str = "key", *, needed: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         if not isinstance(given, dict):
             self.mistakes.append(f"{where}: {given!r} is not a mapping of {', '.join(known)}.")
@@ -151,11 +153,10 @@ class _Reader:
         for name in given:
             if name not in known:
                 self.mistakes.append(f"{where}: {name!r} is not a {kind}. There are: {', '.join(known)}.")
-        if complete:
-            # An event that is left out would silently reach nobody. An empty list says that this is meant.
-            for name in known:
-                if name not in given:
-                    self.mistakes.append(f"{where}: the {kind} {name} is missing.")
+        # An event that is left out would silently reach nobody. An empty list says that this is meant.
+        for name in needed:
+            if name not in given:
+                self.mistakes.append(f"{where}: the {kind} {name} is missing.")
         return given
 
     def _steps(self, given: Any, where: str, severity: Severity) -> tuple[Step, ...]:
@@ -172,9 +173,9 @@ class _Reader:
                 self.mistakes.append(f"{where}: a step has no channel.")
             elif not wrong:
                 steps.append(tuple(Channel(name) for name in names))
-        if severity == Severity.WARNING and len(given) > 1:
+        if severity != Severity.CRITICAL and len(given) > 1:
             self.mistakes.append(
-                f"{where}: a warning is told once. Channels that are told together are a list: [{given}]."
+                f"{where}: a {severity} is told once. Channels that are told together are a list: [{given}]."
             )
         return tuple(steps)
 

@@ -29,6 +29,8 @@ RUNBOOK = {
     Event.RECONCILIATION: "reconciliation",
     Event.PERMISSION: "permission",
     Event.SERVICE_LEVEL: "service-level",
+    Event.ACCESS: "access",
+    Event.COST: "cost",
 }
 """The section of ``docs/runbook.md`` for each event."""
 
@@ -120,8 +122,7 @@ def shortened(text: str, most: int = LONGEST_DETAIL) -> str:
 
 def worst(conditions: Iterable[Condition]) -> Severity:
     """The highest severity among these."""
-    severities = {condition.severity for condition in conditions}
-    return Severity.CRITICAL if Severity.CRITICAL in severities else Severity.WARNING
+    return max((condition.severity for condition in conditions), key=[*Severity].index)
 
 
 def _span(span: timedelta) -> str:

@@ -113,7 +113,7 @@ class _IncidentUpdater:
             more = joined.get(incident.id, [])
             self._incidents.join(incident.id, [c.key for c in more])
             present = [notable[key] for key in incident.members if key in notable] + more
-            if not present and not incident.members & observation.unknown:
+            if not present and not any(map(observation.says_nothing_of, incident.members)):
                 self._resolve(incident)
                 resolved += 1
             else:
@@ -168,6 +168,8 @@ class _IncidentUpdater:
 
     def _resolve(self, incident: Incident) -> None:
         self._incidents.resolve(incident.id, self._now)
+        if incident.severity == Severity.NOTICE:
+            return
         message = messages.resolved(incident, self._now, self._settings)
         self._incidents.enqueue(self._incidents.channels_notified(incident.id), message, self._now, incident.id)
 
