@@ -455,6 +455,7 @@ def test_pg_dump_as_a_reader_gets_no_table(shared, tmp_path):
             'too much: reads of gtm_published_core."dim_date" are logged',
         ),
         ("grant gtm_auditor to ana", "too much: ana is a member of gtm_auditor"),
+        ("grant gtm_view_owner to ana", "too much: ana is a member of gtm_view_owner"),
     ],
 )
 def test_the_check_finds_what_the_file_does_not_say_and_apply_puts_it_right(shared, statement, said):

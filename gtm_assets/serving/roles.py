@@ -129,11 +129,25 @@ class Roles:
     def _set_members(self) -> None:
         wanted, held = members(self._names, self._access, self._loader), self.held_members()
         for role, member in held - wanted:
-            # Who makes something for a role stays a member of it.
-            if role not in (self._names.view_owner, self._names.auditor):
+            if not self.stays(role, member):
                 self._execute(f'revoke "{role}" from "{member}"')
         for role, member in wanted - held:
             self._execute(f'grant "{role}" to "{member}"')
+
+    def stays(self, role: str, member: str) -> bool:
+        """Whether somebody stays a member of a role that the file does not give.
+
+        Who makes something for a role is a member of it, and what is logged is what the role may read that pgaudit
+        asks for, or a role that it has.
+        """
+        condition = {
+            self._names.view_owner: f"exists (select from pg_roles where rolname = {literal(member)}"
+            " and (rolsuper or rolcreaterole))",
+            self._names.auditor: f"current_setting('pgaudit.role', true) = {literal(member)}",
+        }.get(role, "false")
+        self._cursor.execute(f"select coalesce({condition}, false)")
+        [(stays,)] = self._cursor.fetchall()
+        return bool(stays)
 
     def held_members(self) -> set[tuple[str, str]]:
         """The members of the roles that we made: role and member."""
