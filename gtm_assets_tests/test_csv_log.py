@@ -50,6 +50,13 @@ def test_wherever_a_file_ends_while_it_is_written_each_record_is_read_once(state
     assert [(one.line, one.statement) for one in found] == [*enumerate(statements)]
 
 
+def test_a_file_may_end_at_any_byte_while_it_is_written():
+    statements = ['one\n"two"\n', "\n\n", 'say ""', "é\n'"]
+    data = b"".join(line(number, statement) for number, statement in enumerate(statements))
+    for cut in range(len(data)):
+        assert [(one.line, one.statement) for one in read(data, [cut])] == [*enumerate(statements)]
+
+
 @pytest.mark.parametrize("cut_off", [40, 60, 75, 100, 150, 180])
 def test_a_record_that_was_cut_off_is_counted_and_those_behind_it_are_read(cut_off):
     cut = line(2, 'select "x"\nfrom y')[:-cut_off]
