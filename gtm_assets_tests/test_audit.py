@@ -38,6 +38,23 @@ def log(organisation) -> Any:
     return AuditLog(organisation.server, Names("gtm_"))
 
 
+@needs_postgres
+def test_the_hourly_job_reads_the_log_before_it_counts_costs_and_each_build_has_both(tmp_path):
+    from gtm_assets.definitions import definitions
+
+    served = {"GTM_HOME": str(tmp_path), "GTM_SERVE_URL": "postgresql://loader@127.0.0.1:1/sales"}
+    repository = definitions(load_settings(served)).get_repository_def()
+    steps = {asset.to_user_string() for asset in repository.get_job("watch").asset_layer.selected_asset_keys}
+    built = {asset.to_user_string() for asset in repository.get_job("transform").asset_layer.selected_asset_keys}
+    assert steps == {"served/audit", "served/costs"} < built
+    [costs] = [node for node in repository.asset_graph.asset_nodes if node.key.path == ["served", "costs"]]
+    assert {parent.to_user_string() for parent in costs.parent_keys} == {"served/audit"}
+    checks = {
+        check.name for check in repository.asset_graph.asset_check_keys if check.asset_key.path[0] == "served"
+    }
+    assert {"reads_are_audited", "credentials_are_rotated", "budgets_are_kept", "queries_are_quick"} <= checks
+
+
 def as_owner(organisation: Organisation, *statements: str) -> list[tuple]:
     """What the last statement gives to the login that publishes."""
     with closing(organisation.server.open()) as connection, connection.cursor() as cursor:

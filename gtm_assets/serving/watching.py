@@ -62,7 +62,7 @@ def audit_asset(settings: Settings, server: Server, enforcer: Enforcer) -> dg.As
             ),
         ],
     )
-    def audit(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    def audit(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with retried(context, settings.retry_seconds):
             finding = enforcer.audited()
             metadata: dict[str, Any] = {}
@@ -121,7 +121,7 @@ def costs_asset(settings: Settings, server: Server, enforcer: Enforcer) -> dg.As
             ),
         ],
     )
-    def costs(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    def costs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with retried(context, settings.retry_seconds):
             watch = CostWatch(QueryCosts(server, names), enforcer, names)
             findings = watch.look()
