@@ -262,6 +262,8 @@ def test_gtm_run_serves_what_it_publishes_and_another_server_that_is_named(serve
             said = served.run().check().output
             assert "served     PostgreSQL at 127.0.0.1:" in said
             assert equal(address, served.published)
+            # No access file is in force, so that nothing is logged yet: it fails, and blocks nothing.
+            assert "reads_are_audited" in said and "Run: gtm access apply" in said.replace("\n", " ")
             said = served.run().check().output
             assert "unchanged  all stands" in said
 
