@@ -63,6 +63,8 @@ SAMPLE_ROWS = 10
 HARD_DELETE_LIMIT = 0.2
 KEPT_DAYS = 31
 """Days whose batches stay in files of their own at least: checks compare with the last 28."""
+SHORTEST_KEY = 32
+"""Characters that a key has at least."""
 RETRY_SECONDS = 15.0
 DAY_MINUTES = 24 * 60
 Refresh = Literal["daily", "hourly", "30m", "15m"]
@@ -247,6 +249,19 @@ class Settings(BaseSettings):
     audit_days: int = Field(
         default=400, ge=1, description="Days for which it is kept who read what on that server."
     )
+    erasures_dir: Path | None = Field(
+        default=None,
+        description="Folder of what was erased: the certificates, keyed hashes of ids and addresses, and their "
+        "key. Default: `erasures` in the state folder. Let a backup of the state folder not be its only copy.",
+    )
+    erasure_key: SecretStr | None = Field(
+        default=None,
+        description="Key of the hashes of what was erased. Default: one in the folder above, which the first "
+        "erasure makes. A secret.",
+    )
+    erasure_key_file: Path | None = Field(
+        default=None, description="File that holds that key, instead of the variable."
+    )
     env: Literal["prod", "dev"] = Field(
         default="prod",
         description="Whose schemas are built in a database that is shared: `prod`, gtm_core and so on, or `dev`, "
@@ -357,7 +372,7 @@ class Settings(BaseSettings):
         default=3, ge=2, description="Checks that fail at a time and are told as one critical alert."
     )
 
-    @field_validator("home", "external_database", "pipedrive_dir", "alert_matrix", "access_file")
+    @field_validator("home", "external_database", "pipedrive_dir", "alert_matrix", "access_file", "erasures_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value and (PROJECT_DIR / value.expanduser()).resolve()
@@ -424,7 +439,11 @@ class Settings(BaseSettings):
         return f"{parts.scheme}://{parts.netloc}"
 
     @field_validator(
-        "salesforce_client_secret_file", "salesforce_private_key_file", "warehouse_url_file", "serve_url_file"
+        "salesforce_client_secret_file",
+        "salesforce_private_key_file",
+        "warehouse_url_file",
+        "serve_url_file",
+        "erasure_key_file",
     )
     @classmethod
     def _secret_file(cls, value: Path | None) -> Path | None:
@@ -483,6 +502,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _serves_what_is_published(self) -> Settings:
+        if self.erasure_key and self.erasure_key_file:
+            raise ValueError("GTM_ERASURE_KEY and GTM_ERASURE_KEY_FILE name one key twice: leave one of them out")
         if self.serve_url and self.serve_url_file:
             raise ValueError("GTM_SERVE_URL and GTM_SERVE_URL_FILE name one address twice: leave one of them out")
         if self.serves and self.engine == "postgres":
@@ -638,6 +659,28 @@ class Settings(BaseSettings):
     def costs_path(self) -> Path:
         """What builds cost."""
         return self.home / "costs.sqlite"
+
+    @cached_property
+    def erasures_path(self) -> Path:
+        """The folder of what was erased."""
+        return self.erasures_dir or self.home / "erasures"
+
+    @property
+    def erasure_secret(self) -> bytes | None:
+        """The key of the hashes of what was erased; None where it lies in that folder.
+
+        Raises:
+            SettingsError: the file that holds it can't be read, or the key is too short to keep anything secret.
+        """
+        if self.erasure_key is None and self.erasure_key_file is None:
+            return None
+        key = _address_of("GTM_ERASURE_KEY", self.erasure_key, self.erasure_key_file)
+        if len(key) < SHORTEST_KEY:
+            raise SettingsError(
+                f"GTM_ERASURE_KEY has {len(key)} characters: take {SHORTEST_KEY} or more, "
+                "such as those of: openssl rand -hex 32"
+            )
+        return key.encode()
 
     @cached_property
     def served_path(self) -> Path:

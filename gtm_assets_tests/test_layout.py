@@ -11,7 +11,19 @@ from gtm_assets.sources.registry import SOURCES
 PACKAGE = Path(gtm_assets.__file__).parent
 BASE = ("bucket", "clock", "errors", "finding", "partitions", "place", "settings")
 """Modules at the top that import each other alone."""
-FOLDERS = ("catalog", "lake", "engines", "dbt", "checks", "sources", "publishing", "serving", "automation", "cli")
+FOLDERS = (
+    "catalog",
+    "lake",
+    "engines",
+    "dbt",
+    "checks",
+    "sources",
+    "publishing",
+    "serving",
+    "privacy",
+    "automation",
+    "cli",
+)
 """Each may import those before it, the base and the runtime."""
 ALLOWED = {
     "runtime": set(BASE),

@@ -72,6 +72,37 @@ class Pii(enum.Enum):
     RESTRICTED = "restricted"
 
 
+class Identifies(enum.Enum):
+    """How a column tells one person from all others. A table of people has a column with names."""
+
+    NAME = "name"
+    EMAIL = "email"
+    """One address or several; other texts may stand between them."""
+    PHONE = "phone"
+    HASH = "hash"
+    """An id that is made of the record's values: who guesses these can prove it."""
+
+
+class Link(enum.Enum):
+    """What a reference to another record says of the person there."""
+
+    SAME = "same"
+    """It is the same person."""
+    ABOUT = "about"
+    """The record is about that one: its texts may name the person."""
+    NAMED_IN = "named in"
+    """Texts of the other record may name the person of this one."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a column that holds another record's id refers to, where that matters for personal data."""
+
+    link: Link
+    tables: tuple[str, ...]
+    """Names of tables of the same source; the id is of a record of one of them."""
+
+
 class Deletes(enum.Enum):
     """How a deleted record of a table is recognised."""
 
@@ -95,6 +126,10 @@ class Column:
     pii: Pii | None = None
     optional: str = ""
     """With what of its own a source has the column; empty where every one has it."""
+    identifies: Identifies | None = None
+    refers: Reference | None = None
+    personal_where: tuple[str, str] | None = None
+    """A column and a text: only rows in which that begins with this hold personal data here. None: all do."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +175,11 @@ class RawTable:
     def qualified_name(self) -> str:
         """``source.table``: how messages and commands name the table."""
         return f"{self.source}.{self.name}"
+
+    @cached_property
+    def holds_people(self) -> bool:
+        """Whether a record is a person."""
+        return any(column.identifies is Identifies.NAME for column in self.columns)
 
     @cached_property
     def types(self) -> dict[str, ColumnType]:

@@ -16,6 +16,7 @@ import click
 from gtm_assets.cli.access import access, serve, share
 from gtm_assets.cli.certify import certify
 from gtm_assets.cli.cost import cost
+from gtm_assets.cli.privacy import erase, finish_what_is_pending
 from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
@@ -84,6 +85,7 @@ def run(
     """
     started = time.monotonic()
     settings = load_settings()
+    finish_what_is_pending(settings)
     if as_of:
         if first or last or full_refresh or full_extraction or up_to_now or force:
             raise click.UsageError("--as-of builds from the lake alone: leave the other options out.")
@@ -132,6 +134,7 @@ def build(models: tuple[str, ...], full_refresh: bool) -> None:
     """
     started = time.monotonic()
     settings = load_settings()
+    finish_what_is_pending(settings)
     if settings.executor == "in_process":
         from gtm_assets.dbt import process as dbt_process
 
@@ -149,6 +152,7 @@ main.add_command(share)
 main.add_command(certify)
 main.add_command(access)
 main.add_command(cost)
+main.add_command(erase)
 
 
 @main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -315,6 +315,17 @@ def build(settings: Settings, console: Console, selections: Sequence[str], full_
         return refresh.build(selected_models(defs, selections), full_refresh)
 
 
+def rebuild(settings: Settings, console: Console) -> Outcome:
+    """Build everything from what has landed, prove, publish and serve it. Nothing is landed."""
+    prepare_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        for run_id in end_dead_runs(instance):
+            console.print(f"Run {run_id[:8]} was killed; its record is closed now.")
+        from gtm_assets.definitions import defs
+
+        return _Refresh(instance, defs, console, (), None).run([], jobs.REFRESH, jobs.REBUILD)
+
+
 def _unread(settings: Settings, outcome: Outcome) -> list[str]:
     """Tables of the external database that are not read, by what this run listed, whether it published or not."""
     listed = outcome.missing or any(outcome.layers[key] == "raw" for key in outcome.rows)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from gtm_assets import place
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.errors import LakeError
+from gtm_assets.lake.erased import Ledger
 from gtm_assets.lake.files import (
     MONTH_DIR,
     PARTITION_DIR,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 class LakeReader:
     """The lake under ``root``, to read."""
 
-    def __init__(self, root: Place, workshop: Path | None = None) -> None:
-        """The lake under ``root``, which need not exist yet.
+    def __init__(self, root: Place, workshop: Path | None = None, ledger: Ledger | None = None) -> None:
+        """The lake under ``root``, which need not exist yet. ``ledger`` says who was erased from it.
 
         ``workshop`` is the folder of this machine for what a bucket can't hold: locks, and files that are being
         written. A lake in a folder is its own.
@@ -55,6 +56,7 @@ class LakeReader:
             assert isinstance(root, Path)
             workshop = root
         self._workshop = workshop
+        self.ledger = ledger or Ledger(root)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -63,7 +65,8 @@ class LakeReader:
         Raises:
             LakeError: what a bucket needs is not installed.
         """
-        return cls(place.place_of(settings), settings.lake_dir)
+        root = place.place_of(settings)
+        return cls(root, settings.lake_dir, Ledger(root, settings.erasures_path, settings.erasure_secret))
 
     # -- places --------------------------------------------------------------------------------------------------
 

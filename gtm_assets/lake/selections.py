@@ -246,8 +246,7 @@ class ExportSelection:
 
     def ignored_in_quarantine(self) -> frozenset[str]:
         """Columns that we make and not the source: each export brings the same record with another time."""
-        made = {column.name for column in self._table.columns if not column.api_name}
-        return unhashed_columns(self._table) | (made - {self._table.id_column})
+        return ignored_in_quarantine(self._table)
 
     def no_longer_there(self, waiting: pl.DataFrame, rejects: Rejects) -> pl.Series:
         """Of records in quarantine, whether this export no longer has them; false for a piece of the whole.
@@ -262,6 +261,14 @@ class ExportSelection:
         is_there |= waiting[RECORD_HASH].is_in(rejects.records[RECORD_HASH].implode())
         is_later = (records[self._table.cursor] > self._missing.whole.as_of).fill_null(False)
         return ~(is_there | is_later)
+
+
+def ignored_in_quarantine(table: RawTable) -> frozenset[str]:
+    """The columns by which two records in quarantine are not told apart."""
+    if not table.is_taken_whole:
+        return unhashed_columns(table)
+    made = {column.name for column in table.columns if not column.api_name}
+    return unhashed_columns(table) | (made - {table.id_column})
 
 
 class DeletionsSelection:

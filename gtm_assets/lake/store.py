@@ -1,5 +1,7 @@
 """The lake: a change log of raw records that only grows, and its only writer. It lies in a folder or a bucket.
 
+Erasure is the one exception: it rewrites the files that hold what identifies a person.
+
 A batch is one immutable Parquet file, ``lake/<source>/<table>/partition=<day>/<batch id>.parquet``, written beside
 its place and moved into it whole. Its columns are the catalogue's, then columns that the catalogue does not know
 (as text), then the loader's: ``_batch_id``, ``_known_at`` (when we saw the records), ``_fivetran_synced`` (when
@@ -18,6 +20,7 @@ The parts:
 | :mod:`~gtm_assets.lake.quarantine` | records that do not fit |
 | :mod:`~gtm_assets.lake.marks` | small files beside batches: landed early, unreadable, forgotten |
 | :mod:`~gtm_assets.lake.compaction` | merges the batches of months that are long over |
+| :mod:`~gtm_assets.lake.erased` | who was erased, by keyed hashes; ``rewriting`` takes them out of what landed |
 | :mod:`~gtm_assets.lake.files` | names of files, durable writes; ``columns``: what the lake adds to each record |
 """
 
@@ -36,7 +39,7 @@ from filelock import FileLock
 
 from gtm_assets import place
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake import compaction
+from gtm_assets.lake import compaction, rewriting
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import unhashed_columns
 from gtm_assets.lake.compaction import Compaction
@@ -46,6 +49,7 @@ from gtm_assets.lake.marks import AheadMarks
 from gtm_assets.lake.newest import NewestVersions
 from gtm_assets.lake.quarantine import Rejects, from_json
 from gtm_assets.lake.reader import LakeReader
+from gtm_assets.lake.rewriting import Rewriting
 from gtm_assets.lake.selections import (
     DeletionsSelection,
     ExportSelection,
@@ -324,6 +328,21 @@ class Lake(LakeReader):
             paths = compaction.replaced(self, table)
             compaction.remove(paths)
         return len(paths)
+
+    # -- erasure ------------------------------------------------------------------------------------------------
+
+    def erase(self, table: RawTable) -> Rewriting:
+        """Rewrite what of a table holds what identifies those whom the ledger names, quarantine included.
+
+        It may be done again at any time, and goes on where it was ended. Files that were merged into others must
+        have been removed.
+
+        Raises:
+            LakeError: a file can't be read, the disk is full, or the folder can't be written. Each file is as it
+                was or rewritten whole.
+        """
+        with self._alone(table), explaining(table, "erasure"):
+            return rewriting.rewrite(self, table, self.ledger.of(table))
 
     def replaced(self, table: RawTable) -> list[Place]:
         """The table's files that do not count any more: a merged file lists all that they hold."""

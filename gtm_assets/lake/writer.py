@@ -60,6 +60,7 @@ class BatchWriter:
         self._folder = reader.partition_dir(target.table, target.window.key)
         self._workshop = reader.table_workshop(target.table) / self._folder.name
         self._counts, self._written = _Counts(), WrittenHashes()
+        self._erased = reader.ledger.of(target.table)
 
     def write(self, pages: Iterable[pl.DataFrame], waiting_in: str | None = None) -> Landing:
         """Land what the selection takes of the pages: one new batch, or none where nothing is new.
@@ -87,6 +88,7 @@ class BatchWriter:
                 for versions in self._selection.tombstones():
                     spool.write(self._stamped(versions, batch_id))
                 batch = spool.close(empty_too=is_first)
+                self._erased.keep_found()
                 # Write the quarantine first: once the batch is in its place, the partition counts as landed.
                 quarantined = Quarantine(self._reader.root, self._table).add(
                     self._rejects.records, self._window.key, batch_id, waiting_in or self._window.key
@@ -102,6 +104,7 @@ class BatchWriter:
     def _versions_of(self, page: pl.DataFrame, batch_id: str) -> pl.DataFrame:
         """What of a page is written. Nothing else of the page is kept but what does not fit."""
         self._refuse_loader_columns(page)
+        page = self._erased.without(page)
         coerced = coerce(self._table, page)
         self._counts.note(coerced)
         self._rejects.take(page, coerced, batch_id)

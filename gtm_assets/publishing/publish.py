@@ -126,6 +126,19 @@ def refuse(found: Sequence[Verdict]) -> None:
     )
 
 
+def refuse_unerased(lake: Lake) -> None:
+    """Raise where the lake holds people who were erased: it was restored, or their erasure was cut short.
+
+    Raises:
+        PublishError: says what to do.
+    """
+    if lake.ledger.unapplied(asked_for=True):
+        raise PublishError(
+            "not published: the lake holds people who were erased, as it was restored or their erasure was cut "
+            "short. The file published before stays. Erase them: gtm erase --replay"
+        )
+
+
 def refuse_vanished(warehouse: duckdb.DuckDBPyConnection, published: Path, lake: Lake) -> None:
     """Raise where the published file was built from an external table that is not there any more.
 
@@ -544,6 +557,7 @@ def published_asset(
                 context.instance.report_runless_asset_event(standing[check]().evaluation(check))
             refuse(found := verdicts(context.instance, checks) if missing else found)
             if lake is not None:
+                refuse_unerased(lake)
                 refuse_vanished(connection, published_path, lake)
             listed = connection.execute(
                 "select source_name || '.' || table_name, batch_id, partition_key, read_until"

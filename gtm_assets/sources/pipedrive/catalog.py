@@ -7,7 +7,19 @@ versions of records without a time of change, and the delete mark.
 
 from __future__ import annotations
 
-from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
+from dataclasses import replace
+
+from gtm_assets.catalog.raw_table import (
+    Column,
+    ColumnType,
+    Deletes,
+    Identifies,
+    Link,
+    Pii,
+    RawTable,
+    Reference,
+    fivetran_name,
+)
 
 SOURCE = "pipedrive"
 
@@ -93,13 +105,16 @@ TABLES: tuple[RawTable, ...] = (
         api_name="deal_changes.csv",
         description="Changes of the fields of deals. One row per change; exact repeats are one.",
         columns=(
-            _made_id("Hash of the change's four columns."),
-            _integer("deal_id", "Deal that was changed."),
+            replace(_made_id("Hash of the change's four columns."), identifies=Identifies.HASH),
+            replace(_integer("deal_id", "Deal that was changed."), refers=Reference(Link.ABOUT, ("deal",))),
             _timestamp("change_time", "When it was changed, UTC. The cursor."),
             _text(
                 "changed_field_key", "Field: add_time, user_id, stage_id, lost_reason or another key of fields."
             ),
-            _text("new_value", "The field's new value.", Pii.CONFIDENTIAL),
+            replace(
+                _text("new_value", "The field's new value.", Pii.CONFIDENTIAL),
+                personal_where=("changed_field_key", "person_"),
+            ),
             _DELETED,
         ),
         cursor="change_time",
@@ -126,8 +141,8 @@ TABLES: tuple[RawTable, ...] = (
         "users",
         "People who work in Pipedrive. One row per user.",
         _text("id", "Pipedrive's id of the user."),
-        _text("name", "Full name.", Pii.CONFIDENTIAL),
-        _text("email", "Email address.", Pii.CONFIDENTIAL),
+        replace(_text("name", "Full name.", Pii.CONFIDENTIAL), identifies=Identifies.NAME),
+        replace(_text("email", "Email address.", Pii.CONFIDENTIAL), identifies=Identifies.EMAIL),
         _timestamp("modified", "When the user was last changed, UTC."),
     ),
 )

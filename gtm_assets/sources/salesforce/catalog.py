@@ -9,9 +9,19 @@ Sources: the Salesforce Object Reference for names, types, key prefixes and whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gtm_assets.catalog.raw_table import Column, ColumnType, Deletes, Pii, RawTable, fivetran_name
+from gtm_assets.catalog.raw_table import (
+    Column,
+    ColumnType,
+    Deletes,
+    Identifies,
+    Link,
+    Pii,
+    RawTable,
+    Reference,
+    fivetran_name,
+)
 
 
 @dataclass(frozen=True)
@@ -45,14 +55,15 @@ _FEATURES = {
 """Objects that an organisation has with a feature alone, and that."""
 
 
-def _text(api_name: str, description: str, pii: Pii | None = None) -> Column:
+def _text(api_name: str, description: str, pii: Pii | None = None, identifies: Identifies | None = None) -> Column:
     """A string, picklist, textarea, email, phone, url, combobox or anyType field."""
-    return _column(api_name, ColumnType.STRING, description, pii)
+    return replace(_column(api_name, ColumnType.STRING, description, pii), identifies=identifies)
 
 
-def _ref(api_name: str, description: str) -> Column:
-    """An id or reference field: 18 characters."""
-    return _column(api_name, ColumnType.STRING, description)
+def _ref(api_name: str, description: str, link: Link | None = None, *tables: str) -> Column:
+    """An id or reference field: 18 characters. ``link`` says what it means for the person in one of ``tables``."""
+    column = _column(api_name, ColumnType.STRING, description)
+    return replace(column, refers=Reference(link, tables)) if link else column
 
 
 def _flag(api_name: str, description: str) -> Column:
@@ -157,7 +168,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _text("BillingState", "State or province of the billing address."),
             _text("BillingPostalCode", "Postal code of the billing address."),
             _text("BillingCountry", "Country of the billing address."),
-            _text("Description", "Free text about the company."),
+            _text("Description", "Free text about the company.", Pii.INTERNAL),
             _date("LastActivityDate", "Due date of the latest activity."),
             _CURRENCY,
         ),
@@ -194,7 +205,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _money("ExpectedRevenue", "Revenue expected from the campaign."),
             _number("ExpectedResponse", "Share of members expected to respond, per cent."),
             _integer("NumberSent", "Number of people the campaign was sent to."),
-            _text("Description", "Free text about the campaign."),
+            _text("Description", "Free text about the campaign.", Pii.INTERNAL),
             _CURRENCY,
         ),
     ),
@@ -238,10 +249,10 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _ref("ReportsToId", "Contact to whom the person reports."),
             _text("FirstName", "First name.", Pii.CONFIDENTIAL),
             _text("LastName", "Last name.", Pii.CONFIDENTIAL),
-            _text("Name", "Full name.", Pii.CONFIDENTIAL),
-            _text("Email", "Email address.", Pii.CONFIDENTIAL),
-            _text("Phone", "Telephone number.", Pii.CONFIDENTIAL),
-            _text("MobilePhone", "Mobile telephone number.", Pii.CONFIDENTIAL),
+            _text("Name", "Full name.", Pii.CONFIDENTIAL, Identifies.NAME),
+            _text("Email", "Email address.", Pii.CONFIDENTIAL, Identifies.EMAIL),
+            _text("Phone", "Telephone number.", Pii.CONFIDENTIAL, Identifies.PHONE),
+            _text("MobilePhone", "Mobile telephone number.", Pii.CONFIDENTIAL, Identifies.PHONE),
             _text("Title", "Job title.", Pii.INTERNAL),
             _text("Department", "Department.", Pii.INTERNAL),
             _text("LeadSource", "Where the person came from."),
@@ -258,7 +269,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         "CD",
         "Changes of tracked contact fields. One row per changed field; append-only.",
         (
-            _ref("ContactId", "Contact that changed."),
+            _ref("ContactId", "Contact that changed.", Link.ABOUT, "contact"),
             _text("Field", "API name of the changed field, or created."),
             _text("DataType", "Type of the field."),
             _text("OldValue", "Value before the change, as text.", Pii.CONFIDENTIAL),
@@ -272,11 +283,11 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         "Emails sent and received. One row per email.",
         (
             _ref("ParentId", "Case that the email belongs to."),
-            _ref("ActivityId", "Task that stands for the email in activity lists."),
+            _ref("ActivityId", "Task that stands for the email in activity lists.", Link.ABOUT, "task"),
             _ref("RelatedToId", "Account, opportunity, campaign or other record that the email is about."),
             _text("Subject", "Subject line.", Pii.CONFIDENTIAL),
-            _text("FromAddress", "Address of the sender.", Pii.CONFIDENTIAL),
-            _text("ToAddress", "Addresses of the recipients.", Pii.CONFIDENTIAL),
+            _text("FromAddress", "Address of the sender.", Pii.CONFIDENTIAL, Identifies.EMAIL),
+            _text("ToAddress", "Addresses of the recipients.", Pii.CONFIDENTIAL, Identifies.EMAIL),
             _text(
                 "Status",
                 "State: '0' (new), '1' (read), '2' (replied), '3' (sent), '4' (forwarded) or '5' (draft).",
@@ -297,7 +308,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         "SLCD",
         "Meetings and calls in the calendar. One row per event.",
         (
-            _ref("WhoId", "Contact or lead that the event is with."),
+            _ref("WhoId", "Contact or lead that the event is with.", Link.ABOUT, "contact", "lead"),
             _ref("WhatId", "Account, opportunity or campaign that the event is about."),
             _ref("AccountId", "Account that the event counts towards."),
             _ref("OwnerId", "User who holds the event."),
@@ -361,10 +372,10 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         (
             _text("FirstName", "First name.", Pii.CONFIDENTIAL),
             _text("LastName", "Last name.", Pii.CONFIDENTIAL),
-            _text("Name", "Full name.", Pii.CONFIDENTIAL),
+            _text("Name", "Full name.", Pii.CONFIDENTIAL, Identifies.NAME),
             _text("Company", "Company as the lead gave it."),
-            _text("Email", "Email address.", Pii.CONFIDENTIAL),
-            _text("Phone", "Telephone number.", Pii.CONFIDENTIAL),
+            _text("Email", "Email address.", Pii.CONFIDENTIAL, Identifies.EMAIL),
+            _text("Phone", "Telephone number.", Pii.CONFIDENTIAL, Identifies.PHONE),
             _text("Title", "Job title.", Pii.INTERNAL),
             _text("LeadSource", "Where the lead came from."),
             _text("Status", "State of the lead, such as New or Qualified."),
@@ -377,8 +388,13 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _flag("IsConverted", "True once the lead has been converted."),
             _date("ConvertedDate", "Day of the conversion."),
             _ref("ConvertedAccountId", "Account that the conversion made or used."),
-            _ref("ConvertedContactId", "Contact that the conversion made."),
-            _ref("ConvertedOpportunityId", "Opportunity that the conversion made, if any."),
+            _ref("ConvertedContactId", "Contact that the conversion made.", Link.SAME, "contact"),
+            _ref(
+                "ConvertedOpportunityId",
+                "Opportunity that the conversion made, if any.",
+                Link.NAMED_IN,
+                "opportunity",
+            ),
             _integer("Legacy_Score__c", "Score of a retired scoring model."),
         ),
     ),
@@ -390,12 +406,12 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         (
             _ref("AccountId", "Account that would buy."),
             _ref("OwnerId", "User who owns the opportunity."),
-            _ref("ContactId", "Primary contact."),
+            _ref("ContactId", "Primary contact.", Link.ABOUT, "contact"),
             _ref("CampaignId", "Campaign that is the primary source."),
             _ref("Pricebook2Id", "Price book of the lines."),
             _ref("RecordTypeId", "Record type of the opportunity."),
             _text("Name", "Name of the opportunity."),
-            _text("Description", "Free text about the opportunity."),
+            _text("Description", "Free text about the opportunity.", Pii.INTERNAL),
             _text("Type", "Kind of sale, such as New Business or Renewal."),
             _text("LeadSource", "Where the opportunity came from."),
             _text("StageName", "Current stage."),
@@ -431,8 +447,8 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         "SLCD",
         "Roles that contacts play in opportunities. One row per opportunity and contact.",
         (
-            _ref("OpportunityId", "Opportunity."),
-            _ref("ContactId", "Contact."),
+            _ref("OpportunityId", "Opportunity.", Link.NAMED_IN, "opportunity"),
+            _ref("ContactId", "Contact.", Link.ABOUT, "contact"),
             _text("Role", "Part that the contact plays, such as Decision Maker or Influencer."),
             _flag("IsPrimary", "True for the primary contact of the opportunity."),
         ),
@@ -466,7 +482,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
             _number("Discount", "Discount, per cent."),
             _money("TotalPrice", "Quantity × unit price less discount."),
             _date("ServiceDate", "Day on which the product is delivered or the service starts."),
-            _text("Description", "Free text about the line."),
+            _text("Description", "Free text about the line.", Pii.INTERNAL),
             _CURRENCY,
         ),
     ),
@@ -566,7 +582,7 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         "SLCD",
         "To-dos, calls and logged emails. One row per task.",
         (
-            _ref("WhoId", "Contact or lead that the task is with."),
+            _ref("WhoId", "Contact or lead that the task is with.", Link.ABOUT, "contact", "lead"),
             _ref("WhatId", "Account, opportunity or campaign that the task is about."),
             _ref("AccountId", "Account that the task counts towards."),
             _ref("OwnerId", "User who has the task."),
@@ -591,11 +607,11 @@ OBJECTS: tuple[SalesforceObject, ...] = (
         "SLC",
         "People who work in the organisation's Salesforce. One row per user.",
         (
-            _text("Username", "Login name.", Pii.CONFIDENTIAL),
+            _text("Username", "Login name.", Pii.CONFIDENTIAL, Identifies.EMAIL),
             _text("FirstName", "First name.", Pii.CONFIDENTIAL),
             _text("LastName", "Last name.", Pii.CONFIDENTIAL),
-            _text("Name", "Full name.", Pii.CONFIDENTIAL),
-            _text("Email", "Email address.", Pii.CONFIDENTIAL),
+            _text("Name", "Full name.", Pii.CONFIDENTIAL, Identifies.NAME),
+            _text("Email", "Email address.", Pii.CONFIDENTIAL, Identifies.EMAIL),
             _text("Title", "Job title.", Pii.INTERNAL),
             _text("Department", "Department.", Pii.INTERNAL),
             _text("Division", "Sales region, such as North or EMEA."),

@@ -1,0 +1,302 @@
+"""Who a person is: the records by which the lake knows them, what identifies them, and what may name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import polars as pl
+
+from gtm_assets import place
+from gtm_assets.catalog.raw_table import Column, ColumnType, Identifies, Link, RawTable
+from gtm_assets.lake.coerce import as_text
+from gtm_assets.lake.columns import LOADER_COLUMNS
+from gtm_assets.lake.erased import (
+    ADDRESS,
+    EMAIL,
+    addresses_in,
+    addresses_of,
+    cell_kind,
+    normalised,
+    person_kind,
+    texts_kind,
+)
+from gtm_assets.lake.quarantine import from_json
+from gtm_assets.lake.store import Lake
+from gtm_assets.privacy.search import Wanted
+
+_SHORTEST = 6
+"""Characters of a name or number that is looked for: shorter ones stand in other texts by chance."""
+
+
+@dataclass
+class Person:
+    """What the lake knows of a person."""
+
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    """Ids and addresses in clear, by kind of :mod:`~gtm_assets.lake.erased`."""
+    values: set[str] = field(default_factory=set)
+    """Addresses, telephone numbers and whole names that nobody else has: what a search looks for."""
+
+    def add(self, kind: str, value: str) -> bool:
+        """Take an id or an address; whether it is new."""
+        there = self.kinds.setdefault(kind, set())
+        is_new = value not in there
+        there.add(value)
+        return is_new
+
+    def has(self, kind: str, value: str | None) -> bool:
+        """Whether an id or an address is the person's."""
+        return value in self.kinds.get(kind, ())
+
+    @property
+    def records(self) -> int:
+        """How many records the person is."""
+        return sum(len(ids) for kind, ids in self.kinds.items() if kind.startswith("person "))
+
+
+class Finder:
+    """Finds a person in the lake. It reads each table once, the columns that matter alone."""
+
+    def __init__(self, lake: Lake, tables: Sequence[RawTable]) -> None:
+        """``tables`` are all that may hold people or name them."""
+        self._lake, self._tables = lake, tables
+        self._cache: dict[RawTable, pl.DataFrame] = {}
+
+    def find(self, emails: Iterable[str] = (), ids: Iterable[str] = ()) -> Person:
+        """The person of an address, or of a record's id: what is found by either is one person.
+
+        A record that is found by its address gives no further ones: two people may share what a third once had.
+
+        Raises:
+            LakeError: a file can't be read.
+        """
+        person = Person()
+        given = {normalised(email) for email in emails}
+        for email in given:
+            person.add(EMAIL, email)
+        for table in self._people:
+            for record in self._records(table):
+                if record[table.id_column] in set(ids):
+                    person.add(person_kind(table.source, table.name), record[table.id_column])
+                    for column in _with(table, Identifies.EMAIL):
+                        for address in _addresses(record[column.name]):
+                            person.add(EMAIL, address)
+        while self._extend(person):
+            pass
+        if not person.records and not self._has_subject(person):
+            return person
+        self._take_values(person)
+        self._take_texts(person)
+        return person
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _people(self) -> list[RawTable]:
+        return [table for table in self._tables if table.holds_people]
+
+    def _extend(self, person: Person) -> bool:
+        """Add the records that are the same person as those found so far; whether there were any."""
+        found = False
+        for table in self._people:
+            own = person_kind(table.source, table.name)
+            for record in self._records(table):
+                id_ = record[table.id_column]
+                same = [
+                    (person_kind(table.source, name), record[column.name])
+                    for column in table.columns
+                    if column.refers and column.refers.link is Link.SAME
+                    for name in column.refers.tables
+                ]
+                is_theirs = (
+                    person.has(own, id_)
+                    or any(person.has(*other) for other in same)
+                    or any(
+                        person.has(EMAIL, address)
+                        for column in _with(table, Identifies.EMAIL)
+                        for address in _addresses(record[column.name])
+                    )
+                )
+                if is_theirs and id_ is not None:
+                    found |= person.add(own, id_)
+                    for kind, other in same:
+                        found |= other is not None and person.add(kind, other)
+        for table, column in self._keyed:
+            for record in self._records(table):
+                text = record[column.name]
+                if text and any(person.has(EMAIL, address) for address in addresses_in(text)):
+                    for kind, id_ in _about(table, record):
+                        found |= person.add(kind, id_)
+        return found
+
+    @cached_property
+    def _keyed(self) -> list[tuple[RawTable, Column]]:
+        """The columns that hold personal data in some rows alone, such as a history of fields."""
+        return [(table, c) for table in self._tables for c in table.columns if c.personal_where]
+
+    def _has_subject(self, person: Person) -> bool:
+        return any(ids for kind, ids in person.kinds.items() if kind.startswith("person "))
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def _take_values(self, person: Person) -> None:
+        """What identifies the person and nobody else."""
+        theirs: dict[str, set[Identifies]] = {}
+        others: set[str] = set()
+        for table in self._people:
+            own = person_kind(table.source, table.name)
+            for record in self._records(table):
+                mine = person.has(own, record[table.id_column])
+                for column in table.columns:
+                    if column.identifies in (Identifies.NAME, Identifies.EMAIL, Identifies.PHONE):
+                        _take(record[column.name], column.identifies, theirs if mine else others)
+        for table, column in self._keyed:
+            assert column.personal_where
+            key, beginning = column.personal_where
+            for record in self._records(table):
+                if (record[key] or "").startswith(beginning):
+                    mine = any(person.has(*about) for about in _about(table, record))
+                    _take(record[column.name], None, theirs if mine else others)
+        known = person.kinds.get(EMAIL, set())
+        for value, kinds in theirs.items():
+            if value in others and value not in known:
+                continue
+            if "@" in value:
+                if value not in known:
+                    person.add(ADDRESS, value)
+                person.values.add(value)
+            elif _is_distinctive(value, kinds):
+                person.values.add(value)
+        person.values |= {address for address in known if "@" in address}
+
+    # -- texts ---------------------------------------------------------------------------------------------------
+
+    def _take_texts(self, person: Person) -> None:
+        """The records and fields that may name the person, where a reference alone does not say it."""
+        chained = {
+            (table.source, name)
+            for table in self._tables
+            for column in table.columns
+            if column.refers and column.refers.link is Link.ABOUT
+            for name in column.refers.tables
+        }
+        names = sorted(value.lower() for value in person.values)
+        for table in self._tables:
+            own = person_kind(table.source, table.name)
+            for record in self._records(table):
+                id_ = record[table.id_column]
+                is_about = any(person.has(*about) for about in _about(table, record))
+                if (is_about or person.has(own, id_)) and id_ is not None:
+                    if is_about and (table.source, table.name) in chained:
+                        person.add(texts_kind(table.source, table.name), id_)
+                    for column in table.columns:
+                        other = record[column.name] if column.refers else None
+                        if column.refers and column.refers.link is Link.NAMED_IN and other is not None:
+                            for name in column.refers.tables:
+                                person.add(texts_kind(table.source, name), other)
+            for column, ids in self._naming(table, names):
+                for id_ in ids:
+                    if not person.has(own, id_):
+                        person.add(cell_kind(table, column), id_)
+
+    def _naming(self, table: RawTable, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """The columns of a table in which one of some names stands, each with the records' ids."""
+        if not names:
+            return
+        frame, wanted = self._all(table), Wanted(names)
+        for name in frame.columns:
+            if name in (table.id_column, *LOADER_COLUMNS) or frame[name].dtype != pl.String:
+                continue
+            texts = frame[name].drop_nulls().unique()
+            likely = texts.filter(texts.str.to_lowercase().str.contains_any(list(names)))
+            hit = [text for text in likely.to_list() if wanted.in_text(text)]
+            if hit:
+                rows = frame[name].is_in(pl.Series(hit, dtype=pl.String).implode()).fill_null(False)
+                yield name, as_text(frame[table.id_column].filter(rows)).drop_nulls().unique().to_list()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _records(self, table: RawTable) -> Iterator[Mapping[str, str | None]]:
+        """What of each version of a table says who it is or whom it is about, each once, as text."""
+        names = [
+            table.id_column,
+            *(c.name for c in table.columns if c.identifies or c.refers or c.personal_where),
+            *(c.personal_where[0] for c in table.columns if c.personal_where),
+        ]
+        if len(names) == 1:
+            return
+        frame = self._all(table)
+        for name in dict.fromkeys(names):
+            if name not in frame.columns:
+                frame = frame.with_columns(pl.lit(None, pl.String).alias(name))
+        some = frame.select(as_text(frame[name]) for name in dict.fromkeys(names)).unique(maintain_order=True)
+        yield from some.iter_rows(named=True)
+
+    def _all(self, table: RawTable) -> pl.DataFrame:
+        """The texts of all versions of a table and of what of it waits in quarantine."""
+        if table not in self._cache:
+            texts = [c.name for c in table.columns if c.type is ColumnType.STRING or c.refers]
+            frames = [self._landed(table, [table.id_column, *texts])]
+            for path in self._lake.quarantine(table).files():
+                waiting = from_json(pl.read_parquet(place.opened(path))["record"])
+                if table.id_column in waiting.columns:
+                    frames.append(waiting)
+            self._cache[table] = pl.concat(
+                [frame.select(as_text(frame[name]) for name in frame.columns) for frame in frames],
+                how="diagonal",
+            )
+        return self._cache[table]
+
+    def _landed(self, table: RawTable, names: Sequence[str]) -> pl.DataFrame:
+        batches = self._lake.batches(table)
+        if not batches:
+            return pl.DataFrame(schema=dict.fromkeys(dict.fromkeys(names), pl.String))
+        known = [name for name in dict.fromkeys(names)]
+        files = {batch.path for batch in batches}
+        unknown = {
+            name
+            for path in files
+            for name in pl.read_parquet_schema(place.opened(path))
+            if name not in table.types and name not in LOADER_COLUMNS
+        }
+        return self._lake.versions(batches, [*known, *sorted(unknown)]).drop("_partition_key")
+
+
+def _with(table: RawTable, identifies: Identifies) -> list[Column]:
+    return [column for column in table.columns if column.identifies is identifies]
+
+
+def _addresses(text: str | None) -> set[str]:
+    return addresses_of(text) if text else set()
+
+
+def _about(table: RawTable, record: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    """The ids of those whom a record is about, by kind."""
+    for column in table.columns:
+        if column.refers and column.refers.link is Link.ABOUT and (id_ := record[column.name]) is not None:
+            for name in column.refers.tables:
+                yield person_kind(table.source, name), id_
+
+
+def _take(value: str | None, kind: Identifies | None, into: dict[str, set[Identifies]] | set[str]) -> None:
+    """Take what a field holds, as it is compared: addresses, or the whole of it."""
+    if not value or not value.strip():
+        return
+    kind = kind or (Identifies.EMAIL if addresses_in(value) else Identifies.NAME)
+    values = addresses_of(value) if kind is Identifies.EMAIL else {value.strip().lower()}
+    for one in values:
+        if isinstance(into, set):
+            into.add(one)
+        else:
+            into.setdefault(one, set()).add(kind)
+
+
+def _is_distinctive(value: str, kinds: set[Identifies]) -> bool:
+    """Whether a name or number stands in no other text by chance."""
+    if len(value) < _SHORTEST:
+        return False
+    if Identifies.PHONE in kinds:
+        return sum(character.isdigit() for character in value) >= _SHORTEST
+    return " " in value
