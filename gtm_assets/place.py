@@ -261,7 +261,7 @@ def put_new(temporary: Path, place: Place) -> None:
 
 
 def put_over(temporary: Path, place: Place) -> None:
-    """Put a finished file in place of an older one of the same name, durably. The caller holds the table's lock."""
+    """Put a finished file in place of one of the same name, durably. The caller holds the table's lock."""
     if isinstance(place, Path):
         return _into_folder(temporary, place)
     place.fs.put_file(str(temporary), place.path)

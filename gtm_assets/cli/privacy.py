@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from gtm_assets.cli.speech import console, escaped, explained, problems, whole_t
 from gtm_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from gtm_assets.lake.rewriting import Rewriting
     from gtm_assets.privacy.person import Person
 
 
@@ -102,7 +104,7 @@ def _rebuilt(settings: Settings) -> list[str]:
     return [] if outcome.succeeded else outcome.errors or ["it was not published"]
 
 
-def _show(person: Person, changes: list) -> None:
+def _show(person: Person, changes: Sequence[Rewriting]) -> None:
     shown = whole_texts("table", "records", "versions", "in quarantine", "files", "values")
     for one in changes:
         shown.add_row(

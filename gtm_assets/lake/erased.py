@@ -24,7 +24,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -406,11 +405,6 @@ class Erased:
             for id_, lost in zip(page[name], touched, strict=True)
         ]
         return page.with_columns(pl.Series(name, ids, dtype=page[name].dtype))
-
-    @cached_property
-    def personal_columns(self) -> tuple[str, ...]:
-        """The columns of the catalogue that hold personal data."""
-        return tuple(column.name for column in self._table.columns if column.pii is not None)
 
 
 def _is_personal(page: pl.DataFrame, column: Column | None) -> pl.Series:

@@ -229,7 +229,6 @@ def _carry_out(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) 
     warehouse = Warehouse.of(settings)
     with warehouse.locked("gtm erase", say):
         _outwait_builds_as_of(settings)
-        # What is overwritten here is looked for by values that the lake does not say any more once it is rewritten.
         done.cleaned = [str(path) for path in scrub(_records_of_runs(settings), wanted)]
         _rewrite_lake(lake, done, say)
         is_forced = is_forced or bool(done.tables)
@@ -239,7 +238,7 @@ def _carry_out(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) 
         say("The warehouse is built anew from the lake.")
         if errors := rebuild():
             raise ErasureError(
-                "the lake is rewritten, but what was made of it could not be made anew, so that the file published "
+                "the lake is rewritten, but what was made of it could not be made anew, and the file published "
                 f"before still names the person: {'; '.join(errors)}. Mend it and run: gtm erase --replay"
             )
         done.built_anew = [str(settings.warehouse_path), str(settings.published_path)]
@@ -286,7 +285,7 @@ def _has_landed(lake: Lake) -> bool:
     return bool(lake.batches())
 
 
-# -- what was made of the lake -------------------------------------------------------------------------------------
+# -- what was made of the lake ----------------------------------------------------------------------------------
 
 
 def _remove_what_was_made(settings: Settings, warehouse: Warehouse) -> list[Path]:
@@ -366,7 +365,8 @@ def _prove(
         count, there = look_everywhere(folders, lake.root, wanted, lambda path: path.resolve() in own)
     found += [str(hit) for hit in there]
     done.searched += [
-        f"{count:,} files below {settings.home}, {lake.root} and {DBT_DIR}: Parquet, DuckDB, SQLite, gzip and texts"
+        f"{count:,} files below {settings.home}, {lake.root} and {DBT_DIR}, be they Parquet, DuckDB, SQLite, "
+        "gzip or others"
     ]
     if found:
         more = f" and {len(found) - _SHOWN:,} more places" if len(found) > _SHOWN else ""
@@ -393,7 +393,7 @@ def _values_left(lake: Lake) -> set[str]:
     return Finder(lake, all_tables()).find(emails, ids - {""}).values if ids or emails else set()
 
 
-# -- what is under way, and what has been done ---------------------------------------------------------------------
+# -- what is under way, and what has been done -------------------------------------------------------------------
 
 
 def _keep_values(settings: Settings, requests: Sequence[str], values: Iterable[str]) -> None:

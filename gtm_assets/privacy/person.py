@@ -72,21 +72,20 @@ class Finder:
         Raises:
             LakeError: a file can't be read.
         """
-        person = Person()
+        person, ids = Person(), set(ids)
         given = {normalised(email) for email in emails}
         for email in given:
             person.add(EMAIL, email)
         for table in self._people:
             for record in self._records(table):
-                if record[table.id_column] in set(ids):
-                    person.add(person_kind(table.source, table.name), record[table.id_column])
+                id_ = record[table.id_column]
+                if id_ is not None and id_ in ids:
+                    person.add(person_kind(table.source, table.name), id_)
                     for column in _with(table, Identifies.EMAIL):
                         for address in _addresses(record[column.name]):
                             person.add(EMAIL, address)
         while self._extend(person):
             pass
-        if not person.records and not self._has_subject(person):
-            return person
         self._take_values(person)
         self._take_texts(person)
         return person
@@ -105,10 +104,10 @@ class Finder:
             for record in self._records(table):
                 id_ = record[table.id_column]
                 same = [
-                    (person_kind(table.source, name), record[column.name])
-                    for column in table.columns
-                    if column.refers and column.refers.link is Link.SAME
-                    for name in column.refers.tables
+                    (person_kind(table.source, name), other)
+                    for column, names in _linking(table, Link.SAME)
+                    if (other := record[column]) is not None
+                    for name in names
                 ]
                 is_theirs = (
                     person.has(own, id_)
@@ -122,7 +121,7 @@ class Finder:
                 if is_theirs and id_ is not None:
                     found |= person.add(own, id_)
                     for kind, other in same:
-                        found |= other is not None and person.add(kind, other)
+                        found |= person.add(kind, other)
         for table, column in self._keyed:
             for record in self._records(table):
                 text = record[column.name]
@@ -136,39 +135,32 @@ class Finder:
         """The columns that hold personal data in some rows alone, such as a history of fields."""
         return [(table, c) for table in self._tables for c in table.columns if c.personal_where]
 
-    def _has_subject(self, person: Person) -> bool:
-        return any(ids for kind, ids in person.kinds.items() if kind.startswith("person "))
-
     # -- values --------------------------------------------------------------------------------------------------
 
     def _take_values(self, person: Person) -> None:
         """What identifies the person and nobody else."""
         theirs: dict[str, set[Identifies]] = {}
-        others: set[str] = set()
+        others: dict[str, set[Identifies]] = {}
         for table in self._people:
             own = person_kind(table.source, table.name)
             for record in self._records(table):
-                mine = person.has(own, record[table.id_column])
                 for column in table.columns:
                     if column.identifies in (Identifies.NAME, Identifies.EMAIL, Identifies.PHONE):
-                        _take(record[column.name], column.identifies, theirs if mine else others)
+                        is_theirs = person.has(own, record[table.id_column])
+                        _take(record[column.name], column.identifies, theirs if is_theirs else others)
         for table, column in self._keyed:
             assert column.personal_where
             key, beginning = column.personal_where
             for record in self._records(table):
                 if (record[key] or "").startswith(beginning):
-                    mine = any(person.has(*about) for about in _about(table, record))
-                    _take(record[column.name], None, theirs if mine else others)
+                    is_theirs = any(person.has(*about) for about in _about(table, record))
+                    _take(record[column.name], None, theirs if is_theirs else others)
         known = person.kinds.get(EMAIL, set())
-        for value, kinds in theirs.items():
-            if value in others and value not in known:
-                continue
-            if "@" in value:
-                if value not in known:
-                    person.add(ADDRESS, value)
-                person.values.add(value)
-            elif _is_distinctive(value, kinds):
-                person.values.add(value)
+        alone = {value: kinds for value, kinds in theirs.items() if value in known or value not in others}
+        for value, kinds in alone.items():
+            if Identifies.EMAIL in kinds and value not in known:
+                person.add(ADDRESS, value)
+        person.values |= {value for value, kinds in alone.items() if _is_distinctive(value, kinds)}
         person.values |= {address for address in known if "@" in address}
 
     # -- texts ---------------------------------------------------------------------------------------------------
@@ -178,28 +170,30 @@ class Finder:
         chained = {
             (table.source, name)
             for table in self._tables
-            for column in table.columns
-            if column.refers and column.refers.link is Link.ABOUT
-            for name in column.refers.tables
+            for _, names in _linking(table, Link.ABOUT)
+            for name in names
         }
-        names = sorted(value.lower() for value in person.values)
+        names = sorted(person.values)
         for table in self._tables:
-            own = person_kind(table.source, table.name)
+            own, texts = person_kind(table.source, table.name), texts_kind(table.source, table.name)
             for record in self._records(table):
                 id_ = record[table.id_column]
                 is_about = any(person.has(*about) for about in _about(table, record))
-                if (is_about or person.has(own, id_)) and id_ is not None:
-                    if is_about and (table.source, table.name) in chained:
-                        person.add(texts_kind(table.source, table.name), id_)
-                    for column in table.columns:
-                        other = record[column.name] if column.refers else None
-                        if column.refers and column.refers.link is Link.NAMED_IN and other is not None:
-                            for name in column.refers.tables:
-                                person.add(texts_kind(table.source, name), other)
-            for column, ids in self._naming(table, names):
+                if is_about and id_ is not None and (table.source, table.name) in chained:
+                    person.add(texts, id_)
+                if is_about or person.has(own, id_):
+                    self._take_named_in(person, table, record)
+            for name, ids in self._naming(table, names):
                 for id_ in ids:
                     if not person.has(own, id_):
-                        person.add(cell_kind(table, column), id_)
+                        person.add(cell_kind(table, name), id_)
+
+    def _take_named_in(self, person: Person, table: RawTable, record: Mapping[str, str | None]) -> None:
+        """The records that a record of the person's, or about them, says may name them."""
+        for column, names in _linking(table, Link.NAMED_IN):
+            if (other := record[column]) is not None:
+                for name in names:
+                    person.add(texts_kind(table.source, name), other)
 
     def _naming(self, table: RawTable, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """The columns of a table in which one of some names stands, each with the records' ids."""
@@ -207,14 +201,14 @@ class Finder:
             return
         frame, wanted = self._all(table), Wanted(names)
         for name in frame.columns:
-            if name in (table.id_column, *LOADER_COLUMNS) or frame[name].dtype != pl.String:
+            if name in (table.id_column, *LOADER_COLUMNS):
                 continue
             texts = frame[name].drop_nulls().unique()
             likely = texts.filter(texts.str.to_lowercase().str.contains_any(list(names)))
             hit = [text for text in likely.to_list() if wanted.in_text(text)]
             if hit:
                 rows = frame[name].is_in(pl.Series(hit, dtype=pl.String).implode()).fill_null(False)
-                yield name, as_text(frame[table.id_column].filter(rows)).drop_nulls().unique().to_list()
+                yield name, frame[table.id_column].filter(rows).drop_nulls().unique().to_list()
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -253,7 +247,7 @@ class Finder:
         batches = self._lake.batches(table)
         if not batches:
             return pl.DataFrame(schema=dict.fromkeys(dict.fromkeys(names), pl.String))
-        known = [name for name in dict.fromkeys(names)]
+        known = list(dict.fromkeys(names))
         files = {batch.path for batch in batches}
         unknown = {
             name
@@ -268,35 +262,39 @@ def _with(table: RawTable, identifies: Identifies) -> list[Column]:
     return [column for column in table.columns if column.identifies is identifies]
 
 
+def _linking(table: RawTable, link: Link) -> list[tuple[str, tuple[str, ...]]]:
+    """The columns of a table that refer so to others, each with the names of these."""
+    return [(c.name, c.refers.tables) for c in table.columns if c.refers and c.refers.link is link]
+
+
 def _addresses(text: str | None) -> set[str]:
     return addresses_of(text) if text else set()
 
 
 def _about(table: RawTable, record: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
     """The ids of those whom a record is about, by kind."""
-    for column in table.columns:
-        if column.refers and column.refers.link is Link.ABOUT and (id_ := record[column.name]) is not None:
-            for name in column.refers.tables:
+    for column, names in _linking(table, Link.ABOUT):
+        if (id_ := record[column]) is not None:
+            for name in names:
                 yield person_kind(table.source, name), id_
 
 
-def _take(value: str | None, kind: Identifies | None, into: dict[str, set[Identifies]] | set[str]) -> None:
+def _take(value: str | None, kind: Identifies | None, into: dict[str, set[Identifies]]) -> None:
     """Take what a field holds, as it is compared: addresses, or the whole of it."""
     if not value or not value.strip():
         return
     kind = kind or (Identifies.EMAIL if addresses_in(value) else Identifies.NAME)
     values = addresses_of(value) if kind is Identifies.EMAIL else {value.strip().lower()}
     for one in values:
-        if isinstance(into, set):
-            into.add(one)
-        else:
-            into.setdefault(one, set()).add(kind)
+        into.setdefault(one, set()).add(kind)
 
 
 def _is_distinctive(value: str, kinds: set[Identifies]) -> bool:
     """Whether a name or number stands in no other text by chance."""
     if len(value) < _SHORTEST:
         return False
+    if "@" in value:
+        return True
     if Identifies.PHONE in kinds:
         return sum(character.isdigit() for character in value) >= _SHORTEST
     return " " in value

@@ -53,12 +53,12 @@ def _scrub_text(path: Path, wanted: Wanted) -> bool:
         spans = wanted.spans(content)
     if not spans:
         return False
-    with path.open("r+b") as file:
+    with path.open("r+b") as written:
         for begin, end in spans:
-            file.seek(begin)
-            file.write(b"*" * (end - begin))
-        file.flush()
-        os.fsync(file.fileno())
+            written.seek(begin)
+            written.write(b"*" * (end - begin))
+        written.flush()
+        os.fsync(written.fileno())
     return True
 
 
@@ -75,7 +75,7 @@ def _scrub_gzip(path: Path, wanted: Wanted) -> bool:
 
 
 def _scrub_sqlite(path: Path, wanted: Wanted) -> bool:
-    def masked(value: object) -> object:
+    def masked(value: str | bytes | float | None) -> str | bytes | float | None:
         if isinstance(value, bytes):
             content = bytearray(value)
             for begin, end in wanted.spans(value):
