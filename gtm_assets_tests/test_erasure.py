@@ -343,7 +343,7 @@ def test_without_the_key_nothing_lands(lake):
     land(lake, PEOPLE, person("p1", email=JANE))
     erase(lake, {EMAIL: {JANE}})
     (lake.root.parent / "erasures" / "key").unlink()
-    with pytest.raises(LakeError, match="the key of their hashes is not there.*Restore the file"):
+    with pytest.raises(LakeError, match=r"the key of their hashes is not there.*Restore the file"):
         land(lake, PEOPLE, person("p2"))
     # Nor is another key made, by which nobody would be known.
     with pytest.raises(LakeError, match="the key of their hashes is not there"):
@@ -453,11 +453,15 @@ def steps_of(drawn: Sequence[tuple]) -> list[tuple]:
         day = min(day + later, len(DAYS) - 1)
         known = CALENDAR.window(DAYS[day]).end + timedelta(minutes=len(found))
         records = {
-            PEOPLE: [{k: v for k, v in one.items() if k != "minute"} | {"modified": at(DAYS[day], one["minute"] + 1)} for one in people],
-            TASKS: [{k: v for k, v in one.items() if k != "minute"} | {"modified": at(DAYS[day], one["minute"] + 1)} for one in tasks],
-        }  # fmt: skip
-        if kind == "snapshot":
-            # It shows each record once, as it is now.
+            table: [
+                {name: value for name, value in one.items() if name != "minute"}
+                | {"modified": at(DAYS[day], one["minute"] + 1)}
+                for one in some
+            ]
+            for table, some in ((PEOPLE, people), (TASKS, tasks))
+        }
+        if kind != "window":
+            # Such an extraction shows each record once, as it is now.
             records = {table: list({one["id"]: one for one in some}.values()) for table, some in records.items()}
         found.append((kind, DAYS[day], known, records))
     return found
@@ -468,8 +472,7 @@ def land_step(lake: Lake, step: tuple) -> None:
     window = CALENDAR.window(day)
     if kind == "export":
         exported = known.astimezone(UTC)
-        once = list({one["id"]: one for one in records[PEOPLE]}.values())
-        stamped = [one | {"modified": exported.strftime("%Y-%m-%dT%H:%M:%S.000+0000")} for one in once]
+        stamped = [one | {"modified": exported.strftime("%Y-%m-%dT%H:%M:%S.000+0000")} for one in records[PEOPLE]]
         info = ExportInfo(exported, is_snapshot=True, limit=1)
         lake.land_export(EXPORTED, window, [page(*stamped)] if stamped else [], known, info)
         return
@@ -512,7 +515,7 @@ def never_known(steps: list[tuple]) -> list[tuple]:
     ]
 
 
-@settings(max_examples=at_most(400), phases=[Phase.generate])
+@settings(max_examples=at_most(100), phases=[Phase.generate])
 @given(st.lists(_STEP, min_size=1, max_size=7), st.integers(0, 7))
 def test_after_an_erasure_the_lake_is_as_if_the_person_had_never_been_known(drawn, moment):
     steps = steps_of(drawn)
