@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +20,18 @@ from gtm_assets.settings import SettingsError, load_settings
 from gtm_assets_tests import test_compaction, test_lake, test_lake_snapshots
 from gtm_assets_tests.dbt_harness import TABLES, Home, account
 from gtm_assets_tests.gtm_process import GtmHome, differences, tables
-from gtm_assets_tests.lake_builders import CALENDAR, DAY, DEALS, NEXT, content, deal, land, leftovers, page
+from gtm_assets_tests.lake_builders import (
+    CALENDAR,
+    DAY,
+    DEALS,
+    NEXT,
+    content,
+    deal,
+    land,
+    leftovers,
+    merged,
+    page,
+)
 from gtm_assets_tests.object_store import CREDENTIALS, CUT, LOST, ObjectStore, needs_store, object_store
 from gtm_assets_tests.postgres_server import needs_postgres
 from gtm_assets_tests.postgres_server import running as postgres_server
@@ -507,3 +519,31 @@ def test_a_run_on_a_bucket_publishes_what_one_on_a_folder_does(store, built_home
     users = Lake(built_home.path / "lake").read(TABLES["user"]).collect().height
     shown = home.command("dbt", "show", "--inline", "select count(*) as n from {{ source('salesforce', 'user') }}")
     assert re.search(rf"\| +{users} \|", shown.check().output)
+
+
+def test_a_person_is_erased_from_a_bucket_and_lands_no_more(store, tmp_path):
+    from gtm_assets.lake.erased import EMAIL, Ledger
+    from gtm_assets.privacy.search import Wanted, look_everywhere
+    from gtm_assets_tests.test_erasure import JANE, PEOPLE, erase, person, rows
+    from gtm_assets_tests.test_erasure import land as land_people
+
+    plain = store.lake(tmp_path / "gtm")
+    lake = Lake(plain.root, tmp_path / "gtm", Ledger(plain.root, tmp_path / "erasures"))
+    land_people(lake, PEOPLE, person("p1", email=JANE), person("p2"), person("p3", email=JANE, amount="odd"))
+    land_people(lake, PEOPLE, person("p1", "2026-01-02", email=JANE), partition="2026-01-02")
+    merged(lake, PEOPLE)
+    lake.remove_replaced(PEOPLE)
+    count, hits = look_everywhere([tmp_path], lake.root, Wanted([JANE]), lambda path: False)
+    assert count > 2 and {hit.where for hit in hits} == {"column email", "column record", "its bytes"}
+
+    erase(lake, {EMAIL: {JANE}}, PEOPLE)
+    assert [(row["id"], row["email"]) for row in rows(lake)] == [("p1", None)] * 2 + [("p2", "p2@x.example")]
+    assert lake.ledger.unapplied() == set()
+    assert land_people(lake, PEOPLE, person("p1", email=JANE)).added == 0
+    assert look_everywhere([tmp_path], lake.root, Wanted([JANE]), lambda path: False)[1] == []
+    # Another machine with the key knows it from the bucket alone.
+    shutil.copytree(tmp_path / "erasures", tmp_path / "other")
+    shutil.rmtree(tmp_path / "other" / "ledger")
+    other = Lake(plain.root, tmp_path / "there", Ledger(plain.root, tmp_path / "other"))
+    assert land_people(other, PEOPLE, person("p9", "2026-01-03", email=JANE), partition="2026-01-03").added == 1
+    assert rows(other)[-1]["email"] is None

@@ -287,3 +287,37 @@ def test_gtm_serve_starts_a_server_of_its_own_until_it_is_ended(built_home, tmp_
             pass
     finally:
         shutil.rmtree(folder)
+
+
+def test_rows_that_were_erased_leave_no_old_versions_on_the_server_and_what_is_left_is_found(address, tmp_path):
+    from adbc_driver_postgresql import dbapi
+
+    from gtm_assets.privacy.search import Wanted
+    from gtm_assets.privacy.served import tidy_up_and_search
+    from gtm_assets.settings import load_settings
+
+    email, table = "jane@acme.example", "gtm_published_core.dim_contact"
+
+    def told(*statements: str) -> list[tuple]:
+        with dbapi.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall()
+
+    def file() -> bytes:
+        where = f"current_setting('data_directory') || '/' || pg_relation_filepath('{table}')"
+        return Path(told("checkpoint", f"select {where}")[0][0]).read_bytes()
+
+    told(
+        "create schema gtm_published_core",
+        f"create table {table} (id text, email text)",
+        f"insert into {table} values ('1', '{email}'), ('2', null)",
+        "select 1",
+    )
+    settings = load_settings({"GTM_SERVE_URL": address, "GTM_HOME": str(tmp_path)})
+    tables, hits = tidy_up_and_search(settings, Wanted([email]))
+    assert tables == 1 and [hit.where for hit in hits] == [f"{table}, column email"]
+    told(f"update {table} set email = null", "select 1")
+    assert email.encode() in file()
+    assert tidy_up_and_search(settings, Wanted([email])) == (1, [])
+    assert email.encode() not in file()
