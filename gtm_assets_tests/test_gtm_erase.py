@@ -114,7 +114,7 @@ def test_a_person_is_gone_from_every_file_and_all_numbers_stay(home):
         ((kept,),) = db.execute("select count(*) from events where body = 'row of nobody'").fetchall()
     assert kept > 20
 
-    certificate = Path(done.output.split("certificate")[-1].strip())
+    certificate = Path(done.output.split("certificate  ")[-1].strip())
     said = json.loads(certificate.with_suffix(".json").read_text())
     assert said["found"] == [] and said["values_searched"] >= 2
     assert said["tables"]["salesforce.contact"]["records"] == 1

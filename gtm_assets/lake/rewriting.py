@@ -96,7 +96,7 @@ def _clear_up(reader: LakeReader, table: RawTable) -> None:
             place.replace(aside, "")
 
 
-def _pages(path: Place) -> Iterator[pl.DataFrame]:
+def pages_of(path: Place) -> Iterator[pl.DataFrame]:
     """The rows of a batch file, some at a time, each with its number."""
     with pq.ParquetFile(place.opened(path)) as file:
         for part in file.iter_batches(_ROWS):
@@ -113,7 +113,7 @@ def _concerned(
     while True:
         known = sum(map(len, erased.found.values()))
         for path in files:
-            for page in _pages(path):
+            for page in pages_of(path):
                 seen = erased.seen(page)
                 ids |= set(page[table.id_column].filter(seen.concerned | seen.touched).to_list())
         for path in quarantine:
@@ -142,7 +142,7 @@ def _plan(
     for number, (path, held) in enumerate(files.items()):
         partitions = {batch.batch_id: batch.partition for batch in held}
         first = 0
-        for page in _pages(path):
+        for page in pages_of(path):
             rows = pl.int_range(first, first + page.height, eager=True)
             first += page.height
             mine = page[table.id_column].is_in(wanted.cast(page[table.id_column].dtype).implode()).fill_null(False)
@@ -229,7 +229,7 @@ def _rewrite_file(
     writer = None if is_dry else pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=repeated)
     try:
         first = 0
-        for page in _pages(path):
+        for page in pages_of(path):
             rows = pl.int_range(first, first + page.height, eager=True)
             first += page.height
             seen = erased.seen(page)

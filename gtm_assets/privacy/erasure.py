@@ -25,7 +25,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from filelock import FileLock, Timeout
 
 from gtm_assets import clock, place
@@ -35,7 +34,9 @@ from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.engines.files import log_path, staging_path
 from gtm_assets.errors import GtmError
 from gtm_assets.lake import rewriting
+from gtm_assets.lake.coerce import as_text
 from gtm_assets.lake.erased import EMAIL, Erased, Ledger, hashed, normalised, person_kind
+from gtm_assets.lake.files import by_file
 from gtm_assets.lake.rewriting import Rewriting
 from gtm_assets.lake.store import Lake
 from gtm_assets.privacy.certificate import (
@@ -382,14 +383,12 @@ def _values_left(lake: Lake) -> set[str]:
     emails: set[str] = set()
     for table in all_tables():
         erased = lake.ledger.of(table)
-        if not lake.batches(table):
-            continue
-        names = [column.name for column in table.columns]
-        page = lake.versions(lake.batches(table), names).drop("_partition_key")
-        seen = erased.seen(page)
+        for path in by_file(lake.batches(table)):
+            for page in rewriting.pages_of(path):
+                seen = erased.seen(page)
+                if table.holds_people:
+                    ids |= set(as_text(page[table.id_column].filter(seen.concerned & seen.touched)).to_list())
         emails |= erased.addresses
-        if table.holds_people:
-            ids |= set(page[table.id_column].filter(seen.concerned).cast(pl.String).to_list())
     return Finder(lake, all_tables()).find(emails, ids - {""}).values if ids or emails else set()
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import polars as pl
 
 from gtm_assets import place
-from gtm_assets.catalog.raw_table import Column, ColumnType, Identifies, Link, RawTable
+from gtm_assets.catalog.raw_table import Column, Identifies, Link, RawTable
 from gtm_assets.lake.coerce import as_text
 from gtm_assets.lake.columns import LOADER_COLUMNS
 from gtm_assets.lake.erased import (
@@ -22,7 +22,9 @@ from gtm_assets.lake.erased import (
     person_kind,
     texts_kind,
 )
+from gtm_assets.lake.files import by_file
 from gtm_assets.lake.quarantine import from_json
+from gtm_assets.lake.rewriting import pages_of
 from gtm_assets.lake.store import Lake
 from gtm_assets.privacy.search import Wanted
 
@@ -57,7 +59,7 @@ class Person:
 
 
 class Finder:
-    """Finds a person in the lake. It reads each table once, the columns that matter alone."""
+    """Finds a person in the lake. Memory holds, of each version, what says who it is or whom it is about."""
 
     def __init__(self, lake: Lake, tables: Sequence[RawTable]) -> None:
         """``tables`` are all that may hold people or name them."""
@@ -199,63 +201,44 @@ class Finder:
         """The columns of a table in which one of some names stands, each with the records' ids."""
         if not names:
             return
-        frame, wanted = self._all(table), Wanted(names)
-        for name in frame.columns:
-            if name in (table.id_column, *LOADER_COLUMNS):
-                continue
-            texts = frame[name].drop_nulls().unique()
-            likely = texts.filter(texts.str.to_lowercase().str.contains_any(list(names)))
-            hit = [text for text in likely.to_list() if wanted.in_text(text)]
-            if hit:
-                rows = frame[name].is_in(pl.Series(hit, dtype=pl.String).implode()).fill_null(False)
-                yield name, frame[table.id_column].filter(rows).drop_nulls().unique().to_list()
+        wanted = Wanted(names)
+        for page in self._pages(table):
+            for name in page.columns:
+                if name in (table.id_column, *LOADER_COLUMNS) or page[name].dtype != pl.String:
+                    continue
+                texts = page[name].drop_nulls().unique()
+                likely = texts.filter(texts.str.to_lowercase().str.contains_any(list(names)))
+                hit = [text for text in likely.to_list() if wanted.in_text(text)]
+                if hit:
+                    rows = page[name].is_in(pl.Series(hit, dtype=pl.String).implode()).fill_null(False)
+                    yield name, as_text(page[table.id_column].filter(rows)).drop_nulls().unique().to_list()
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     def _records(self, table: RawTable) -> Iterator[Mapping[str, str | None]]:
         """What of each version of a table says who it is or whom it is about, each once, as text."""
-        names = [
-            table.id_column,
-            *(c.name for c in table.columns if c.identifies or c.refers or c.personal_where),
-            *(c.personal_where[0] for c in table.columns if c.personal_where),
-        ]
-        if len(names) == 1:
-            return
-        frame = self._all(table)
-        for name in dict.fromkeys(names):
-            if name not in frame.columns:
-                frame = frame.with_columns(pl.lit(None, pl.String).alias(name))
-        some = frame.select(as_text(frame[name]) for name in dict.fromkeys(names)).unique(maintain_order=True)
-        yield from some.iter_rows(named=True)
-
-    def _all(self, table: RawTable) -> pl.DataFrame:
-        """The texts of all versions of a table and of what of it waits in quarantine."""
         if table not in self._cache:
-            texts = [c.name for c in table.columns if c.type is ColumnType.STRING or c.refers]
-            frames = [self._landed(table, [table.id_column, *texts])]
-            for path in self._lake.quarantine(table).files():
-                waiting = from_json(pl.read_parquet(place.opened(path))["record"])
-                if table.id_column in waiting.columns:
-                    frames.append(waiting)
-            self._cache[table] = pl.concat(
-                [frame.select(as_text(frame[name]) for name in frame.columns) for frame in frames],
-                how="diagonal",
-            )
-        return self._cache[table]
+            self._cache[table] = self._narrow(table)
+        yield from self._cache[table].iter_rows(named=True)
 
-    def _landed(self, table: RawTable, names: Sequence[str]) -> pl.DataFrame:
-        batches = self._lake.batches(table)
-        if not batches:
-            return pl.DataFrame(schema=dict.fromkeys(dict.fromkeys(names), pl.String))
-        known = list(dict.fromkeys(names))
-        files = {batch.path for batch in batches}
-        unknown = {
-            name
-            for path in files
-            for name in pl.read_parquet_schema(place.opened(path))
-            if name not in table.types and name not in LOADER_COLUMNS
-        }
-        return self._lake.versions(batches, [*known, *sorted(unknown)]).drop("_partition_key")
+    def _narrow(self, table: RawTable) -> pl.DataFrame:
+        told = [c.name for c in table.columns if c.identifies or c.refers or c.personal_where]
+        told += [c.personal_where[0] for c in table.columns if c.personal_where]
+        names = list(dict.fromkeys([table.id_column, *told]))
+        some = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
+        for page in self._pages(table) if told else ():
+            there = [name for name in names if name in page.columns]
+            some.append(page.select(as_text(page[name]) for name in there).unique())
+        return pl.concat(some, how="diagonal").unique(maintain_order=True)
+
+    def _pages(self, table: RawTable) -> Iterator[pl.DataFrame]:
+        """The rows of a table and what of it waits in quarantine, some at a time."""
+        for path in by_file(self._lake.batches(table)):
+            yield from pages_of(path)
+        for path in self._lake.quarantine(table).files():
+            waiting = from_json(pl.read_parquet(place.opened(path))["record"])
+            if table.id_column in waiting.columns:
+                yield waiting
 
 
 def _with(table: RawTable, identifies: Identifies) -> list[Column]:
