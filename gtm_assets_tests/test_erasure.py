@@ -543,3 +543,16 @@ def test_where_nobody_was_erased_a_landing_reads_no_key_and_changes_nothing(lake
     assert not lake.ledger.of(PEOPLE) and lake.ledger.unapplied() == set()
     assert not (lake.root / "erasures").exists() and not (lake.root.parent / "erasures").exists()
     assert rows(lake)[0]["_known_at"] < datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def test_nothing_is_published_of_a_lake_that_owes_an_erasure(lake):
+    from gtm_assets.publishing.publish import PublishError, refuse_unerased
+
+    land(lake, PEOPLE, person("p1", email=JANE))
+    refuse_unerased(lake)
+    lake.ledger.make_key()
+    lake.ledger.write("request", {EMAIL: {JANE}})
+    with pytest.raises(PublishError, match="gtm erase --replay"):
+        refuse_unerased(lake)
+    apply(lake)
+    refuse_unerased(lake)

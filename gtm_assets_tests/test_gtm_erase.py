@@ -127,9 +127,14 @@ def test_a_person_is_gone_from_every_file_and_all_numbers_stay(home):
 
 
 @pytest.mark.nightly
-def test_a_restored_state_folder_is_cleaned_before_the_next_run_does_anything(home, tmp_path):
+@pytest.mark.parametrize("lake_is_restored", [True, False])
+def test_a_restored_state_folder_is_cleaned_before_the_next_run_does_anything(home, tmp_path, lake_is_restored):
     _, email, name = person_in(home.published)
     home = GtmHome(home.path, (*home.settings, ("GTM_ERASURES_DIR", str(tmp_path / "kept"))))
+    if not lake_is_restored:
+        shutil.move(home.path / "lake", tmp_path / "lake")
+        home = GtmHome(home.path, (*home.settings, ("GTM_LAKE_URL", str(tmp_path / "lake"))))
+    plant(home, email, name)
     backup = tmp_path / "backup"
     shutil.copytree(home.path, backup)
     home.command("erase", "--email", email, "--yes").check()

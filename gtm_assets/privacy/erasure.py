@@ -25,6 +25,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import polars as pl
 from filelock import FileLock, Timeout
 
 from gtm_assets import clock, place
@@ -36,7 +38,6 @@ from gtm_assets.errors import GtmError
 from gtm_assets.lake import rewriting
 from gtm_assets.lake.coerce import as_text
 from gtm_assets.lake.erased import EMAIL, Erased, Ledger, hashed, normalised, person_kind
-from gtm_assets.lake.files import by_file
 from gtm_assets.lake.rewriting import Rewriting
 from gtm_assets.lake.store import Lake
 from gtm_assets.privacy.certificate import (
@@ -45,7 +46,7 @@ from gtm_assets.privacy.certificate import (
     Certificate,
     TableTouched,
 )
-from gtm_assets.privacy.person import Finder, Person
+from gtm_assets.privacy.person import Finder, Pages, Person, of_lake
 from gtm_assets.privacy.scrubbing import scrub
 from gtm_assets.privacy.search import Hit, Wanted, files_below, look_everywhere
 from gtm_assets.settings import Settings
@@ -110,7 +111,7 @@ def find(settings: Settings, asked: Asked) -> Person:
     Raises:
         LakeError: the lake can't be read.
     """
-    finder = Finder(Lake.of(settings), all_tables())
+    finder = Finder(of_lake(Lake.of(settings)), all_tables())
     return finder.find(
         [asked.email] if asked.email else [],
         [asked.id] if asked.id else [],
@@ -199,8 +200,10 @@ def replay(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) -> P
         return None
     refuse(settings)
     with _alone(settings, say):
-        lake = Lake.of(settings)
-        values = _values_left(lake)
+        lake, warehouse = Lake.of(settings), Warehouse.of(settings)
+        values = _values_left(ledger, of_lake(lake))
+        with warehouse.locked("gtm erase", say):
+            values |= _values_left(ledger, _of_warehouse(warehouse.path))
         _keep_values(settings, sorted(ledger.unapplied()), values)
         is_restored = _mark_of(settings) != ledger.digests() and _is_built(settings)
         return _carry_out(settings, say, rebuild, is_forced or is_restored)
@@ -377,19 +380,36 @@ def _prove(
         )
 
 
-def _values_left(lake: Lake) -> set[str]:
-    """What identifies those in the ledger, where the lake still says it."""
+def _values_left(ledger: Ledger, pages: Pages) -> set[str]:
+    """What identifies those in the ledger, where raw tables still say it."""
     ids: set[str] = set()
     emails: set[str] = set()
     for table in all_tables():
-        erased = lake.ledger.of(table)
-        for path in by_file(lake.batches(table)):
-            for page in rewriting.pages_of(path):
-                seen = erased.seen(page)
-                if table.holds_people:
-                    ids |= set(as_text(page[table.id_column].filter(seen.concerned & seen.touched)).to_list())
+        erased = ledger.of(table)
+        for page in pages(table):
+            seen = erased.seen(page)
+            if table.holds_people:
+                ids |= set(as_text(page[table.id_column].filter(seen.concerned & seen.touched)).to_list())
         emails |= erased.addresses
-    return Finder(lake, all_tables()).find(emails, ids - {""}).values if ids or emails else set()
+    return Finder(pages, all_tables()).find(emails, ids).values if ids or emails else set()
+
+
+def _of_warehouse(path: Path) -> Pages:
+    """The newest versions as the warehouse has them: one that was restored, or another machine's with our lake."""
+
+    def pages(table: RawTable) -> Iterator[pl.DataFrame]:
+        if not staging_path(path).exists():
+            return
+        with duckdb.connect(str(staging_path(path)), read_only=True) as connection:
+            built = connection.execute(
+                "select schema_name, table_name from duckdb_tables() where table_name = ?",
+                [f"base_{table.source}__{table.name}"],
+            ).fetchall()
+            for schema, name in built:
+                page: pl.DataFrame = connection.sql(f'from "{schema}"."{name}"').pl()
+                yield page
+
+    return pages
 
 
 # -- what is under way, and what has been done -------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -58,12 +58,30 @@ class Person:
         return sum(len(ids) for kind, ids in self.kinds.items() if kind.startswith("person "))
 
 
-class Finder:
-    """Finds a person in the lake. Memory holds, of each version, what says who it is or whom it is about."""
+Pages = Callable[[RawTable], Iterator[pl.DataFrame]]
+"""The rows of a raw table, some at a time."""
 
-    def __init__(self, lake: Lake, tables: Sequence[RawTable]) -> None:
+
+def of_lake(lake: Lake) -> Pages:
+    """The rows that have landed, and those that wait in quarantine."""
+
+    def pages(table: RawTable) -> Iterator[pl.DataFrame]:
+        for path in by_file(lake.batches(table)):
+            yield from pages_of(path)
+        for path in lake.quarantine(table).files():
+            waiting = from_json(pl.read_parquet(place.opened(path))["record"])
+            if table.id_column in waiting.columns:
+                yield waiting
+
+    return pages
+
+
+class Finder:
+    """Finds a person in raw tables. Memory holds, of each version, what says who it is or whom it is about."""
+
+    def __init__(self, pages: Pages, tables: Sequence[RawTable]) -> None:
         """``tables`` are all that may hold people or name them."""
-        self._lake, self._tables = lake, tables
+        self._pages, self._tables = pages, tables
         self._cache: dict[RawTable, pl.DataFrame] = {}
 
     def find(self, emails: Iterable[str] = (), ids: Iterable[str] = ()) -> Person:
@@ -230,15 +248,6 @@ class Finder:
             there = [name for name in names if name in page.columns]
             some.append(page.select(as_text(page[name]) for name in there).unique())
         return pl.concat(some, how="diagonal").unique(maintain_order=True)
-
-    def _pages(self, table: RawTable) -> Iterator[pl.DataFrame]:
-        """The rows of a table and what of it waits in quarantine, some at a time."""
-        for path in by_file(self._lake.batches(table)):
-            yield from pages_of(path)
-        for path in self._lake.quarantine(table).files():
-            waiting = from_json(pl.read_parquet(place.opened(path))["record"])
-            if table.id_column in waiting.columns:
-                yield waiting
 
 
 def _with(table: RawTable, identifies: Identifies) -> list[Column]:
