@@ -117,7 +117,8 @@ def _show(person: Person, changes: Sequence[Rewriting]) -> None:
         )
     console.print(shown)
     console.print(
-        f"The person is {person.records:,} records, known by {len(person.values):,} values of their own."
+        f"The person is {person.records:,} records; {len(person.values):,} addresses, names and numbers are theirs "
+        "alone."
     )
 
 
