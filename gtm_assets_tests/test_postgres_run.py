@@ -299,3 +299,33 @@ def test_a_server_that_is_away_or_a_wrong_password_is_said_without_the_password(
 
     assert re.search(r"PostgreSQL at 127\.0\.0\.1:\d+/sales can't be reached .*mend GTM_WAREHOUSE_URL", said)
     assert "hidden" not in said
+
+
+@pytest.mark.nightly
+def test_a_person_is_erased_from_the_servers_tables_and_all_numbers_stay(server, built, built_home, tmp_path):
+    from gtm_assets_tests.test_gtm_erase import holders, numbers, person_in
+
+    _, email, name = person_in(built.published)
+    kept = shutil.copytree(built.path, tmp_path / "gtm")
+    home = home_at(kept, server)
+    before = numbers(home.published)
+
+    def naming() -> set[str]:
+        found = set()
+        with connected(server) as cursor:
+            texts = query(
+                cursor,
+                "select cast(oid as regclass)::text, quote_ident(attname) from pg_attribute"
+                " inner join pg_class on oid = attrelid where relkind = 'r' and atttypid = 'text'::regtype"
+                " and attnum > 0 and not attisdropped and starts_with(relnamespace::regnamespace::text, 'gtm_')",
+            )
+            for table, column in texts:
+                sql = f"select exists (from {table} where {column} ilike '%{email}%' or {column} ilike '%{name}%')"
+                if query(cursor, sql.replace("(from", "(select from"))[0][0]:
+                    found.add(table.split(".")[0])
+        return found
+
+    assert {"gtm_raw", "gtm_staging", "gtm_core", "gtm_published_core"} <= naming()
+    home.command("erase", "--email", email, "--yes").check()
+    assert naming() == set() and holders(home.path, email, name) == []
+    assert numbers(home.published) == before

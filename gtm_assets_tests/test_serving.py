@@ -293,7 +293,7 @@ def test_rows_that_were_erased_leave_no_old_versions_on_the_server_and_what_is_l
     from adbc_driver_postgresql import dbapi
 
     from gtm_assets.privacy.search import Wanted
-    from gtm_assets.privacy.served import tidy_up_and_search
+    from gtm_assets.privacy.served import servers_of, tidy_up_and_search
     from gtm_assets.settings import load_settings
 
     email, table = "jane@acme.example", "gtm_published_core.dim_contact"
@@ -314,10 +314,10 @@ def test_rows_that_were_erased_leave_no_old_versions_on_the_server_and_what_is_l
         f"insert into {table} values ('1', '{email}'), ('2', null)",
         "select 1",
     )
-    settings = load_settings({"GTM_SERVE_URL": address, "GTM_HOME": str(tmp_path)})
-    tables, hits = tidy_up_and_search(settings, Wanted([email]))
+    (server,) = servers_of(load_settings({"GTM_SERVE_URL": address, "GTM_HOME": str(tmp_path)}))
+    tables, hits = tidy_up_and_search(server, "gtm_", Wanted([email]))
     assert tables == 1 and [hit.where for hit in hits] == [f"{table}, column email"]
     told(f"update {table} set email = null", "select 1")
     assert email.encode() in file()
-    assert tidy_up_and_search(settings, Wanted([email])) == (1, [])
+    assert tidy_up_and_search(server, "gtm_", Wanted([email])) == (1, [])
     assert email.encode() not in file()

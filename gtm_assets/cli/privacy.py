@@ -117,8 +117,8 @@ def _show(person: Person, changes: Sequence[Rewriting]) -> None:
         )
     console.print(shown)
     console.print(
-        f"The person is {person.records:,} records; {len(person.values):,} addresses, names and numbers are theirs "
-        "alone."
+        f"The person is {person.records:,} records; {len(person.values):,} addresses, names and numbers are "
+        "theirs alone."
     )
 
 

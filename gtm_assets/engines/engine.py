@@ -260,6 +260,16 @@ class Engine(ABC):
             EngineError: the engine can't be asked, or it is not sure which files nobody needs.
         """
 
+    def forget(self) -> list[str]:
+        """Drop what was made of the lake outside of the state folder, but not what people read; gives what it was.
+
+        The next build begins from nothing. The caller holds the warehouse's lock.
+
+        Raises:
+            EngineError: the engine can't be asked.
+        """
+        return []
+
     def ready_dbt(self) -> None:  # noqa: B027
         """Set in this process what dbt's adapter has no setting for."""
 

@@ -256,6 +256,19 @@ class Postgres(Engine):
                 )
 
     @override
+    def forget(self) -> list[str]:
+        """The copy of the lake, what is built, and what killed builds as of earlier days have left."""
+        prefixes = (self.schema_prefix, self.as_of(self.path.parent).schema_prefix)
+        wanted = ", ".join(literal(f"{prefix}{layer}") for prefix in prefixes for layer in ("raw", *BUILT))
+        with self.connect() as connection:
+            there = connection.execute(
+                f"select cast(nspname as text) from pg_namespace where nspname in ({wanted}) order by 1"
+            ).fetchall()
+            for (schema,) in there:
+                connection.execute(f'drop schema "{schema}" cascade')
+        return [f"{self._server.place}, schema {schema}" for (schema,) in there]
+
+    @override
     def as_of(self, folder: Path) -> Postgres:
         return Postgres(self.address, f"{self.schema_prefix}as_of_", folder / "warehouse.duckdb")
 

@@ -90,11 +90,11 @@ def refuse(settings: Settings) -> None:
             "another loader fills the tables: erase the person in its database, then run gtm run --full-refresh. "
             "gtm erase rewrites the lake"
         )
-    if settings.engine != "duckdb":
+    if settings.engine == "spark":
         raise ErasureError(
-            f"GTM_ENGINE={settings.engine} keeps a copy of the lake that gtm erase does not rewrite yet. Drop its "
-            "schemas (gtm_raw and those of the layers; with Spark also their snapshots and files), run gtm erase "
-            "with GTM_ENGINE=duckdb, and build anew: gtm run --full-refresh"
+            "GTM_ENGINE=spark keeps the lake's files and older snapshots in Iceberg tables, which gtm erase does "
+            "not reach yet. Drop the tables of its catalogue with their files, run gtm erase with "
+            "GTM_ENGINE=duckdb, and build anew: gtm run --full-refresh"
         )
     if (settings.home / _SERVER / "postmaster.pid").exists():
         raise ErasureError(
@@ -238,6 +238,7 @@ def _carry_out(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) 
         is_forced = is_forced or bool(done.tables)
         if is_forced:
             done.removed = [str(path) for path in _remove_what_was_made(settings, warehouse)]
+            done.removed += warehouse.engine.forget()
     if is_forced and _has_landed(lake):
         say("The warehouse is built anew from the lake.")
         if errors := rebuild():
@@ -245,16 +246,18 @@ def _carry_out(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) 
                 "the lake is rewritten, but what was made of it could not be made anew, and the file published "
                 f"before still names the person: {'; '.join(errors)}. Mend it and run: gtm erase --replay"
             )
-        done.built_anew = [str(settings.warehouse_path), str(settings.published_path)]
-    if settings.serves:
-        from gtm_assets.privacy.served import tidy_up_and_search
+        done.built_anew = [warehouse.engine.place, str(settings.published_path)]
+    hits: list[Hit] = []
+    if settings.serves or settings.engine == "postgres":
+        # Imported here: the driver is an extra.
+        from gtm_assets.privacy.served import servers_of, tidy_up_and_search
 
-        tables, hits = tidy_up_and_search(settings, wanted)
-        done.built_anew.append(f"what is served: {tables} tables, written anew without what was deleted")
-        done.searched.append(f"all columns of {tables} tables on the server that people read")
+        for server in servers_of(settings):
+            tables, there = tidy_up_and_search(server, settings.schema_prefix, wanted)
+            hits += there
+            done.built_anew.append(f"{server.place}: what people read, written anew without what was deleted")
+            done.searched.append(f"{server.place}: all texts of {tables} tables")
         done.outside.append(OUTSIDE_OF_A_SERVER)
-    else:
-        hits = []
     if settings.lake_bucket:
         done.outside.append(OUTSIDE_OF_A_BUCKET)
     _prove(settings, lake, warehouse, wanted, done, hits, say)

@@ -1,4 +1,4 @@
-"""What people read on a PostgreSQL server: rows that were changed leave their old versions, which go here."""
+"""What lies on PostgreSQL servers: rows that were changed leave their old versions, which go here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ from gtm_assets.settings import Settings
 _MANY = 2000
 
 
-def tidy_up_and_search(settings: Settings, wanted: Wanted) -> tuple[int, list[Hit]]:
-    """Write the served tables anew without dead rows, and search them. Gives how many they are, and what is left.
+def servers_of(settings: Settings) -> list[Server]:
+    """The servers that tables lie on: which people read, and which models are built on."""
+    servers = []
+    if settings.engine == "postgres":
+        servers.append(Server(settings.warehouse_address, "GTM_WAREHOUSE_URL"))
+    if settings.serves:
+        servers.append(Server(settings.serve_address, "GTM_SERVE_URL"))
+    return servers
+
+
+def tidy_up_and_search(server: Server, prefix: str, wanted: Wanted) -> tuple[int, list[Hit]]:
+    """Write tables anew without dead rows, and search them. Gives how many they are, and what is left.
+
+    ``prefix`` begins the schemas. What was dropped and built since holds no dead rows of before.
 
     Raises:
         EngineError: the server is away, or refuses.
     """
     from adbc_driver_postgresql import dbapi
 
-    server = Server(settings.serve_address, "GTM_SERVE_URL")
-    prefix = f"{settings.schema_prefix}published_"
     hits = []
     try:
         with closing(server.open(name="gtm: erasing")) as connection, connection.cursor() as cursor:
@@ -32,7 +42,8 @@ def tidy_up_and_search(settings: Settings, wanted: Wanted) -> tuple[int, list[Hi
             )
             tables = [table for (table,) in cursor.fetchall()]
             for table in tables:
-                cursor.execute(f"vacuum (full, analyze) {table}")
+                if table.startswith(f"{prefix}published_"):
+                    cursor.execute(f"vacuum (full, analyze) {table}")
             for table in tables:
                 cursor.execute(
                     "select quote_ident(attname) from pg_attribute"
