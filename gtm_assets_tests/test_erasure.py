@@ -417,13 +417,14 @@ _PEOPLE = st.fixed_dictionaries(
     {
         "id": st.sampled_from(IDS),
         "name": st.sampled_from(["A B", "C D", None]),
-        "email": st.sampled_from([JANE, JANE.upper(), ANNA, None]),
+        "email": st.sampled_from([JANE, JANE, JANE.upper(), ANNA, None]),
         "title": st.sampled_from(["x", "y", None]),
-        "rating": st.sampled_from(["1", "2"]),
-        "same_id": st.sampled_from([None, None, *IDS]),
-        "amount": st.sampled_from(["1", "2", "odd"]),
-        "is_deleted": st.sampled_from(["false", "false", "true"]),
-        "minute": st.integers(0, 2),
+        # Versions that differ by personal fields alone are what matters: the rest seldom varies.
+        "rating": st.sampled_from(["1", "1", "1", "2"]),
+        "same_id": st.sampled_from([*[None] * 6, *IDS]),
+        "amount": st.sampled_from(["1", "1", "1", "odd"]),
+        "is_deleted": st.sampled_from(["false", "false", "false", "true"]),
+        "minute": st.sampled_from([0, 0, 1]),
     }
 )
 _TASKS = st.fixed_dictionaries(
