@@ -402,6 +402,15 @@ def test_a_version_that_a_full_extraction_found_by_a_personal_field_alone_goes(l
     assert lake.land_snapshot(PEOPLE, window, [page(changed)], window.end).added == 0
 
 
+def test_a_version_just_after_another_of_the_same_instant_goes_where_a_personal_field_alone_made_it(lake):
+    land(lake, PEOPLE, person("p1", email=JANE))
+    assert land(lake, PEOPLE, person("p1", email=JANE, title="Chief")).added == 1
+    assert land(lake, PEOPLE, person("p1", email=JANE, title="Chief", rating="Cold")).added == 1
+    erase(lake, {EMAIL: {JANE}})
+    assert [row["rating"] for row in rows(lake)] == ["Hot", "Cold"]
+    assert land(lake, PEOPLE, person("p1", email=JANE, title="Chief", rating="Cold")).added == 0
+
+
 def test_a_version_of_the_sources_own_time_stays_though_it_is_equal_now(lake):
     land(lake, PEOPLE, person("p1", email=JANE))
     land(lake, PEOPLE, person("p1", "2026-01-02", email=JANE, title="Chief"), partition="2026-01-02")
