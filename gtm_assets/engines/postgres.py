@@ -259,14 +259,17 @@ class Postgres(Engine):
     def forget(self) -> list[str]:
         """The copy of the lake, what is built, and what killed builds as of earlier days have left."""
         prefixes = (self.schema_prefix, self.as_of(self.path.parent).schema_prefix)
-        wanted = ", ".join(literal(f"{prefix}{layer}") for prefix in prefixes for layer in ("raw", *BUILT))
+        schemas = ", ".join(literal(f"{prefix}{layer}") for prefix in prefixes for layer in ("raw", *BUILT))
+        # The schemas stay, and with them who may use them.
         with self.connect() as connection:
             there = connection.execute(
-                f"select cast(nspname as text) from pg_namespace where nspname in ({wanted}) order by 1"
+                "select format('%I.%I', nspname, relname), cast(relkind as text) from pg_class"
+                " inner join pg_namespace on relnamespace = pg_namespace.oid"
+                f" where relkind in ('r', 'v') and nspname in ({schemas}) order by 2 desc, 1"
             ).fetchall()
-            for (schema,) in there:
-                connection.execute(f'drop schema "{schema}" cascade')
-        return [f"{self._server.place}, schema {schema}" for (schema,) in there]
+            for relation, kind in there:
+                connection.execute(f"drop {'view' if kind == 'v' else 'table'} if exists {relation} cascade")
+        return [f"{self._server.place}: {len(there):,} tables and views that were built"] if there else []
 
     @override
     def as_of(self, folder: Path) -> Postgres:
