@@ -315,8 +315,9 @@ def test_a_person_is_erased_from_the_servers_tables_and_all_numbers_stay(server,
         with connected(server) as cursor:
             texts = query(
                 cursor,
-                "select cast(oid as regclass)::text, quote_ident(attname) from pg_attribute"
-                " inner join pg_class on oid = attrelid where relkind = 'r' and atttypid = 'text'::regtype"
+                "select cast(pg_class.oid as regclass)::text, quote_ident(attname) from pg_attribute"
+                " inner join pg_class on pg_class.oid = attrelid"
+                " where relkind = 'r' and atttypid in ('text'::regtype, 'varchar'::regtype)"
                 " and attnum > 0 and not attisdropped and starts_with(relnamespace::regnamespace::text, 'gtm_')",
             )
             for table, column in texts:
