@@ -7,14 +7,19 @@ import json
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
+from gtm_assets.lake.rewriting import Rewriting
+from gtm_assets.privacy.certificate import Certificate, TableTouched
 from gtm_assets_tests.gtm_process import GtmHome
+from gtm_assets_tests.test_erasure import PEOPLE
 
 EMPTY = (("GTM_START_DATE", "2026-09-09"), ("GTM_END_DATE", "2026-09-11"), ("GTM_SYNTHETIC_SCALE", "0.001"))
 
@@ -215,3 +220,23 @@ def test_a_question_that_is_not_answered_touches_nothing(empty):
     done = empty.in_process("erase", "--email", "jane@acme.example", "--block")
     assert done.code == 1 and "can't be undone" in done.output
     assert not (empty.path / "erasures").exists()
+
+
+def test_a_certificate_says_what_all_passes_did_and_reads_as_a_text_and_as_json(tmp_path):
+    done = Certificate(["abc"], datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 5, tzinfo=UTC))
+    touched = done.tables.setdefault("crm.person", TableTouched())
+    for ids, versions in (({"1", "2"}, 3), ({"3"}, 1)):
+        one = Rewriting(PEOPLE, ids, versions, files=["a"], cells=Counter(name=versions))
+        touched.add(one, 3)
+    path = done.write(tmp_path)
+    said = json.loads(path.with_suffix(".json").read_text())
+    assert said["tables"]["crm.person"] == {
+        "records": 3,
+        "versions": 4,
+        "versions_removed": 0,
+        "quarantined": 0,
+        "files": 2,
+        "values": {"name": 4},
+    }
+    assert "crm.person: 3 records, 4 versions in 2 files" in path.read_text()
+    assert "Found: nothing" in path.read_text()

@@ -6,10 +6,11 @@ It names nobody: a request is known by a keyed hash.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+
+from gtm_assets.lake.rewriting import Rewriting
 
 OUTSIDE = (
     "The source: delete or anonymise the person there too. Until then each extraction meets them, and the lake "
@@ -33,13 +34,23 @@ OUTSIDE_OF_A_SERVER = (
 class TableTouched:
     """What of a raw table was rewritten."""
 
-    records: int
-    versions: int
-    versions_removed: int
-    quarantined: int
-    files: int
-    values: Mapping[str, int]
+    records: int = 0
+    versions: int = 0
+    versions_removed: int = 0
+    quarantined: int = 0
+    files: int = 0
+    values: dict[str, int] = field(default_factory=dict)
     """By column the values that are gone."""
+
+    def add(self, one: Rewriting, records: int) -> None:
+        """Take what rewriting the table once more did; ``records`` are all that were touched so far."""
+        self.records = records
+        self.versions += one.versions
+        self.versions_removed += one.removed
+        self.quarantined += one.quarantined
+        self.files += len(one.files)
+        for column, count in one.cells.items():
+            self.values[column] = self.values.get(column, 0) + count
 
 
 @dataclass

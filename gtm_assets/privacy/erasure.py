@@ -201,12 +201,13 @@ def replay(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) -> P
     refuse(settings)
     with _alone(settings, say):
         lake, warehouse = Lake.of(settings), Warehouse.of(settings)
+        was_cut_short = (settings.erasures_path / _UNDER_WAY).exists()
         values = _values_left(ledger, of_lake(lake))
         with warehouse.locked("gtm erase", say):
             values |= _values_left(ledger, _of_warehouse(warehouse.path))
         _keep_values(settings, sorted(ledger.unapplied()), values)
         is_restored = _mark_of(settings) != ledger.digests() and _is_built(settings)
-        return _carry_out(settings, say, rebuild, is_forced or is_restored)
+        return _carry_out(settings, say, rebuild, is_forced or is_restored or was_cut_short)
 
 
 @contextmanager
@@ -271,6 +272,7 @@ def _carry_out(settings: Settings, say: Say, rebuild: Rebuild, is_forced: bool) 
 
 def _rewrite_lake(lake: Lake, done: Certificate, say: Say) -> None:
     """Rewrite all tables. One record may tell that another is the same person: until none does any more."""
+    records: dict[RawTable, set[str]] = {}
     while True:
         before = lake.ledger.digests()
         for table in all_tables():
@@ -280,9 +282,9 @@ def _rewrite_lake(lake: Lake, done: Certificate, say: Say) -> None:
                     f"{table.qualified_name}: {one.versions:,} versions of {len(one.records):,} records, and "
                     f"{one.quarantined:,} records in quarantine, are rewritten in {len(one.files):,} files."
                 )
-                done.tables[table.qualified_name] = TableTouched(
-                    len(one.records), one.versions, one.removed, one.quarantined, len(one.files), dict(one.cells)
-                )
+                records.setdefault(table, set()).update(one.records)
+                touched = done.tables.setdefault(table.qualified_name, TableTouched())
+                touched.add(one, len(records[table]))
         if lake.ledger.digests() == before:
             break
     lake.ledger.mark_applied()
