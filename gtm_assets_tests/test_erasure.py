@@ -279,6 +279,15 @@ def test_a_quarantined_record_loses_it_too_and_its_reason_says_no_value(lake):
     assert land(lake, PEOPLE, person("p1", email=JANE, amount="much")).quarantined == 0
 
 
+def test_quarantined_records_that_are_equal_now_are_one(lake):
+    for title in ("Boss", "Chief"):
+        land(lake, PEOPLE, person("p1", email=JANE, amount="much", title=title))
+    land(lake, PEOPLE, person("p1", email=JANE, amount="much", title="Lead"), partition="2026-01-02")
+    assert lake.quarantined(PEOPLE).height == 3
+    erase(lake, {EMAIL: {JANE}})
+    assert lake.quarantined(PEOPLE)["partition"].to_list() == [FIRST, "2026-01-02"]
+
+
 def test_merged_months_are_rewritten_and_files_put_aside_are_emptied(lake):
     land(lake, PEOPLE, person("p1", email=JANE))
     land(lake, PEOPLE, person("p1", "2026-01-02", email=JANE, rating="Cold"), partition="2026-01-02")

@@ -26,9 +26,9 @@ from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import LOADER_COLUMNS, unhashed_columns
 from gtm_assets.lake.erased import Erased
-from gtm_assets.lake.files import MONTH_DIR, PARTITION_DIR, Batch, by_file
+from gtm_assets.lake.files import MONTH_DIR, PARTITION_DIR, Batch, by_file, partition_in
 from gtm_assets.lake.hashes import HASH, version_hash, with_hash
-from gtm_assets.lake.quarantine import Rejects, from_json, to_json
+from gtm_assets.lake.quarantine import RECORD_HASH, Rejects, from_json, to_json
 from gtm_assets.lake.reader import LakeReader
 from gtm_assets.lake.selections import ignored_in_quarantine
 from gtm_assets.partitions import end_of
@@ -81,6 +81,8 @@ def rewrite(reader: LakeReader, table: RawTable, erased: Erased, is_dry: bool = 
         _rewrite_file(reader, table, path, plan[path], erased, done, is_dry)
     for path in quarantine:
         _rewrite_quarantine(table, path, erased, done, is_dry)
+    if not is_dry:
+        _leave_once(table, quarantine)
     return done
 
 
@@ -280,3 +282,19 @@ def _rewrite_quarantine(table: RawTable, path: Place, erased: Erased, done: Rewr
             again = waiting[row].with_columns(record=pl.lit(text), reason=pl.lit(_FITS_NOW))
         rewritten.append(again.select(waiting.columns))
     place.replace_frame(path, pl.concat(rewritten))
+
+
+def _leave_once(table: RawTable, quarantine: Sequence[Place]) -> None:
+    """Of records in quarantine that are equal now the first stays, where a landing would have kept no other."""
+    seen: dict[str, set[str]] = {}
+    for path in quarantine:
+        if not place.exists(path):
+            continue
+        waiting = pl.read_parquet(place.opened(path))
+        # An export brings each record again: there it waits where it came first.
+        there = seen.setdefault("" if table.is_taken_whole else partition_in(path), set())
+        kept = waiting.filter(~waiting[RECORD_HASH].is_in(pl.Series([*there], dtype=pl.String).implode()))
+        kept = kept.unique(RECORD_HASH, keep="first", maintain_order=True)
+        there.update(kept[RECORD_HASH])
+        if kept.height < waiting.height:
+            place.replace_frame(path, kept)
