@@ -314,10 +314,22 @@ def test_rows_that_were_erased_leave_no_old_versions_on_the_server_and_what_is_l
         f"insert into {table} values ('1', '{email}'), ('2', null)",
         "select 1",
     )
+    told(
+        "create schema gtm_audit",
+        "create table gtm_audit.data_access (login text, statement text)",
+        "insert into gtm_audit.data_access values"
+        f" ('rita', 'select * from v where email = ''{email.upper()}'' or a'),"
+        " ('rita', 'select 1')",
+        "select 1",
+    )
     (server,) = servers_of(load_settings({"GTM_SERVE_URL": address, "GTM_HOME": str(tmp_path)}))
     tables, hits = tidy_up_and_search(server, "gtm_", Wanted([email]))
-    assert tables == 1 and [hit.where for hit in hits] == [f"{table}, column email"]
+    assert told("select statement from gtm_audit.data_access order by 1") == [
+        ("select * from v where email = '*****************' or a",),
+        ("select 1",),
+    ]
+    assert tables == 2 and [hit.where for hit in hits] == [f"{table}, column email"]
     told(f"update {table} set email = null", "select 1")
     assert email.encode() in file()
-    assert tidy_up_and_search(server, "gtm_", Wanted([email])) == (1, [])
+    assert tidy_up_and_search(server, "gtm_", Wanted([email])) == (2, [])
     assert email.encode() not in file()

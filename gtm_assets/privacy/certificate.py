@@ -24,7 +24,8 @@ OUTSIDE = (
 )
 OUTSIDE_OF_A_BUCKET = "Older versions of the bucket's keys, where it keeps them: let a lifecycle rule remove them."
 OUTSIDE_OF_A_SERVER = (
-    "The write-ahead log of the PostgreSQL server, its archive and base backups, and dead rows of its statistics: "
+    "The log that the PostgreSQL server itself writes, in which statements stand as they were typed: it goes as "
+    "the server rotates it. Its write-ahead log, its archive and base backups, and dead rows of its statistics: "
     "they go as the server recycles and expires them. An administrator runs checkpoint and vacuum full "
     "pg_statistic there, and lets archives and backups expire."
 )
