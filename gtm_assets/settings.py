@@ -30,6 +30,7 @@ PREFIX = "GTM_"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 _MEMORY = re.compile(r"(?P<number>\d+([.]\d+)?) ?(?P<unit>%|[MGT]i?B)")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_OF_TABLE = re.compile(r"(\w+\.\w+) *= *(\d+)")
 _NO_PREFIX = re.compile(r"[^\w/.=-]")
 TOLD_TO_DBT = frozenset(
     {
@@ -325,6 +326,21 @@ class Settings(BaseSettings):
         ge=KEPT_DAYS,
         description=f"Days that `gtm lake compact` leaves alone; at least {KEPT_DAYS}.",
     )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days for which the lake keeps superseded versions of tables that no history is made of; "
+        "90, for example. Earlier days can't be built by `--as-of` then. Default: for ever.",
+    )
+    financial_retention_days: int = Field(
+        default=2557,
+        ge=1,
+        description="The same of tables with amounts, where GTM_RETENTION_DAYS is set: 7 years.",
+    )
+    retention_of_tables: str | None = Field(
+        default=None,
+        description="The same of single tables: `salesforce.task=730, salesforce.lead=30`.",
+    )
     landing_late_minutes: int = Field(
         default=30, ge=1, description="Minutes after a partition's end when a table not landed is late (warning)."
     )
@@ -395,6 +411,14 @@ class Settings(BaseSettings):
                 "the prefix holds a character that patterns know: take letters, digits, -, _, . and ="
             )
         return f"s3://{parts.netloc}/{prefix}".rstrip("/")
+
+    @field_validator("retention_of_tables")
+    @classmethod
+    def _days_of_tables(cls, value: str | None) -> str | None:
+        for one in filter(None, map(str.strip, (value or "").split(","))):
+            if not _OF_TABLE.fullmatch(one) or one.endswith("=0"):
+                raise ValueError(f"{one!r} does not give a table its days: write salesforce.task=730")
+        return value
 
     @field_validator("lake_endpoint")
     @classmethod
@@ -649,6 +673,11 @@ class Settings(BaseSettings):
     def access_path(self) -> Path:
         """The file that says who may read what."""
         return self.access_file or self.home / "access.yml"
+
+    @cached_property
+    def retention_by_table(self) -> Mapping[str, int]:
+        """Days for which superseded versions of single tables are kept, by ``source.table``."""
+        return {table: int(days) for table, days in _OF_TABLE.findall(self.retention_of_tables or "")}
 
     @cached_property
     def certificates_path(self) -> Path:

@@ -255,7 +255,7 @@ def test_a_full_extraction_finds_in_a_merged_lake_what_it_finds_in_single_files(
 
 
 def test_as_an_asset_it_says_what_it_merged(lake, tmp_path):
-    asset = compacted_lake_asset(load_settings({"GTM_HOME": str(tmp_path)}), [DEALS, TABLES["account"]])
+    asset = compacted_lake_asset(load_settings({"GTM_HOME": str(tmp_path)}), [DEALS, TABLES["account"]], {})
 
     first, again = (
         {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}

@@ -26,8 +26,8 @@ PLACEHOLDERS = {"[TABLE]": "salesforce.contact", "TABLE": "salesforce.contact", 
 NEEDS_MORE = {"make", "gtm dev", "gtm alerts test"}
 """They run what this test is part of, go on until they are stopped, or send messages."""
 LIGHT = {"quarantine", "alerts", "lake", "source", "doctor"}
-REFUSED = ("gtm source forget",)
-"""Commands that have nothing to do on a state folder that is well, and say so by their exit code."""
+REFUSED = ("gtm source forget", "gtm erase", "gtm access audit")
+"""Commands that have nothing to do on a state folder that is well, without a server, and exit with 1."""
 
 
 def blocks(page: Path) -> list[list[str]]:

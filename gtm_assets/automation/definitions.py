@@ -63,7 +63,7 @@ def automation(
     )
     expiry = [expired_snapshots_asset(settings, [PUBLISHED])] if settings.engine == "spark" else []
     return dg.Definitions(
-        assets=[levels, compacted_lake_asset(settings, tables), *expiry],
+        assets=[levels, compacted_lake_asset(settings, tables, manifest), *expiry],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
         jobs=[*jobs.all, *([jobs.expire] if expiry else []), *([jobs.watch] if served else [])],
         schedules=[

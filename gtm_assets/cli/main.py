@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -324,6 +325,24 @@ def compact(table: str | None) -> None:
         console.print(
             f"There is nothing to merge: no month with several files is over by {settings.compaction_days} days."
         )
+
+
+@lake_group.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@explained
+def retain(dry_run: bool) -> None:
+    """Let go of versions that were superseded for longer than GTM_RETENTION_DAYS and that no history needs."""
+    settings = load_settings()
+    if settings.retention_days is None:
+        raise SettingsError("superseded versions are kept for ever: set GTM_RETENTION_DAYS, to 90 for example")
+    from gtm_assets import clock
+    from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.privacy.retention import retain_lake
+
+    manifest = json.loads(manifest_path().read_text())
+    done = retain_lake(settings, _tables(), manifest, clock.now(), console.print, dry_run)
+    if not any(one.versions for one in done):
+        console.print("Nothing is to go: no version that no history needs was superseded that long ago.")
 
 
 @main.group("warehouse")

@@ -4,6 +4,7 @@
 |---|---|
 | ``partition=<day>/until=<minute>Z`` | the partition has landed early, up to this minute, and not yet to its end |
 | ``partition=<day>/owed`` | the source did not let us read the partition; holds the reason |
+| ``retained`` | what was superseded before is not kept any more; holds the instant |
 | ``forgotten`` | the table's owner has said that it is gone; holds when |
 | ``ahead/<day>`` | the partition holds records of after its window's end; holds the greatest cursor of these |
 """
@@ -24,6 +25,7 @@ from gtm_assets.place import Place
 _UNREADABLE = "owed"
 _UNTIL, _ANY_UNTIL = "until=%Y-%m-%dT%H%MZ", "until=*"
 _FORGOTTEN = "forgotten"
+_RETAINED = "retained"
 _AHEAD = "ahead"
 
 
@@ -118,6 +120,22 @@ class Marks:
         """When the table's owner said that it is gone, UTC; None where nobody said so."""
         with suppress(FileNotFoundError):
             return datetime.fromisoformat(place.text_of(self._folder / _FORGOTTEN))
+        return None
+
+    def retain(self, since: datetime) -> None:
+        """Keep that versions which were superseded before an instant may be gone.
+
+        Raises:
+            LakeError: the folder can't be written.
+        """
+        with explaining(self._table, "all partitions"):
+            since = max(since.astimezone(UTC), self.retained_since() or since)
+            place.replace(self._folder / _RETAINED, since.isoformat())
+
+    def retained_since(self) -> datetime | None:
+        """Since when all versions are there, UTC; None where none was let go of."""
+        with suppress(FileNotFoundError):
+            return datetime.fromisoformat(place.text_of(self._folder / _RETAINED))
         return None
 
 

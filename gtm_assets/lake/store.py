@@ -20,6 +20,7 @@ The parts:
 | :mod:`~gtm_assets.lake.quarantine` | records that do not fit |
 | :mod:`~gtm_assets.lake.marks` | small files beside batches: landed early, unreadable, forgotten |
 | :mod:`~gtm_assets.lake.compaction` | merges the batches of months that are long over |
+| :mod:`~gtm_assets.lake.retention` | letting go of versions that were superseded for long |
 | :mod:`~gtm_assets.lake.erased` | who was erased, by keyed hashes; ``rewriting`` takes them out of what landed |
 | :mod:`~gtm_assets.lake.files` | names of files, durable writes; ``columns``: what the lake adds to each record |
 """
@@ -39,7 +40,7 @@ from filelock import FileLock
 
 from gtm_assets import place
 from gtm_assets.catalog.raw_table import RawTable
-from gtm_assets.lake import compaction, rewriting
+from gtm_assets.lake import compaction, retention, rewriting
 from gtm_assets.lake.coerce import coerce
 from gtm_assets.lake.columns import unhashed_columns
 from gtm_assets.lake.compaction import Compaction
@@ -49,6 +50,7 @@ from gtm_assets.lake.marks import AheadMarks
 from gtm_assets.lake.newest import NewestVersions
 from gtm_assets.lake.quarantine import Rejects, from_json
 from gtm_assets.lake.reader import LakeReader
+from gtm_assets.lake.retention import Retention
 from gtm_assets.lake.rewriting import Rewriting
 from gtm_assets.lake.selections import (
     DeletionsSelection,
@@ -343,6 +345,21 @@ class Lake(LakeReader):
         """
         with self._alone(table), explaining(table, "erasure"):
             return rewriting.rewrite(self, table, self.ledger.of(table))
+
+    # -- retention ----------------------------------------------------------------------------------------------
+
+    def retain(self, table: RawTable, before: datetime, is_dry: bool = False) -> Retention:
+        """Let go of the versions of a table that were superseded before an instant; with ``is_dry`` only count.
+
+        It may be done again at any time, and goes on where it was ended. What is known as of that instant, or
+        later, stays what it was.
+
+        Raises:
+            LakeError: a file can't be read, the disk is full, or the folder can't be written. Each file is as it
+                was or rewritten whole.
+        """
+        with self._alone(table), explaining(table, "retention"):
+            return retention.retain(self, table, before, is_dry)
 
     def replaced(self, table: RawTable) -> list[Place]:
         """The table's files that do not count any more: a merged file lists all that they hold."""

@@ -74,6 +74,13 @@ def build_as_of(settings: Settings, day: str, say: Callable[[str], None]) -> AsO
         {key for table in tables for key in {*lake.partitions(table)} - lake.landed_early(table).keys()}
     )
     instant = instant_of(day, Calendar.of(settings), landed)
+    retained = {table.qualified_name: since for table in tables if (since := lake.marks(table).retained_since())}
+    if retained and instant < max(retained.values()):
+        table, since = max(retained.items(), key=lambda one: one[1])
+        raise PartitionError(
+            f"what was known as of {day} can't be told: of {table}, versions that were superseded before "
+            f"{since:%Y-%m-%d %H:%M} UTC are not kept (GTM_RETENTION_DAYS). Ask for a later day"
+        )
     known_since = lake.known_since()
     if known_since is not None and instant < known_since:
         raise PartitionError(
