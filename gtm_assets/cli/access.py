@@ -99,9 +99,12 @@ def show_access() -> None:
 
     path = load_settings().access_path
     said = file_at(path)
-    table = whole_texts("role", *LAYERS, "sees personal data")
-    for row in matrix(said):
-        table.add_row(*row)
+    # A column a role: names of roles are short, and a screen of 80 columns has room for six of them.
+    roles, *rights = zip(*matrix(said), strict=True)
+    table = whole_texts("layer", *roles)
+    table.show_edge = False
+    for layer, row in zip([*LAYERS, "shown of personal data"], rights, strict=True):
+        table.add_row(layer, *row)
     console.print(table)
     people = whole_texts("login", "roles", "rows")
     for login, person in said.people.items():
