@@ -33,6 +33,7 @@ def query(path: Path, sql: str) -> list[tuple]:
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"the sample is not at {SAMPLE}")
+@pytest.mark.nightly
 def test_tables_that_fivetran_loaded_are_built_proven_and_published(tmp_path):
     external = load_sample(tmp_path / "external.duckdb")
     content = external.read_bytes()
