@@ -108,11 +108,13 @@ def test_whatever_adds_converted_amounts_is_built_after_their_currencies_are_kno
     models = {n.unique_id: n for n in parsed().nodes.values() if n.resource_type == NodeType.Model}
     amounts = f"model.gtm_dbt.{AMOUNTS}"
     makes_them = {name.removeprefix("model.gtm_dbt.") for name in models[amounts].depends_on.nodes}
+    # A certified dataset is a view: what it shows is added up by who reads it, once it is published.
     adds = [
         node.name
         for node in models.values()
         if re.search(r"(amount|cost)_converted\b|converted\(", node.raw_code)
         and node.name not in {*makes_them, AMOUNTS}
+        and node.fqn[1] != "certified"
     ]
 
     assert len(adds) >= 10

@@ -228,6 +228,8 @@ def test_what_dbt_reads_of_the_environment_is_what_it_is_told(tmp_path, monkeypa
     told = dbt_environment(load_settings({"GTM_HOME": str(tmp_path)}), DuckDB(tmp_path / "warehouse.duckdb"))
 
     of_postgres = address.dbt_environment("postgresql://user@host/database")
+    # The driver reads it, not dbt.
+    del of_postgres["PGOPTIONS"]
     monkeypatch.setattr(spark, "JARS", tmp_path)
     (tmp_path / "iceberg.jar").touch()
     of_spark = spark.dbt_environment(Warehouse.of(tmp_path))

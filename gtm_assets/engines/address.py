@@ -15,7 +15,7 @@ class AddressError(EngineError):
     """The address of a PostgreSQL database is none."""
 
 
-def dbt_environment(address: str) -> Mapping[str, str]:
+def dbt_environment(address: str) -> dict[str, str]:
     """What dbt's profile asks for, by ``postgresql://user:password@host:port/database``.
 
     Raises:

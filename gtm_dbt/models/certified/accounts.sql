@@ -12,6 +12,10 @@ account_versions as (
     select * from {{ ref('dim_account_scd2') }}
 ),
 
+health as (
+    select * from {{ ref('rep_account_health') }}
+),
+
 deals_by_account as (
     -- What belongs to an account that is no longer there counts for the unknown one.
     select
@@ -42,20 +46,26 @@ final as (
         accounts.billing_country,
         accounts.annual_revenue_band,
         accounts.owner_name,
+        health.is_idle,
         -- measures
         coalesce(deals_by_account.opportunity_count, 0) as opportunity_count,
         coalesce(deals_by_account.pipeline_count, 0) as pipeline_count,
         coalesce(deals_by_account.won_count, 0) as won_count,
         cast(coalesce(deals_by_account.pipeline_amount, 0) as decimal(38, 6)) as pipeline_amount,
         cast(coalesce(deals_by_account.won_amount, 0) as decimal(38, 6)) as won_amount,
+        health.missing_product_family_count,
+        health.contact_count,
+        health.activity_count,
+        health.open_task_count,
         -- dates
         accounts.created_date,
-        accounts.last_activity_date,
+        health.last_activity_date,
         deals_by_account.last_won_date,
         -- provenance
         accounts.source_system
     from accounts
     left join deals_by_account on accounts.account_id = deals_by_account.account_id
+    left join health on accounts.account_id = health.account_id
 )
 
 select * from final
