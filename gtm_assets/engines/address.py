@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 from gtm_assets.engines.engine import EngineError
