@@ -20,6 +20,7 @@ from gtm_assets_tests.gtm_process import SMALL, GtmHome
 pytestmark = pytest.mark.slow
 
 GROUPS = [
+    "certified",
     "core",
     "dashboards",
     "intermediate",
