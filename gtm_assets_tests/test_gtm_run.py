@@ -361,5 +361,5 @@ def test_nothing_is_written_outside_the_state_folder(built_home):
 
     locks = {"warehouse.lock", "warehouse.dbt.lock", "calendar.lock"}
     warehouse = {"warehouse.duckdb", "warehouse.staging.duckdb", "warehouse.state.json"}
-    assert written <= {"lake", *warehouse, "published", "dagster", "dbt", "calendar.json", *locks}
+    assert written <= {"lake", *warehouse, "published", "dagster", "dbt", "calendar.json", "costs.sqlite", *locks}
     assert list((built_home.path / "dbt/target/compiled").rglob("fct_opportunity.sql"))
