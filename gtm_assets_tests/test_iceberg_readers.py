@@ -84,7 +84,7 @@ def published(built_home, tmp_path_factory) -> Iterator[Published]:
 
 
 def types_of(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """By schema.table the columns' types. Certified datasets are views, which are not published as Iceberg tables."""
+    """By schema.table the columns' types. Datasets are views, which are not published as Iceberg tables."""
     columns = db.execute(
         "select schema_name || '.' || table_name, column_name, lower(data_type) from duckdb_columns()"
         " where database_name = current_database() and not internal and schema_name <> 'gtm_certified'"
