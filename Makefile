@@ -71,8 +71,8 @@ run: setup ## Land, build, prove and publish; says where to look.
 serve: setup-postgres ## A PostgreSQL server of your own, with what is published, until Ctrl-C.
 	$(BIN)/gtm serve
 
-dev: setup ## The Dagster UI with its daemon.
-	$(BIN)/gtm dev
+dev: setup ## The Dagster UI with its daemon; make dev PORT=3001 takes another port.
+	$(BIN)/gtm dev $(if $(PORT),--port $(PORT))
 
 check: setup types ## Before a push, in less than a minute: ruff, mypy and the quickest tests.
 	$(BIN)/ruff check .

@@ -749,6 +749,11 @@ class Settings(BaseSettings):
         """Artifacts of dbt's runs on this state folder."""
         return self.home / "dbt"
 
+    @property
+    def dbt_compiled_dir(self) -> Path:
+        """The SQL of models as dbt has last compiled it for this state folder."""
+        return self.dbt_target_dir / "target" / "compiled"
+
 
 @contextmanager
 def environment_with(values: Mapping[str, str]) -> Iterator[None]:

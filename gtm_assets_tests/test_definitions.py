@@ -1,5 +1,7 @@
 """The code location: one graph from raw table to report, and nothing in it that stands alone."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
@@ -88,6 +90,22 @@ def test_every_built_asset_says_what_it_is_and_has_its_columns_described(graph):
             assert node.description, key
             assert columns and all(column.description and column.type != "?" for column in columns), key
             assert node.check_keys, f"{key} has no check"
+
+
+def test_columns_of_personal_data_show_their_tier_and_models_the_file_that_makes_them(graph):
+    def tiers(*path: str) -> dict[str, str]:
+        schema = graph.get(dg.AssetKey(path)).metadata["dagster/column_schema"]
+        return {column.name: column.tags["pii"] for column in schema.columns if "pii" in column.tags}
+
+    assert tiers("salesforce", "contact")["email"] == "confidential"
+    assert tiers("gtm_core", "dim_contact")["email"] == "confidential"
+    assert "account_id" not in tiers("gtm_core", "dim_contact")
+    made = [graph.get(key) for key in graph.toposorted_asset_keys if key.path[0].startswith("gtm_")]
+    assert len(made) > 130
+    for node in made:
+        [reference] = node.metadata["dagster/code_references"].code_references
+        path = Path(reference.file_path)
+        assert path.is_file() and path.stem == node.key.path[-1], node.key
 
 
 def test_keys_are_guarded_by_blocking_checks(defs, graph):

@@ -1,6 +1,7 @@
 """The dbt project in Dagster: how its nodes become assets, and how a step builds them."""
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +14,9 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.dbt.external import ExternalTable
 from gtm_assets.dbt.inspection import check_readable
+from gtm_assets.dbt.lineage import ColumnLineage
 from gtm_assets.dbt.process import ExternalListed, NodeEnded, RebuildsDecided, WrittenByOthers, build_beside
-from gtm_assets.dbt.project import SYNTHETIC_TAG, TransformError, build_arguments
+from gtm_assets.dbt.project import DBT_DIR, SYNTHETIC_TAG, TransformError, build_arguments
 from gtm_assets.dbt.tests import failure, meaning
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
@@ -32,6 +34,7 @@ VIEWS_LAYER = "certified"
 """Whose models are views of those, made anew where they are published."""
 OWNER = "team:revops"
 BUILD_OP = "build_models"
+_COLUMNS = "dagster/column_schema"
 STANDS_FROM = "stands_from"
 """Metadata of what was left out, as nothing that it is made of has changed: the run that built it."""
 
@@ -67,6 +70,25 @@ class Translator(DagsterDbtTranslator):
         """The description alone: the SQL is one click away in the code and would bury it."""
         return dbt_resource_props.get("description") or ""
 
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The columns, those of personal data with their tier as a tag, and the file that makes them."""
+        metadata = {**super().get_metadata(dbt_resource_props)}
+        schema = metadata.get(_COLUMNS)
+        if schema is not None:
+            described = dbt_resource_props["columns"]
+            metadata[_COLUMNS] = dg.TableSchema(
+                [
+                    dg.TableColumn(
+                        column.name,
+                        column.type,
+                        column.description,
+                        tags={**column.tags, **_tier(described[column.name])},
+                    )
+                    for column in schema.columns
+                ]
+            )
+        return {**metadata, "dagster/code_references": _made_by(dbt_resource_props["original_file_path"])}
+
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetCheckSpec | None:
@@ -75,6 +97,18 @@ class Translator(DagsterDbtTranslator):
             return None
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         return spec and spec._replace(description=meaning(manifest["nodes"][unique_id]))
+
+
+def _made_by(path: str) -> dg.CodeReferencesMetadataValue:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        file = dg.LocalFileCodeReference(file_path=str(DBT_DIR / path), label=path)
+        return dg.CodeReferencesMetadataValue(code_references=[file])
+
+
+def _tier(column: Mapping[str, Any]) -> dict[str, str]:
+    tier = column.get("meta", {}).get("pii")
+    return {"pii": tier} if tier else {}
 
 
 def layer_of(dbt_resource_props: Mapping[str, Any]) -> str:
@@ -185,6 +219,7 @@ class DbtBuild:
         force: bool,
     ) -> Iterator[Any]:
         left_out = 0
+        lineage = ColumnLineage(manifest, translator, self._settings.dbt_compiled_dir, self._warehouse.engine.name)
         context.log.info(f"Building on {self._warehouse.engine.place}.")
         for event in build_beside(
             arguments, self._settings, self._warehouse.path, context.run_id, force, self._tables
@@ -210,7 +245,7 @@ class DbtBuild:
                 continue
             dbt_event = DbtCoreCliEventMessage(raw_event=dict(event.message), event_history_metadata={})
             for result in dbt_event.to_default_asset_events(manifest, translator, context=context):
-                yield _completed(result, event, manifest)
+                yield _completed(result, event, manifest, lineage)
         if left_out:
             context.log.info(
                 f"{left_out:,} tables, views and tests were left out: nothing that they are made of has changed "
@@ -265,10 +300,13 @@ def observation(table: ExternalTable) -> dg.AssetObservation:
     return dg.AssetObservation(dg.AssetKey([table.source, table.name]), metadata=metadata)
 
 
-def _completed(result: Any, ended: NodeEnded, manifest: Mapping[str, Any]) -> Any:
-    """What dagster-dbt makes of a node's end, with rows: how many there are, or those that failed."""
+def _completed(result: Any, ended: NodeEnded, manifest: Mapping[str, Any], lineage: ColumnLineage) -> Any:
+    """What dagster-dbt makes of a node's end, with rows, how many there are or those that failed, and lineage."""
     if isinstance(result, dg.Output):
         metadata: dict[str, Any] = {**result.metadata}
+        columns = lineage.of(ended.message["data"]["node_info"]["unique_id"])
+        if columns is not None:
+            metadata["dagster/column_lineage"] = dg.MetadataValue.column_lineage(columns)
         if ended.row_count is not None:
             metadata["dagster/row_count"] = dg.MetadataValue.int(ended.row_count)
         if ended.built_afresh_because:

@@ -265,7 +265,15 @@ def landing_metadata(landing: Landing, is_last: bool = True) -> dict[str, dg.Met
 
 
 def column_schema(table: RawTable) -> dg.TableSchema:
-    """The columns as the UI shows them."""
+    """The columns as the UI shows them, those of personal data with their tier as a tag."""
     return dg.TableSchema(
-        [dg.TableColumn(column.name, column.type.sql, column.description) for column in table.columns]
+        [
+            dg.TableColumn(
+                column.name,
+                column.type.sql,
+                column.description,
+                tags={"pii": column.pii.value} if column.pii else {},
+            )
+            for column in table.columns
+        ]
     )
