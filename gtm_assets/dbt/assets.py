@@ -245,7 +245,8 @@ class DbtBuild:
                 continue
             dbt_event = DbtCoreCliEventMessage(raw_event=dict(event.message), event_history_metadata={})
             for result in dbt_event.to_default_asset_events(manifest, translator, context=context):
-                yield _completed(result, event, manifest, lineage)
+                columns = lineage.metadata(node["unique_id"], context.instance)
+                yield _completed(result, event, manifest, columns)
         if left_out:
             context.log.info(
                 f"{left_out:,} tables, views and tests were left out: nothing that they are made of has changed "
@@ -300,13 +301,12 @@ def observation(table: ExternalTable) -> dg.AssetObservation:
     return dg.AssetObservation(dg.AssetKey([table.source, table.name]), metadata=metadata)
 
 
-def _completed(result: Any, ended: NodeEnded, manifest: Mapping[str, Any], lineage: ColumnLineage) -> Any:
+def _completed(
+    result: Any, ended: NodeEnded, manifest: Mapping[str, Any], lineage: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """What dagster-dbt makes of a node's end, with rows, how many there are or those that failed, and lineage."""
     if isinstance(result, dg.Output):
-        metadata: dict[str, Any] = {**result.metadata}
-        columns = lineage.of(ended.message["data"]["node_info"]["unique_id"])
-        if columns is not None:
-            metadata["dagster/column_lineage"] = dg.MetadataValue.column_lineage(columns)
+        metadata: dict[str, Any] = {**result.metadata, **lineage}
         if ended.row_count is not None:
             metadata["dagster/row_count"] = dg.MetadataValue.int(ended.row_count)
         if ended.built_afresh_because:

@@ -17,6 +17,8 @@ from sqlglot.optimizer.scope import Scope, build_scope
 
 Column = tuple[str, str]
 """A table and a column of it; files that are read by their places have no name."""
+METADATA_KEY = "dagster/column_lineage"
+"""Where the UI looks for it."""
 _Columns = dict[str, set[Column]]
 _STAR = "*"
 
@@ -31,8 +33,24 @@ class ColumnLineage:
         self._nodes = {**manifest["nodes"], **manifest["sources"]}
         self._translator, self._compiled, self._dialect = translator, compiled, dialect
 
+    def metadata(self, unique_id: str, instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
+        """What a node's materialization says of its columns.
+
+        An incremental model that finds nothing new selects no row of itself: what it was made of before stands.
+        """
+        found = self.of(unique_id)
+        if found is None:
+            return {}
+        if any(found.deps_by_column.values()):
+            return {METADATA_KEY: dg.MetadataValue.column_lineage(found)}
+        key = self._translator.get_asset_key(self._nodes[unique_id])
+        before = instance.get_latest_materialization_event(key)
+        materialization = before.asset_materialization if before is not None else None
+        metadata = materialization.metadata if materialization is not None else {}
+        return {METADATA_KEY: metadata[METADATA_KEY]} if METADATA_KEY in metadata else {}
+
     def of(self, unique_id: str) -> dg.TableColumnLineage | None:
-        """Of a node; None where it has no SQL, or none that sqlglot reads."""
+        """Of a node, as dbt has compiled it last; None where it has no SQL, or none that sqlglot reads."""
         node = self._nodes[unique_id]
         path = self._compiled / node["package_name"] / node["original_file_path"]
         if node["resource_type"] != "model" or not path.is_file():
@@ -107,10 +125,14 @@ class _Walk:
         for selected in query.selects if isinstance(query, exp.Query) else ():
             if selected.is_star:
                 tables = _tables(scope)
-                for source in tables.values() if isinstance(selected, exp.Star) else [tables[selected.table]]:
+                one = [tables[selected.table]] if isinstance(selected, exp.Column) else tables.values()
+                for source in one:
                     found |= (
                         {_STAR: {(source.name, _STAR)}} if isinstance(source, exp.Table) else self.columns(source)
                     )
+            elif not _tables(scope) and isinstance(selected.unalias(), exp.Null):
+                # So a model of the lake's files names their columns, of which a build may have none that are new.
+                found[selected.alias] = {("", selected.alias)}
             else:
                 named = selected.find_all(exp.Column)
                 found[selected.alias_or_name] = set().union(*(self._resolved(scope, column) for column in named))
