@@ -5,7 +5,7 @@
 
 All engines build from the same lake on the same machine, one after the other. PostgreSQL's server is started for
 this and set as its documentation advises for a machine of this size; what it uses counts. Spark is ``local[2]``.
-The table is printed and written to ``benchmarks/results/``.
+The table is printed and written to ``benchmarks/results/``; engines that are not measured keep their rows there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -141,7 +141,8 @@ HEAD = ["| build, proven and published | engine | clock | processors | peak memo
 @click.option("--engine", "engines", multiple=True, type=click.Choice([*NEEDS]), help="By default all of them.")
 def main(scale: float, days: int, engines: tuple[str, ...]) -> None:
     """Measure, print and write."""
-    about, rows = {**machine(), "scale": scale, "days": days}, []
+    about = {**machine(), "scale": scale, "days": days}
+    rows = kept(scale, engines)
     click.echo("\n".join(f"{name}: {value}" for name, value in about.items()))
     with TemporaryDirectory(prefix="gtm-bench-") as temporary:
         folder = Path(temporary)
@@ -156,6 +157,13 @@ def main(scale: float, days: int, engines: tuple[str, ...]) -> None:
                 rows.append(row)
                 click.echo(as_text(row))
                 write(about, rows)
+
+
+def kept(scale: float, engines: Sequence[str]) -> list[Row]:
+    """The rows of engines that were measured at this scale before and are not measured now."""
+    path = RESULTS / f"engines-scale-{scale:g}.json"
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [Row(**row) for row in before if row["engine"] not in (engines or NEEDS)]
 
 
 def write(about: Mapping[str, object], rows: list[Row]) -> None:

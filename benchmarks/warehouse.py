@@ -95,7 +95,7 @@ def run(*command: str, **environment: str) -> Cost:
         process = subprocess.Popen(
             command, cwd=PROJECT, env={**own, **environment}, stdout=output, stderr=subprocess.STDOUT
         )
-        with _Peak(process.pid) as peak:
+        with _Tree(process.pid) as tree:
             _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -105,27 +105,38 @@ def run(*command: str, **environment: str) -> Cost:
         raise click.ClickException(f"{' '.join(command)} failed:\n{said}")
     last = said.strip().splitlines()[-1:] or [""]
     told = json.loads(last[0]) if last[0].startswith("{") else {}
-    return Cost(seconds, used.ru_utime + used.ru_stime, max(peak.mib, used.ru_maxrss / 1024), told)
+    # A process that nobody waits for, such as Spark's, is not in what the system tells of children.
+    return Cost(
+        seconds, max(used.ru_utime + used.ru_stime, tree.cpu_seconds), tree.peak_mib or used.ru_maxrss / 1024, told
+    )
 
 
-class _Peak:
-    """The most memory that a process and its children held together while it is entered."""
+class _Tree:
+    """What a process and its children use while it is entered, shared memory counted once."""
 
     def __init__(self, pid: int) -> None:
-        self._process, self.mib = psutil.Process(pid), 0.0
+        self._process, self.peak_mib = psutil.Process(pid), 0.0
+        self._used: dict[psutil.Process, float] = {}
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all processes that were seen, each as it was seen last."""
+        return sum(self._used.values())
+
     def _look(self) -> None:
-        while not self._ended.wait(0.1):
+        while not self._ended.wait(0.2):
             held = 0
             with suppress(psutil.Error):
                 for process in [self._process, *self._process.children(recursive=True)]:
                     with suppress(psutil.Error):
-                        held += process.memory_info().rss
-            self.mib = max(self.mib, held / 2**20)
+                        times = process.cpu_times()
+                        self._used[process] = times.user + times.system
+                        held += process.memory_full_info().pss
+            self.peak_mib = max(self.peak_mib, held / 2**20)
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> _Tree:
         self._watch.start()
         return self
 

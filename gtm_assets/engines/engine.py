@@ -107,6 +107,8 @@ class Table:
     """Whose the rows are, by the meta ``row_rule``: a column that names an owner, ``everyone`` or ``all``."""
     query: str = ""
     """Of a certified dataset, what it selects from tables that are named ``gtm_<layer>.<table>``."""
+    never_null: Sequence[str] = ()
+    """Columns that are tested to be never null."""
 
 
 @dataclass(frozen=True)

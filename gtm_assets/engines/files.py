@@ -11,6 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from gtm_assets.engines.engine import Table
+
 STAGING = "staging"
 """The name under which a connection to the warehouse has the second file attached, as dbt's profile has it."""
 STORAGE_VERSION = "v1.2.0"
@@ -106,6 +108,21 @@ def is_published_format(connection: duckdb.DuckDBPyConnection, database: str) ->
         "select tags['storage_version'] from duckdb_databases() where database_name = ?", [database]
     ).fetchall()
     return str(version).startswith(STORAGE_VERSION)
+
+
+def table_of(file: duckdb.DuckDBPyConnection, schema: str, name: str) -> Table:
+    """What a file says of a table in it: its comment and those of its columns."""
+    ((comment,),) = file.execute(
+        "select comment from duckdb_tables() where database_name = current_database() and schema_name = ?"
+        " and table_name = ?",
+        [schema, name],
+    ).fetchall()
+    columns = file.execute(
+        "select column_name, comment from duckdb_columns() where database_name = current_database()"
+        " and schema_name = ? and table_name = ? and comment is not null",
+        [schema, name],
+    ).fetchall()
+    return Table(comment or "", dict(columns))
 
 
 def _temporary(path: Path) -> Path:

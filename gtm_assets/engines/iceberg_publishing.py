@@ -22,6 +22,7 @@ from pyiceberg.table.refs import MAIN_BRANCH
 from sqlalchemy import text
 
 from gtm_assets.engines.engine import Table
+from gtm_assets.engines.files import table_of
 from gtm_assets.engines.spark import CATALOGUE
 
 LAYERS = ("core", "mart", "meta")
@@ -62,7 +63,7 @@ class Publishing:
                     self._catalogue.drop_table(place)
                 iceberg = self._catalogue.create_table_if_not_exists(place, rows.schema)
                 (iceberg.overwrite if iceberg.current_snapshot() else iceberg.append)(rows)
-                self._prepare("meta", name, iceberg, Table("", {}))
+                self._prepare("meta", name, iceberg, table_of(file, "gtm_meta", name))
 
     def point(self) -> None:
         """Set all pointers of the published schemas in one transaction of the catalogue's database."""

@@ -21,7 +21,7 @@ from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.engines import address as addresses
 from gtm_assets.engines.advisory_lock import take_lock
 from gtm_assets.engines.engine import Connection, Content, Engine, EngineError, Rows, Say, Table, named
-from gtm_assets.engines.files import literal
+from gtm_assets.engines.files import literal, table_of
 from gtm_assets.engines.postgres_publishing import Published, Source
 from gtm_assets.engines.postgres_raw import columns_of, columns_query, copy_lake, follow_compaction
 from gtm_assets.engines.postgres_server import Server, in_one_line
@@ -251,9 +251,8 @@ class Postgres(Engine):
                 rows = file.sql(f'select * from gtm_meta."{table}"').to_arrow_table()
                 cursor.adbc_ingest(table, rows, mode="create", temporary=True)
                 relation = f'pg_temp."{table}"'
-                yield Source(
-                    self._published("meta"), table, _columns(cursor, relation), Table("", {}), came=relation
-                )
+                about = table_of(file, "gtm_meta", table)
+                yield Source(self._published("meta"), table, _columns(cursor, relation), about, came=relation)
 
     @override
     def forget(self) -> list[str]:

@@ -35,6 +35,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.publishing.certification import Badge, Certificates, badges, datasets, keep_their_badge
 from gtm_assets.publishing.datasets import comments_on, query_of, views_of
+from gtm_assets.publishing.said import META_TABLES
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecord
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
 from gtm_assets.runtime.retries import retried
@@ -300,11 +301,16 @@ def _finish(
             _drop_the_rest(source, schemas)
             tables = _tables(source, warehouse)
             for table in tables:
-                for statement in comments_on("table", f"published.{table}", comments.get(table)):
-                    source.execute(statement)
+                for column in comments[table].never_null if table in comments else ():
+                    source.execute(f'alter table published.{table} alter column "{column}" set not null')
             for statement in views_of(comments, {*tables}, "published."):
                 source.execute(statement)
             _say_whence(source, warehouse, publication)
+            _say_keys(source, {table: comments[table] for table in tables if table in comments})
+            for table, described in {**comments, **META_TABLES}.items():
+                if table in tables or table in META_TABLES:
+                    for statement in comments_on("table", f"published.{table}", described):
+                        source.execute(statement)
         rows = {}
         for table in tables:
             ((rows[table],),) = source.execute(f"select count(*) from published.{table}").fetchall()
@@ -416,6 +422,19 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
     )
 
 
+def _say_keys(source: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
+    """By which columns tables are joined. Declared, foreign keys would keep DuckDB from changing their tables."""
+    source.execute(
+        "create table published.gtm_meta.keys (table_name varchar, column_name varchar, key_type varchar,"
+        " refers_to_table varchar, refers_to_column varchar)"
+    )
+    for name, table in sorted(tables.items()):
+        keys: list[tuple[Any, ...]] = [(name, table.key, "primary", None, None)] if table.key else []
+        keys += [(name, column, "foreign", *place) for column, place in sorted(table.foreign_keys.items())]
+        for key in keys:
+            source.execute("insert into published.gtm_meta.keys values (?, ?, ?, ?, ?)", key)
+
+
 @contextmanager
 def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.begin()
@@ -479,11 +498,15 @@ def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
     nodes = manifest["nodes"]
     names = {unique_id: f"{node['schema']}.{node['alias']}" for unique_id, node in nodes.items()}
     keys: set[tuple[str, str]] = set()
+    never_null: dict[str, set[str]] = defaultdict(set)
     foreign: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
     for node in nodes.values():
         match node.get("test_metadata"):
             case {"name": "primary_key"}:
                 keys.add((node["attached_node"], node["column_name"]))
+                never_null[node["attached_node"]].add(node["column_name"])
+            case {"name": "never_null", "kwargs": {"columns": columns}}:
+                never_null[node["attached_node"]].update(columns)
             case {"name": "foreign_keys", "kwargs": {"keys": referred}}:
                 parents = {nodes[parent]["name"]: names[parent] for parent in node["depends_on"]["nodes"]}
                 for column, key in referred.items():
@@ -498,6 +521,7 @@ def descriptions(manifest: Mapping[str, Any]) -> dict[str, Table]:
             {c["name"]: c["meta"]["pii"] for c in node["columns"].values() if "pii" in c["meta"]},
             node["config"]["meta"].get("row_rule", ""),
             query_of(node, names) if layer_of(node) == VIEWS_LAYER else "",
+            sorted(never_null[unique_id]),
         )
         for unique_id, node in nodes.items()
         if node["resource_type"] == "model"

@@ -25,6 +25,7 @@ from gtm_assets.engines.files import literal
 from gtm_assets.engines.postgres_publishing import Changed, Published, Source
 from gtm_assets.engines.postgres_server import Server, in_one_line
 from gtm_assets.errors import GtmError
+from gtm_assets.publishing.said import META_TABLES
 from gtm_assets.serving.securing import views_of
 
 LAYERS = ("core", "mart", "meta")
@@ -179,7 +180,8 @@ class _Sending:
         """A table to be published, of which the rows that differ have been sent."""
         columns = self._columns["coming", schema, table]
         types = {name: _postgres_type(f"{schema}.{table}", name, type_) for name, type_ in columns.items()}
-        about = described.get(f"{schema}.{table}", Table("", {}))
+        name = f"{schema}.{table}"
+        about = described.get(name) or META_TABLES.get(name, Table("", {}))
         place = f'{schema}."{table}"'
         whole = f"from coming.{place}"
         if self._columns.get(("before", schema, table)) != columns:
