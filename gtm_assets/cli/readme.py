@@ -1,4 +1,4 @@
-"""The parts of the documents that the code knows better: tables of models and settings, the index of decisions.
+"""The parts of the documents that the code knows better: tables of models, settings and keys, the index of decisions.
 
 ``make docs`` writes them between their marks; the test suite holds the committed README equal.
 """
@@ -14,11 +14,15 @@ from typing import Any
 
 from gtm_assets.dbt.assets import LAYERS, layer_of
 from gtm_assets.dbt.project import manifest_path
+from gtm_assets.engines.engine import Table
+from gtm_assets.publishing.publish import descriptions
 from gtm_assets.settings import PREFIX, PROJECT_DIR, Settings
 
 README = PROJECT_DIR / "README.md"
 SETTINGS = PROJECT_DIR / "docs" / "settings.md"
+STAR_SCHEMA = PROJECT_DIR / "docs" / "star-schema.md"
 DECISIONS = PROJECT_DIR / "docs" / "decisions.md"
+CORE = "gtm_core."
 _HOLDS = {
     "seeds": "small tables that a team edits",
     "staging": "`base_*` the newest version of each record, `stg_*` the same without the deleted, renamed",
@@ -62,6 +66,32 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
+def bus_matrix(tables: Mapping[str, Table]) -> str:
+    """Which fact refers to which dimension, and by which columns."""
+    keys: dict[str, dict[str, list[str]]] = {}
+    for name, table in sorted(tables.items()):
+        if name.startswith(f"{CORE}fct_"):
+            for column, (dimension, _) in table.foreign_keys.items():
+                keys.setdefault(name, {}).setdefault(dimension, []).append(f"`{column}`")
+    dimensions = sorted({dimension for found in keys.values() for dimension in found})
+    heads = " | ".join(f"`{dimension.removeprefix(CORE)}`" for dimension in dimensions)
+    lines = [f"| fact | {heads} |", "|---" * (len(dimensions) + 1) + "|"]
+    for fact, found in keys.items():
+        cells = " | ".join(", ".join(found.get(dimension, ())) for dimension in dimensions)
+        lines.append(f"| `{fact.removeprefix(CORE)}` | {cells} |")
+    return "\n".join(lines)
+
+
+def diagram(tables: Mapping[str, Table]) -> str:
+    """The tables of core with their keys, as Mermaid's entity-relationship diagram."""
+    core = {name.removeprefix(CORE): table for name, table in sorted(tables.items()) if name.startswith(CORE)}
+    lines = ["```mermaid", "erDiagram"]
+    for name, table in core.items():
+        for column, (other, _) in sorted(table.foreign_keys.items()):
+            lines.append(f"    {other.removeprefix(CORE)} ||--o{{ {name} : {column}")
+    return "\n".join([*lines, "```"])
+
+
 def with_tables(text: str, tables: Mapping[str, str]) -> str:
     """The text with what stands between ``<!-- name -->`` and ``<!-- /name -->`` replaced."""
     for name, table in tables.items():
@@ -89,10 +119,14 @@ _DECISION = re.compile(
 
 def current() -> dict[Path, str]:
     """Each document that has such a part, as it should be."""
-    models = models_table(json.loads(manifest_path().read_text()))
+    manifest = json.loads(manifest_path().read_text())
+    models, tables = models_table(manifest), descriptions(manifest)
     decisions = DECISIONS.read_text()
     return {
         README: with_tables(README.read_text(), {"models": models}),
+        STAR_SCHEMA: with_tables(
+            STAR_SCHEMA.read_text(), {"matrix": bus_matrix(tables), "diagram": diagram(tables)}
+        ),
         SETTINGS: with_tables(SETTINGS.read_text(), {"settings": settings_table()}),
         DECISIONS: with_tables(decisions, {"index": index_of(decisions)}),
     }
