@@ -1,4 +1,4 @@
-"""The parts of the documents that the code knows better: tables of models, settings and keys, the index of decisions.
+"""The parts of documents that the code knows better: tables of models, settings and keys, the index of decisions.
 
 ``make docs`` writes them between their marks; the test suite holds the committed README equal.
 """
