@@ -126,7 +126,7 @@ class _Tree:
         return sum(self._used.values())
 
     def _look(self) -> None:
-        while not self._ended.wait(0.2):
+        while not self._ended.wait(1):
             held = 0
             with suppress(psutil.Error):
                 for process in [self._process, *self._process.children(recursive=True)]:
