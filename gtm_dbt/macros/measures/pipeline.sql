@@ -14,3 +14,26 @@
 {% macro weighted_amount(amount, probability) -%}
     cast({{ amount }} * (cast({{ probability }} as decimal(9, 4)) * 0.01) as decimal(36, 12))
 {%- endmacro %}
+
+
+{#- True for pipeline due by the last day of a period, what is overdue included. An opportunity without a close date is not due. -#}
+{% macro is_due_by(close_date, last_day) -%}
+    coalesce({{ close_date }} <= {{ last_day }}, false)
+{%- endmacro %}
+
+
+{#- By what pipeline changes: the values of `movement`, in the order in which the waterfall shows them. -#}
+{% macro pipeline_movements() -%}
+    {{
+        return([
+            'Created', 'First seen', 'Reopened', 'Restored', 'Included', 'Transferred in', 'Transferred out',
+            'Increased', 'Decreased', 'Pulled in', 'Pushed out', 'Revalued', 'Won', 'Lost', 'Omitted', 'Deleted',
+        ])
+    }}
+{%- endmacro %}
+
+
+{#- The column of rep_pipeline_waterfall that adds up a movement. -#}
+{% macro movement_column(movement) -%}
+    {{ movement | lower | replace(' ', '_') }}_amount
+{%- endmacro %}
