@@ -35,6 +35,8 @@ MODELS = (
     "rep_manager_performance",
     "rep_quota_attainment",
     "rep_pipeline_health",
+    "rep_pipeline_waterfall",
+    "rep_slipped_deals",
     "rep_executive_summary",
     "rep_campaign_attribution",
     "rep_lead_conversion",

@@ -1,4 +1,4 @@
-"""The pipeline's waterfall: random histories of deals, built by dbt, equal what plain Python makes of their days."""
+"""The pipeline's waterfall: what dbt builds of random histories is what plain Python makes of their days."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STATES: dict[str, Record] = {
     "lost": {"stage_name": "Lost", "forecast_category": "Omitted", "is_closed": True, "is_won": False},
     "deleted": {"is_deleted": True},
 }
-AMOUNTS = tuple(map(Decimal, ("100", "100.01", "0.333333", "-50", "0"))) + (None,)
+AMOUNTS = (*map(Decimal, ("100", "100.01", "0.333333", "-50", "0")), None)
 CLOSE_DATES = (
     *(date(2026, 1, 30), date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 2), date(2026, 2, 8)),
     *(date(2026, 3, 31), date(2026, 4, 30), date(2026, 5, 1), None),
@@ -106,7 +106,7 @@ def land(home: Home, count: int) -> None:
 
 @pytest.fixture(scope="module", params=[200, pytest.param(3000, marks=pytest.mark.nightly)])
 def home(request, tmp_path_factory) -> Home:
-    """Random histories, with rates of a currency that change with February, and a fiscal year that begins with it."""
+    """Random histories. With February the rate of a currency changes, and a fiscal year begins."""
     home = Home(tmp_path_factory.mktemp("pipeline") / "gtm").seed()
     with connect(home.path / "warehouse.duckdb", read_only=False) as warehouse:
         warehouse.execute("delete from gtm_staging.currency_rates")
@@ -259,7 +259,8 @@ def test_waterfalls_of_random_histories_are_their_changes_and_balance(home):
     names = ("start", *(m.lower().replace(" ", "_") for m in sorted(MOVEMENTS)), "end")
     sums = ", ".join(f"sum({name}_amount)" for name in names)
     rows = home.rows(
-        f"select pipeline_period_key, owner_user_key, is_due, {sums} from gtm_mart.rep_pipeline_waterfall group by all"
+        f"select pipeline_period_key, owner_user_key, is_due, {sums}"
+        " from gtm_mart.rep_pipeline_waterfall group by all"
     )
     built = {(*row[:3], name): value for row in rows for name, value in zip(names, row[3:], strict=True)}
 
@@ -274,8 +275,16 @@ def test_a_quarter_is_the_sum_of_its_months(home):
     """Here each quarter has one month in which there are days, and only the side of the end differs."""
     names = [m.lower().replace(" ", "_") for m in sorted(MOVEMENTS - {"Pulled in", "Pushed out"})]
     sums = ", ".join(f"sum({name}_amount)" for name in ("start", *names, "end"))
-    of = "select opening_day, owner_user_key, segment, {} from gtm_mart.rep_pipeline_waterfall where period_type = '{}' group by all"
-    months, quarters = (sorted(home.rows(of.format(sums, kind)), key=str) for kind in ("Month", "Quarter"))
+    months, quarters = (
+        sorted(
+            home.rows(
+                f"select opening_day, owner_user_key, segment, {sums} from gtm_mart.rep_pipeline_waterfall"
+                f" where period_type = '{kind}' group by all"
+            ),
+            key=str,
+        )
+        for kind in ("Month", "Quarter")
+    )
 
     assert months == quarters
     assert len({row[0] for row in months}) == 2

@@ -70,6 +70,19 @@ QUESTIONS: dict[str, Question] = {
         """select entry_month, stage_name, mean_days_in_stage as average_days_in_stage, median_days_in_stage
         from gtm_mart.rep_sales_velocity""",
     ),
+    "the_waterfall_of_an_owner_in_a_month": Question(
+        {
+            "pipeline_start": EXACT,
+            "pipeline_created": EXACT,
+            "pipeline_changed": EXACT,
+            "pipeline_end": EXACT,
+        },
+        {"owner": "owner_user_key", "metric_time__month": "period_start_date"},
+        """select owner_user_key, period_start_date, sum(start_amount) as pipeline_start,
+            sum(created_amount) as pipeline_created, sum(end_amount - start_amount) as pipeline_changed,
+            sum(end_amount) as pipeline_end
+        from gtm_mart.rep_pipeline_waterfall where period_type = 'Month' group by all""",
+    ),
     "quotas": Question(
         {"quota": EXACT, "quota_bookings": EXACT, "quota_attainment": NEAR},
         {"owner": "owner_user_key", "quota__period_type": "period_type", "metric_time__day": "period_start_date"},

@@ -208,6 +208,46 @@ group by all
 """,
     ),
     ReportReconciliation(
+        "rep_pipeline_waterfall",
+        "pipeline_period_key",
+        ("start_count", "start_amount", "end_count", "end_amount"),
+        """
+select
+    pipeline_period_key,
+    sum(opportunity_count) filter (date_day = opening_day) as start_count,
+    sum(amount) filter (date_day = opening_day) as start_amount,
+    sum(opportunity_count) filter (date_day = closing_day) as end_count,
+    sum(amount) filter (date_day = closing_day) as end_amount
+from (select distinct pipeline_period_key, opening_day, closing_day from gtm_mart.rep_pipeline_waterfall)
+inner join gtm_core.fct_pipeline_snapshot on date_day in (opening_day, closing_day)
+group by all
+""",
+    ),
+    ReportReconciliation(
+        "rep_slipped_deals",
+        "pushed_date",
+        ("days_pushed",),
+        """
+select
+    date_day as pushed_date,
+    sum(close_date - close_date_before) as days_pushed
+from (
+    select
+        date_day,
+        close_date,
+        is_open_pipeline,
+        lag(close_date) over days as close_date_before,
+        lag(is_open_pipeline) over days as was_open_pipeline,
+        lag(date_day) over days as day_before
+    from gtm_core.fct_opportunity_history
+    window days as (partition by opportunity_id order by date_day)
+)
+where was_open_pipeline and day_before = date_day - 1
+    and date_trunc('month', close_date) > date_trunc('month', close_date_before)
+group by all
+""",
+    ),
+    ReportReconciliation(
         "rep_sales_funnel_monthly",
         "month",
         ("deals_count",),

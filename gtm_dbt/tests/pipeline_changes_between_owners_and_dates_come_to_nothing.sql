@@ -1,5 +1,6 @@
--- What one owner hands over another takes, and what leaves one close date comes to another: of each opportunity and day, both
--- sides come to nothing. An exchange rate counts only where the close date moved, and each movement has its sign.
+-- What one owner hands over another takes, and what leaves one close date comes to another: of each opportunity
+-- and day, both sides come to nothing. An exchange rate counts only where the close date moved, and each movement
+-- has its sign.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_pipeline_change'}}}) }}
 
 with

@@ -1,4 +1,4 @@
--- From each day to the next, the pipeline of each owner changes by the rows of that day, in amount and in opportunities.
+-- From each day to the next, the pipeline of each owner changes by the rows of that day, in amount and in number.
 {{ config(meta={'dagster': {'ref': {'name': 'fct_pipeline_change'}}}) }}
 
 with

@@ -1,5 +1,6 @@
--- Of each period, start and movements add up to the end, to the last decimal and in each group: of owners, of segments, of
--- teams at any depth, of what is due and what is not, and in all. The opportunities do too, by the rows that list them.
+-- Of each period, start and movements add up to the end, to the last decimal and in each group: of owners, of
+-- segments, of teams at any depth, of what is due and what is not, and in all. So do the opportunities, by the rows
+-- that list them.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_pipeline_waterfall'}}}) }}
 
 {%- set movements = [] -%}
@@ -10,7 +11,7 @@
     'owner': 'waterfall.owner_user_key',
     'segment': 'waterfall.segment',
     'due': 'cast(waterfall.is_due as integer)',
-    'whole': "'all'",
+    'source': 'waterfall.source_system',
 } %}
 
 with
@@ -39,7 +40,7 @@ sums as (
             sum(waterfall.start_count) as start_count,
             sum(waterfall.end_count) as end_count
         from waterfall
-        group by {{ value ~ ', ' if kind != 'whole' }}waterfall.pipeline_period_key
+        group by {{ value }}, waterfall.pipeline_period_key
         union all
     {% endfor %}
     select
@@ -73,8 +74,7 @@ listed as (
             sum(listed_rows.amount) as listed_amount,
             sum(listed_rows.opportunity_count) as listed_count
         from listed_rows
-        group by {{ (value | replace('waterfall.', 'listed_rows.')) ~ ', ' if kind != 'whole' -}}
-            listed_rows.pipeline_period_key
+        group by {{ value | replace('waterfall.', 'listed_rows.') }}, listed_rows.pipeline_period_key
         union all
     {% endfor %}
     select

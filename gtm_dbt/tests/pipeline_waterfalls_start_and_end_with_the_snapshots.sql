@@ -1,4 +1,4 @@
--- At both ends of each period, the pipeline of each owner is that of fct_pipeline_snapshot, in amount and in opportunities.
+-- At both ends of each period, the pipeline of an owner is that of fct_pipeline_snapshot, in amount and number.
 -- The end of a period is the start of the next one of its kind.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_pipeline_waterfall'}}}) }}
 

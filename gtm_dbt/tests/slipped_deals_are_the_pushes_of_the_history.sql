@@ -1,4 +1,4 @@
--- Each push out of a month that the days of opportunities show is one row, with both close dates, and there is no other.
+-- Each push out of a month that the days of opportunities show is one row, with both close dates, and none other.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_slipped_deals'}}}) }}
 
 with
@@ -20,7 +20,8 @@ pushes as (
         on days.opportunity_id = days_before.opportunity_id and days.date_day = days_before.date_day + 1
     where
         days_before.is_open_pipeline
-        and {{ dbt.date_trunc('month', 'days.close_date') }} > {{ dbt.date_trunc('month', 'days_before.close_date') }}
+        and {{ dbt.date_trunc('month', 'days.close_date') }}
+        > {{ dbt.date_trunc('month', 'days_before.close_date') }}
 ),
 
 numbered as (

@@ -27,7 +27,8 @@ final as (
         coalesce(opportunities.account_key, account_versions.account_key, {{ unknown_key() }}) as account_key
     from last_days
     left join opportunities on last_days.opportunity_id = opportunities.opportunity_id
-    left join account_versions on last_days.account_id = account_versions.account_id and account_versions.is_current
+    left join account_versions
+        on last_days.account_id = account_versions.account_id and account_versions.is_current
     where last_days.days_from_last = 1
 )
 

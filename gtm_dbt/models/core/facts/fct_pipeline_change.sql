@@ -88,7 +88,7 @@ compared as (
     window days_of_opportunity as (partition by opportunity_id order by date_day)
 ),
 
--- What was in the pipeline at the end of the day before, and what was first seen on the day on which it was created.
+-- What was pipeline at the end of the day before, and what was first seen on the day of its creation.
 followed as (
     select
         *,
@@ -97,7 +97,7 @@ followed as (
     from compared
 ),
 
--- An amount changes by the rate of the close date that it had, so that a new close date brings what the rate brings.
+-- An amount changes by the rate of the close date that it had: what another rate brings is Revalued.
 states as (
     select
         followed.opportunity_id,
@@ -115,10 +115,14 @@ states as (
             {{ converted('followed.amount', 'followed.currency_iso_code', 'rates.rate') }}, 0
         ) as amount_at_former_rate,
         case
-            when followed.close_date is not distinct from followed.previous_close_date then null
-            when followed.previous_close_date is null or followed.close_date < followed.previous_close_date
+            when
+                followed.close_date < followed.previous_close_date
+                or (followed.close_date is not null and followed.previous_close_date is null)
                 then 'Pulled in'
-            else 'Pushed out'
+            when
+                followed.close_date > followed.previous_close_date
+                or (followed.close_date is null and followed.previous_close_date is not null)
+                then 'Pushed out'
         end as date_moved,
         -- What was there on the first day, and what was created and closed before it, is where all begins.
         case
