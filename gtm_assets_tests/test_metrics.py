@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from math import isclose
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 
 from gtm_assets_tests.dbt_harness import DBT_DIR
 from gtm_assets_tests.gtm_process import SMALL, GtmHome
@@ -71,17 +72,17 @@ QUESTIONS: dict[str, Question] = {
         from gtm_mart.rep_sales_velocity""",
     ),
     "the_waterfall_of_an_owner_in_a_month": Question(
-        {
-            "pipeline_start": EXACT,
-            "pipeline_created": EXACT,
-            "pipeline_changed": EXACT,
-            "pipeline_end": EXACT,
-        },
+        {"pipeline_start": EXACT, "pipeline_changed": EXACT, "pipeline_end": EXACT},
         {"owner": "owner_user_key", "metric_time__month": "period_start_date"},
         """select owner_user_key, period_start_date, sum(start_amount) as pipeline_start,
-            sum(created_amount) as pipeline_created, sum(end_amount - start_amount) as pipeline_changed,
-            sum(end_amount) as pipeline_end
+            sum(end_amount - start_amount) as pipeline_changed, sum(end_amount) as pipeline_end
         from gtm_mart.rep_pipeline_waterfall where period_type = 'Month' group by all""",
+    ),
+    "what_changed_the_pipeline": Question(
+        {"pipeline_changed": EXACT},
+        {"pipeline_change__movement": "movement", "metric_time__month": "period_start_date"},
+        """select movement, period_start_date, sum(amount) as pipeline_changed
+        from gtm_core.fct_pipeline_movement where period_type = 'Month' group by all""",
     ),
     "quotas": Question(
         {"quota": EXACT, "quota_bookings": EXACT, "quota_attainment": NEAR},
@@ -184,8 +185,9 @@ def answers(home, tmp_path_factory) -> dict[str, list[dict[str, str]]]:
     return {path.stem: list(csv.DictReader(path.open())) for path in folder.glob("*.csv")}
 
 
-def query(answer: Path, metrics: Iterable[str], group_by: Iterable[str]) -> list[str]:
-    return ["query", "--metrics", ",".join(metrics), "--group-by", ",".join(group_by), "--csv", str(answer)]
+def query(answer: Path, metrics: Iterable[str], group_by: Collection[str]) -> list[str]:
+    by = ["--group-by", ",".join(group_by)] if group_by else []
+    return ["query", "--metrics", ",".join(metrics), *by, "--csv", str(answer)]
 
 
 def report(home: GtmHome, query: str) -> list[dict[str, object]]:
@@ -247,6 +249,25 @@ def test_segments_and_fiscal_quarters_add_up_to_the_whole(home, tmp_path):
     assert sum(Decimal(row["bookings"]) for row in rows) == whole["bookings"] > 0
     assert {"Startup", "Enterprise"} <= {row["account__segment"] for row in rows}
     assert len({row["metric_time__fiscal_quarter"] for row in rows}) > 4
+
+
+@pytest.mark.parametrize("home", ["built_home"], indirect=True)
+def test_the_waterfall_between_any_two_days_starts_and_ends_with_the_snapshots(home, tmp_path):
+    answer = tmp_path / "answer.csv"
+    days = "select date_day, sum(amount) as amount from gtm_core.fct_pipeline_snapshot group by 1 order by 1"
+    pipeline = {row["date_day"]: row["amount"] for row in report(home, days)}
+    before, first, *_, last = pipeline
+    movements = yaml.safe_load((DBT_DIR / "models/core/facts/fct_pipeline_change.yml").read_text())
+    (movement,) = (c for c in movements["models"][0]["columns"] if c["name"] == "movement")
+    (values,) = (test["accepted_values"]["arguments"]["values"] for test in movement["data_tests"])
+    named = [f"pipeline_{value.lower().replace(' ', '_')}" for value in values]
+    asked = query(answer, ["pipeline_start", *named, "pipeline_changed", "pipeline_end"], [])
+    home.command("metrics", *asked, "--start-time", str(first), "--end-time", str(last)).check()
+    (row,) = csv.DictReader(answer.open())
+    said = {name: Decimal(value) for name, value in row.items()}
+
+    assert (said["pipeline_start"], said["pipeline_end"]) == (pipeline[before], pipeline[last])
+    assert sum(said[name] for name in named) == said["pipeline_changed"] == pipeline[last] - pipeline[before] != 0
 
 
 @pytest.mark.parametrize("home", ["built_home"], indirect=True)
