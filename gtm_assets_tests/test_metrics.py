@@ -91,6 +91,26 @@ QUESTIONS: dict[str, Question] = {
             bookings_amount as quota_bookings, attainment as quota_attainment
         from gtm_mart.rep_quota_attainment where period_type is not null""",
     ),
+    "arr_of_an_account_in_a_month": Question(
+        {
+            "arr": EXACT,
+            "new_arr": EXACT,
+            "expansion_arr": EXACT,
+            "reactivation_arr": EXACT,
+            "contraction_arr": EXACT,
+            "churn_arr": EXACT,
+            "net_new_arr": EXACT,
+        },
+        {"arr_month__account_id": "account_id", "metric_time__month": "month_start_date"},
+        """select account_id, month_start_date, closing_arr as arr, new_arr, expansion_arr, reactivation_arr,
+            contraction_arr, churn_arr, closing_arr - opening_arr as net_new_arr
+        from gtm_mart.rep_arr_monthly""",
+    ),
+    "retention": Question(
+        {"nrr": NEAR, "grr": NEAR, "logo_churn_rate": NEAR},
+        {"metric_time__month": "month_start_date"},
+        "select month_start_date, nrr, grr, logo_churn_rate from gtm_mart.rep_arr_retention",
+    ),
     FORECASTS: Question(
         {"forecast_bias": NEAR, "forecast_error_rate": NEAR, "forecast_accuracy": NEAR},
         {
@@ -268,6 +288,19 @@ def test_the_waterfall_between_any_two_days_starts_and_ends_with_the_snapshots(h
 
     assert (said["pipeline_start"], said["pipeline_end"]) == (pipeline[before], pipeline[last])
     assert sum(said[name] for name in named) == said["pipeline_changed"] == pipeline[last] - pipeline[before] != 0
+
+
+def test_arr_of_a_quarter_is_that_of_its_last_month(home, tmp_path):
+    answer = tmp_path / "answer.csv"
+    home.command("metrics", *query(answer, ["arr"], ["metric_time__quarter"])).check()
+    rows = {row["metric_time__quarter"][:10]: Decimal(row["arr"]) for row in csv.DictReader(answer.open())}
+    months = report(
+        home,
+        """select date_trunc('quarter', month_start_date)::date::varchar as quarter,
+        arg_max(closing_arr, month_start_date) as arr from gtm_mart.rep_arr_retention group by all""",
+    )
+
+    assert rows == {month["quarter"]: month["arr"] for month in months}
 
 
 @pytest.mark.parametrize("home", ["built_home"], indirect=True)

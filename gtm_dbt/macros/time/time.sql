@@ -91,6 +91,12 @@
 {%- endmacro %}
 
 
+{#- A fiscal quarter with its year, such as FY2026-Q1. -#}
+{% macro fiscal_quarter_name(fiscal_year, fiscal_quarter) -%}
+    'FY' || cast({{ fiscal_year }} as {{ engine_type('varchar') }}) || '-Q' || cast({{ fiscal_quarter }} as {{ engine_type('varchar') }})
+{%- endmacro %}
+
+
 {#- Selects all days between two dates, both included, in the column date_day. -#}
 {% macro date_spine(first_day, last_day) -%}
     {{ adapter.dispatch('date_spine_between', 'gtm_dbt')(first_day, last_day) }}

@@ -8,6 +8,10 @@ deal_days as (
     select * from {{ ref('int_opportunity_days') }}
 ),
 
+arr as (
+    select * from {{ ref('int_opportunity_arr') }}
+),
+
 quotas as (
     select * from {{ ref('fct_forecasting_quota') }}
 ),
@@ -59,6 +63,20 @@ amounts as (
         amount,
         amount_converted
     from deal_days
+    union all
+    select
+        'ARR gained' as amounts_of,
+        currency_iso_code,
+        gained_arr as amount,
+        gained_arr_converted as amount_converted
+    from arr
+    union all
+    select
+        'ARR lost' as amounts_of,
+        currency_iso_code,
+        lost_arr as amount,
+        lost_arr_converted as amount_converted
+    from arr
     union all
     select
         'quotas' as amounts_of,

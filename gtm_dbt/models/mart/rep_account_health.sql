@@ -1,19 +1,29 @@
 {%- set idle_after_days = var('idle_after_days') | int -%}
 
-{{ amounts_add_up() }}
-
 with
 
 accounts as (
     select * from {{ ref('dim_account') }}
 ),
 
-account_versions as (
-    select * from {{ ref('dim_account_scd2') }}
+account_keys as (
+    select * from {{ ref('int_account_keys') }}
 ),
 
 deals as (
     select * from {{ ref('fct_opportunity') }}
+),
+
+deals_by_account as (
+    select * from {{ ref('fct_account_deals') }}
+),
+
+arr_by_account as (
+    select
+        account_id,
+        closing_arr
+    from {{ ref('rep_arr_monthly') }}
+    where is_latest
 ),
 
 line_items as (
@@ -40,30 +50,6 @@ today as (
     select {{ to_reporting_date(as_of()) }} as as_of_date
 ),
 
--- What belongs to an account that is no longer there counts for the unknown one.
-account_of_version as (
-    select
-        account_versions.account_key,
-        coalesce(accounts.account_id, {{ unknown_key() }}) as account_id
-    from account_versions
-    left join accounts on account_versions.account_id = accounts.account_id
-),
-
-deals_by_account as (
-    select
-        account_of_version.account_id,
-        count(*) as opportunity_count,
-        count(case when deals.is_open_pipeline then 1 end) as pipeline_count,
-        count(case when deals.is_won then 1 end) as won_count,
-        sum(case when deals.is_open_pipeline then deals.amount_converted end) as pipeline_amount,
-        sum(case when deals.is_open_pipeline then deals.weighted_amount_converted end) as weighted_pipeline_amount,
-        sum(case when deals.is_won then deals.amount_converted end) as won_amount,
-        max(case when deals.is_won then deals.close_date end) as last_won_date
-    from deals
-    inner join account_of_version on deals.account_key = account_of_version.account_key
-    group by account_of_version.account_id
-),
-
 families as (
     select count(distinct family) as family_count
     from products
@@ -72,46 +58,46 @@ families as (
 
 families_by_account as (
     select
-        account_of_version.account_id,
+        account_keys.account_id,
         count(distinct case when products.is_active then products.family end) as family_count
     from line_items
     inner join deals on line_items.opportunity_id = deals.opportunity_id
-    inner join account_of_version on deals.account_key = account_of_version.account_key
+    inner join account_keys on deals.account_key = account_keys.account_key
     inner join products on line_items.product_key = products.product_key
     where deals.is_won
-    group by account_of_version.account_id
+    group by account_keys.account_id
 ),
 
 contacts_by_account as (
     select
-        account_of_version.account_id,
+        account_keys.account_id,
         count(*) as contact_count
     from contacts
-    inner join account_of_version on contacts.account_key = account_of_version.account_key
+    inner join account_keys on contacts.account_key = account_keys.account_key
     where contacts.contact_key <> {{ unknown_key() }}
-    group by account_of_version.account_id
+    group by account_keys.account_id
 ),
 
 activities_by_account as (
     select
-        account_of_version.account_id,
+        account_keys.account_id,
         count(*) as activity_count,
         max(activities.activity_date) as last_activity_date
     from activities
-    inner join account_of_version on activities.account_key = account_of_version.account_key
+    inner join account_keys on activities.account_key = account_keys.account_key
     cross join today
     where activities.is_counted and activities.is_completed and activities.activity_date <= today.as_of_date
-    group by account_of_version.account_id
+    group by account_keys.account_id
 ),
 
 open_tasks_by_account as (
     select
-        account_of_version.account_id,
+        account_keys.account_id,
         count(*) as open_task_count
     from tasks
-    inner join account_of_version on tasks.account_key = account_of_version.account_key
+    inner join account_keys on tasks.account_key = account_keys.account_key
     where not tasks.is_completed
-    group by account_of_version.account_id
+    group by account_keys.account_id
 ),
 
 final as (
@@ -126,12 +112,13 @@ final as (
         accounts.segment,
         accounts.owner_name,
         -- deals
-        coalesce(deals_by_account.opportunity_count, 0) as opportunity_count,
-        coalesce(deals_by_account.pipeline_count, 0) as pipeline_count,
+        deals_by_account.opportunity_count,
+        deals_by_account.pipeline_count,
         {{ money('deals_by_account.pipeline_amount') }} as pipeline_amount,
         {{ money('deals_by_account.weighted_pipeline_amount') }} as weighted_pipeline_amount,
-        coalesce(deals_by_account.won_count, 0) as won_count,
+        deals_by_account.won_count,
         {{ money('deals_by_account.won_amount') }} as won_amount,
+        {{ money('arr_by_account.closing_arr') }} as arr,
         deals_by_account.last_won_date,
         -- products
         coalesce(families_by_account.family_count, 0) as product_family_count,
@@ -155,7 +142,8 @@ final as (
     from accounts
     cross join families
     cross join today
-    left join deals_by_account on accounts.account_id = deals_by_account.account_id
+    inner join deals_by_account on accounts.account_id = deals_by_account.account_id
+    left join arr_by_account on accounts.account_id = arr_by_account.account_id
     left join families_by_account on accounts.account_id = families_by_account.account_id
     left join contacts_by_account on accounts.account_id = contacts_by_account.account_id
     left join activities_by_account on accounts.account_id = activities_by_account.account_id

@@ -52,6 +52,15 @@ calendar as (
     from all_dates
 ),
 
+-- A fiscal year is named after the calendar year in which it ends.
+in_fiscal_years as (
+    select
+        *,
+        cast(extract(year from fiscal_month) as integer) + {{ 1 if fiscal_offset else 0 }} as fiscal_year,
+        cast(extract(quarter from fiscal_month) as integer) as fiscal_quarter
+    from calendar
+),
+
 final as (
     select
         -- keys
@@ -76,9 +85,10 @@ final as (
         calendar.quarter_start_date,
         cast({{ dbt.last_day('calendar.date_day', 'quarter') }} as date) as quarter_end_date,
         calendar.year_start_date,
-        -- fiscal: a year is named after the calendar year in which it ends
-        cast(extract(year from calendar.fiscal_month) as integer) + {{ 1 if fiscal_offset else 0 }} as fiscal_year,
-        cast(extract(quarter from calendar.fiscal_month) as integer) as fiscal_quarter,
+        -- fiscal
+        calendar.fiscal_year,
+        calendar.fiscal_quarter,
+        {{ fiscal_quarter_name('calendar.fiscal_year', 'calendar.fiscal_quarter') }} as fiscal_quarter_name,
         cast(extract(month from calendar.fiscal_month) as integer) as fiscal_month_of_year,
         cast(
             {{ dbt.dateadd('month', fiscal_offset, dbt.date_trunc('quarter', 'calendar.fiscal_month')) }} as date
@@ -93,7 +103,7 @@ final as (
         calendar.day_of_week < 6 and holidays.holiday_date is null as is_business_day,
         -- provenance
         'calendar' as source_system
-    from calendar
+    from in_fiscal_years as calendar
     left join holidays on calendar.date_day = holidays.holiday_date
 ),
 
