@@ -213,10 +213,9 @@ def _chain(user: str, reports: dict):
         yield user
 
 
-def test_three_fiscal_years_have_their_periods_and_the_next_one_comes_before_it_begins(org, snapshots):
-    period = snapshots["period"]
+def test_three_fiscal_years_have_their_periods_and_the_next_one_comes_before_it_begins(org):
+    period, later = (snapshot(org, TABLES["period"], datetime(2026, 9, day, tzinfo=UTC)) for day in (20, 26))
     by_kind = dict(period["type"].value_counts().iter_rows())
-    later = snapshot(org, TABLES["period"], datetime(2026, 12, 1, tzinfo=UTC))
 
     assert by_kind == {"Month": 36, "Quarter": 12, "Year": 3}
     assert period["start_date"].min() == date(2024, 1, 1)
@@ -225,19 +224,35 @@ def test_three_fiscal_years_have_their_periods_and_the_next_one_comes_before_it_
 
 def test_each_representative_has_a_quota_and_all_forecasts_in_each_quarter(snapshots):
     quota, item = snapshots["forecasting_quota"], snapshots["forecasting_item"]
-    quarters = snapshots["period"].filter(pl.col("type") == "Quarter")["id"]
+    quarters = snapshots["period"].filter(pl.col("type") == "Quarter")
     reps = quota["quota_owner_id"].unique()
-    cells = pl.DataFrame({"owner_id": reps}).join(pl.DataFrame({"period_id": quarters}), how="cross")
+    # Quotas of the next quarter are there already; its forecasts come shortly before it begins.
+    with_quota, forecast = (
+        quarters.filter(pl.col("start_date") <= last)["id"] for last in (date(2027, 1, 1), date(2026, 10, 1))
+    )
+    cells = pl.DataFrame({"owner_id": reps}).join(pl.DataFrame({"period_id": forecast}), how="cross")
     managers = snapshots["user"]["manager_id"].unique()
 
     assert len(reps) >= 15
     assert not reps.is_in(managers.implode()).any()
     sellers = set(snapshots["opportunity"]["owner_id"]) & set(snapshots["user"]["id"])
     assert sellers <= set(reps)
-    assert quota.unique(["quota_owner_id", "period_id"]).height == quota.height == cells.height
+    assert quota.unique(["quota_owner_id", "period_id"]).height == quota.height == len(reps) * len(with_quota)
+    assert set(quota["period_id"]) == set(with_quota)
     forecasts = item.group_by("owner_id", "period_id").agg(pl.col("forecasting_item_category").n_unique())
     found = cells.join(forecasts, on=["owner_id", "period_id"], how="left")
     assert (found["forecasting_item_category"] == 4).all()
+
+
+@pytest.mark.parametrize("day", [date(2026, 10, 1), date(2026, 11, 15), date(2026, 12, 31)])
+def test_quotas_and_periods_of_the_next_quarter_are_there_all_quarter_long(org, day):
+    at = datetime(day.year, day.month, day.day, 23, tzinfo=UTC)
+    quota, period = (snapshot(org, TABLES[name], at) for name in ("forecasting_quota", "period"))
+    next_quarter = period.filter((pl.col("type") == "Quarter") & (pl.col("start_date") == date(2027, 1, 1)))["id"]
+
+    assert len(next_quarter) == 1
+    assert quota.filter(pl.col("period_id") == next_quarter[0]).height >= 15
+    assert set(quota["period_id"]) <= set(period["id"])
 
 
 # Typed, keyed and related

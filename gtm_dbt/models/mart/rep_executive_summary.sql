@@ -42,21 +42,30 @@ calendar as (
     select * from {{ ref('dim_date') }}
 ),
 
--- The month under way ends today.
 calendar_months as (
-    select
-        month_start_date,
-        least(month_end_date, {{ to_reporting_date(as_of()) }}) as last_day
-    from calendar
-    where month_start_date <= {{ to_reporting_date(as_of()) }}
-    group by month_start_date, month_end_date
+    select * from {{ ref('int_months') }}
+),
+
+-- The win rate by count is of the source systems that have amounts, as that by amount is.
+systems_with_amounts as (
+    select source_system
+    from opportunities
+    group by source_system
+    having count(amount_converted) > 0
 ),
 
 closed_by_month as (
     select
         opportunities.close_month as month_start_date,
-        {{ opportunity_outcomes('opportunities') }}
+        {{ opportunity_outcomes('opportunities') }},
+        count(
+            case when opportunities.opportunity_status = 'Won' then systems_with_amounts.source_system end
+        ) as won_with_amounts_count,
+        count(
+            case when opportunities.opportunity_status = 'Lost' then systems_with_amounts.source_system end
+        ) as lost_with_amounts_count
     from opportunities
+    left join systems_with_amounts on opportunities.source_system = systems_with_amounts.source_system
     where opportunities.is_closed
     group by opportunities.close_month
 ),
@@ -173,13 +182,18 @@ first_month as (
 measured as (
     select
         months.month_start_date,
+        months.fiscal_year,
+        months.fiscal_quarter,
+        months.fiscal_quarter_name,
+        months.is_month_over,
+        months.is_latest,
         months.last_day,
         -- opportunities
         coalesce(closed.won_count, 0) as won_count,
         {{ money('closed.won_amount') }} as won_amount,
         coalesce(closed.lost_count, 0) as lost_count,
         {{ money('closed.lost_amount') }} as lost_amount,
-        {{ win_rate('closed.won_count', 'closed.lost_count') }} as win_rate_by_count,
+        {{ win_rate('closed.won_with_amounts_count', 'closed.lost_with_amounts_count') }} as win_rate_by_count,
         {{ win_rate('closed.won_amount', 'closed.lost_amount') }} as win_rate_by_amount,
         closed.average_won_amount,
         cast(closed.average_days_to_close as {{ engine_type('double') }}) as average_days_to_close,
@@ -221,6 +235,11 @@ measured as (
 final as (
     select
         measured.month_start_date,
+        measured.fiscal_year,
+        measured.fiscal_quarter,
+        measured.fiscal_quarter_name,
+        measured.is_month_over,
+        measured.is_latest,
         measured.last_day,
         {% for number in numbers %}
             measured.{{ number }},

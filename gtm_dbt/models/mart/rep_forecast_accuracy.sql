@@ -181,6 +181,7 @@ final as (
         compared.start_date as period_start_date,
         compared.end_date as period_end_date,
         compared.is_period_over,
+        {{ to_reporting_date(as_of()) }} between compared.start_date and compared.end_date as is_latest,
         compared.forecast_category,
         compared.weeks_before_end,
         compared.forecast_date,

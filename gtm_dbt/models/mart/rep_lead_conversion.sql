@@ -15,6 +15,10 @@ opportunities as (
     select * from {{ ref('fct_opportunity') }}
 ),
 
+months as (
+    select * from {{ ref('int_months') }}
+),
+
 -- Where several leads were converted into one opportunity, it belongs to the first of them.
 deals_of_leads as (
     select
@@ -46,7 +50,7 @@ leads_with_deals as (
         on leads.lead_key = deals_of_leads.lead_key and deals_of_leads.lead_number = 1
 ),
 
-final as (
+counted as (
     select
         -- keys
         {{ surrogate_key(['created_month', 'known_lead_source', 'source_system']) }} as lead_conversion_key,
@@ -65,6 +69,33 @@ final as (
         source_system
     from leads_with_deals
     group by created_month, known_lead_source, source_system
+),
+
+final as (
+    select
+        -- keys
+        counted.lead_conversion_key,
+        counted.created_month,
+        counted.lead_source,
+        -- what it is
+        months.fiscal_year,
+        months.fiscal_quarter,
+        months.fiscal_quarter_name,
+        coalesce(months.is_month_over, false) as is_month_over,
+        coalesce(months.is_latest, false) as is_latest,
+        -- leads
+        counted.lead_count,
+        counted.converted_lead_count,
+        counted.conversion_rate,
+        counted.average_days_to_convert,
+        -- opportunities
+        counted.opportunity_count,
+        counted.won_count,
+        counted.won_amount,
+        -- provenance
+        counted.source_system
+    from counted
+    left join months on counted.created_month = months.month_start_date
 )
 
 select * from final

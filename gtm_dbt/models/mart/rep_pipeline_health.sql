@@ -155,6 +155,9 @@ final as (
         owners.user_name as owner_name,
         by_stage.report_stage as stage_name,
         stages.sort_order as stage_order,
+        by_stage.week_end_date < {{ to_reporting_date(as_of()) }} as is_week_over,
+        by_stage.week_end_date
+        between {{ to_reporting_date(as_of()) }} and {{ to_reporting_date(as_of()) }} + 6 as is_latest,
         -- at the week's end
         by_stage.open_count,
         {{ money('by_stage.open_amount') }} as open_amount,

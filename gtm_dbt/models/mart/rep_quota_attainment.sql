@@ -68,6 +68,8 @@ final as (
         periods.start_date as period_start_date,
         periods.end_date as period_end_date,
         coalesce(periods.end_date < {{ to_reporting_date(as_of()) }}, false) as is_period_over,
+        coalesce({{ to_reporting_date(as_of()) }} between periods.start_date and periods.end_date, false)
+            as is_latest,
         -- measures
         {{ cents('measured.quota_amount') }} as quota_amount,
         measured.quota_quantity,

@@ -18,6 +18,10 @@ stages as (
     select * from {{ ref('int_opportunity_stages') }}
 ),
 
+months as (
+    select * from {{ ref('int_months') }}
+),
+
 -- An opportunity counts once, however often it entered the stage in the month.
 entered_deals as (
     select
@@ -96,6 +100,12 @@ final as (
         rated.entry_month,
         rated.stage_name,
         stages.sort_order as stage_order,
+        -- what it is
+        months.fiscal_year,
+        months.fiscal_quarter,
+        months.fiscal_quarter_name,
+        coalesce(months.is_month_over, false) as is_month_over,
+        coalesce(months.is_latest, false) as is_latest,
         -- outcomes of the stage intervals
         rated.entered_count,
         cast(rated.left_forward_count as bigint) as left_forward_count,
@@ -131,6 +141,7 @@ final as (
             rated.entry_month = lengths.entry_month
             and coalesce(rated.stage_name, '') = coalesce(lengths.stage_name, '')
             and rated.source_system = lengths.source_system
+    left join months on rated.entry_month = months.month_start_date
     left join stages on rated.stage_name = stages.stage_name
 )
 

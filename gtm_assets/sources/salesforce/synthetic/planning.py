@@ -33,10 +33,12 @@ from gtm_assets.sources.salesforce.synthetic.world import World
 
 FIRST_YEAR = 2024
 _FIRST_QUARTER = (FIRST_YEAR - 1970) * 4
-_PUBLISHED_BEFORE = 60
-"""The periods of a fiscal year are made this many days before it begins."""
-_QUOTA_BEFORE = 20
-"""Quotas and forecasts of a quarter are made this many days before it begins."""
+_PUBLISHED_BEFORE = 100
+"""The periods of a fiscal year are made this many days before it begins, before its first quotas."""
+_QUOTA_BEFORE = 95
+"""Quotas of a quarter are made this many days before it begins, and so are there all the quarter before."""
+_FORECAST_BEFORE = 20
+"""Forecasts of a quarter are made this many days before it begins."""
 _MONTH, _QUARTER, _YEAR = 0, 1, 2
 _KINDS = 4
 _UPDATED = 8
@@ -115,15 +117,15 @@ class Periods(Recipe):
         }
 
 
-def _quarters(last: int) -> Ints:
-    """The quarters, since the first fiscal year, whose quotas are made by day ``last``."""
-    return np.arange(_FIRST_QUARTER, int(quarter_of(np.array(last + _QUOTA_BEFORE + 1))) + 1) - _FIRST_QUARTER
+def _quarters(last: int, before: int) -> Ints:
+    """The quarters, since the first fiscal year, whose things are made by day ``last``, so many days before."""
+    return np.arange(_FIRST_QUARTER, int(quarter_of(np.array(last + before + 1))) + 1) - _FIRST_QUARTER
 
 
-def _made(world: World, user: Ints, quarter: Ints) -> Ints:
-    """Day on which quota and forecasts of a user and quarter are made."""
+def _made(world: World, user: Ints, quarter: Ints, before: int) -> Ints:
+    """Day on which what a user has for a quarter is made, so many days before it begins."""
     return np.maximum(
-        workday(np.maximum(quarter_start(quarter + _FIRST_QUARTER) - _QUOTA_BEFORE, 1)),
+        workday(np.maximum(quarter_start(quarter + _FIRST_QUARTER) - before, 1)),
         world.arrivals["user"].day(user) + 1,
     )
 
@@ -137,12 +139,12 @@ class Quotas(Recipe):
         """All representatives and quarters."""
         users = self.world.arrivals["user"].between(0, last)
         users = users[sells(users)]
-        return (users[:, None] * _QUARTERS + _quarters(last)[None, :]).ravel()
+        return (users[:, None] * _QUARTERS + _quarters(last, _QUOTA_BEFORE)[None, :]).ravel()
 
     def timeline(self, codes: Ints, until: int) -> Timeline:
         """A quota is made before its quarter, and changes at most once."""
         user, quarter = codes // _QUARTERS, codes % _QUARTERS
-        made = _made(self.world, user, quarter)
+        made = _made(self.world, user, quarter, _QUOTA_BEFORE)
         created = morning(made, 9) + self.dice.below("made", 6 * 3600, codes)
         day = workday(quarter_start(quarter + _FIRST_QUARTER) + 30 + self.dice.below("changed", 30, codes))
         changed = morning(day, 10) + self.dice.below("changed at", 6 * 3600, codes)
@@ -213,7 +215,7 @@ class ForecastItems(Recipe):
         """All who forecast, their quarters and the four categories."""
         users = self.world.arrivals["user"].between(0, last)
         users = users[(department_of(users) == 0)]
-        cells: Ints = users[:, None] * _QUARTERS + _quarters(last)[None, :]
+        cells: Ints = users[:, None] * _QUARTERS + _quarters(last, _FORECAST_BEFORE)[None, :]
         return (cells.ravel()[:, None] * len(CATEGORIES) + np.arange(len(CATEGORIES))).ravel()
 
     @staticmethod
@@ -225,7 +227,7 @@ class ForecastItems(Recipe):
     def timeline(self, codes: Ints, until: int) -> Timeline:
         """One version for each Monday from the quarter's first to the one after its end."""
         user, quarter, _ = self._parts(codes)
-        made = _made(self.world, user, quarter)
+        made = _made(self.world, user, quarter, _FORECAST_BEFORE)
         created = morning(made, 8) + self.dice.below("made", 3600, codes)
         start = quarter_start(quarter + _FIRST_QUARTER)
         end = quarter_start(quarter + _FIRST_QUARTER + 1)
@@ -271,7 +273,9 @@ class ForecastItems(Recipe):
         manager = np.maximum(user - 1, 0) // TEAM * TEAM + 1
         above = np.where(is_manager(user), user // REGION * REGION, np.where(is_chief(user), 0, manager))
         parent = (above * _QUARTERS + quarter) * len(CATEGORIES) + category
-        made = morning(_made(self.world, above, quarter), 8) + self.dice.below("made", 3600, parent)
+        made = morning(_made(self.world, above, quarter, _FORECAST_BEFORE), 8) + self.dice.below(
+            "made", 3600, parent
+        )
         return np.where((user == 0) | (made > created), NOBODY, parent)
 
     def _amount(self, versions: Versions, first_user: Ints, end_user: Ints) -> Ints:

@@ -38,6 +38,7 @@ final as (
             as actual_cost_converted,
         -- measures
         campaigns.expected_response,
+        campaigns.expected_response / 100 as expected_response_rate,
         campaigns.number_sent,
         -- dates
         campaigns.start_date,

@@ -94,6 +94,7 @@ final as (
             as weighted_amount_converted,
         -- measures
         opportunities.probability,
+        opportunities.probability / 100 as win_probability,
         opportunities.days_to_close,
         -- dates
         opportunities.created_at,
