@@ -153,6 +153,24 @@ group by all
 """,
     ),
     ReportReconciliation(
+        "rep_arr_monthly",
+        "month_start_date",
+        ("movement_count", "new_arr", "expansion_arr", "reactivation_arr", "contraction_arr", "churn_arr"),
+        f"""
+select
+    cast(date_trunc('month', movement_date) as date) as month_start_date,
+    count(*) as movement_count,
+    sum(moved_arr) filter (movement_type = 'new') as new_arr,
+    sum(moved_arr) filter (movement_type = 'expansion') as expansion_arr,
+    sum(moved_arr) filter (movement_type = 'reactivation') as reactivation_arr,
+    sum(moved_arr) filter (movement_type = 'contraction') as contraction_arr,
+    sum(moved_arr) filter (movement_type = 'churn') as churn_arr
+from gtm_core.fct_arr_movement
+where movement_date <= {TODAY}
+group by all
+""",
+    ),
+    ReportReconciliation(
         "rep_quota_attainment",
         "period_key",
         ("quota_amount",),
