@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from gtm_assets.engines.engine import Table
 
-_SOURCE = "Source of the raw table: salesforce or pipedrive."
+_SOURCE = "The source that the raw table is of."
 _TABLE = "Name of the raw table."
 
 META_TABLES: Mapping[str, Table] = MappingProxyType(
