@@ -29,6 +29,7 @@ from gtm_assets.publishing.certification import Certificates
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import Made, descriptions, published_asset
 from gtm_assets.publishing.standing import built_from
+from gtm_assets.reporting.assets import report_asset
 from gtm_assets.settings import Settings, SettingsError, load_settings
 from gtm_assets.sources import registry
 from gtm_assets.sources.raw_asset import Rules, asset_key
@@ -64,6 +65,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     assets = dg.Definitions(
         assets=[
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
+            *([report_asset(settings.published_path, settings.report_path)] if settings.writes_report else []),
             *(one for one in shared if not isinstance(one, dg.AssetChecksDefinition)),
             *dashboards(manifest, Translator(), PUBLISHED),
             ALERTS,

@@ -735,6 +735,16 @@ class Settings(BaseSettings):
         return self.home / "published" / "gtm.duckdb"
 
     @cached_property
+    def report_path(self) -> Path:
+        """The folder of pages that people read in a browser."""
+        return self.home / "published" / "report"
+
+    @property
+    def writes_report(self) -> bool:
+        """Whether there are pages: they show what the published file's tables hold."""
+        return self.engine == "duckdb" or self.export_published
+
+    @cached_property
     def incidents_path(self) -> Path:
         """What the alerts remember."""
         return self.home / "incidents.sqlite"

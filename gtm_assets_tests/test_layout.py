@@ -19,6 +19,7 @@ FOLDERS = (
     "checks",
     "sources",
     "publishing",
+    "reporting",
     "serving",
     "privacy",
     "automation",

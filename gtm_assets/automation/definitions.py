@@ -24,6 +24,7 @@ from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake.store import Lake
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.reporting.names import ASSET_KEY as REPORT
 from gtm_assets.serving.names import ASSET_KEY as SERVED
 from gtm_assets.serving.names import WATCHED
 from gtm_assets.settings import Settings
@@ -38,7 +39,8 @@ def automation(
 
     We land no days of external tables: a schedule starts their build, and their loader sees to their freshness.
     """
-    tables, served = raw_tables(settings), [SERVED, *WATCHED] if settings.serves else []
+    tables = raw_tables(settings)
+    served = [*([REPORT] if settings.writes_report else []), *([SERVED, *WATCHED] if settings.serves else [])]
     if external := external_tables(settings):
         jobs = Jobs.of(tables, external=external, served=served)
         return dg.Definitions(
@@ -46,7 +48,7 @@ def automation(
             jobs=[
                 jobs.transform,
                 *([jobs.refresh, jobs.full_extraction, jobs.extract] if tables else []),
-                *([jobs.watch] if served else []),
+                *([jobs.watch] if settings.serves else []),
             ],
             schedules=schedules.of_external_tables(settings, jobs, lands=bool(tables)),
         )
@@ -65,7 +67,7 @@ def automation(
     return dg.Definitions(
         assets=[levels, compacted_lake_asset(settings, tables, manifest), *expiry],
         asset_checks=[freshness_checks(freshness), source_freshness_checks(settings, manifest)],
-        jobs=[*jobs.all, *([jobs.expire] if expiry else []), *([jobs.watch] if served else [])],
+        jobs=[*jobs.all, *([jobs.expire] if expiry else []), *([jobs.watch] if settings.serves else [])],
         schedules=[
             *schedules.all_schedules(settings, jobs),
             *intraday.schedules(settings, lake, tables, jobs),

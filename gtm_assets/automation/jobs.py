@@ -71,7 +71,7 @@ class Jobs:
 
         ``external`` are tables that another loader fills: we land no days of them that could be late, and each
         build asks how fresh they are. ``compared`` are the checks that follow only a full extraction, ``served``
-        the assets that bring what is published elsewhere.
+        the assets that bring what is published to readers.
         """
         source_freshness = _source_freshness(external or tables)
         # These jobs don't check freshness: while a backfill runs, days are missing.

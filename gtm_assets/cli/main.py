@@ -18,6 +18,7 @@ from gtm_assets.cli.access import access, serve, share
 from gtm_assets.cli.certify import certify
 from gtm_assets.cli.cost import cost
 from gtm_assets.cli.privacy import erase, finish_what_is_pending
+from gtm_assets.cli.report import report
 from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
 from gtm_assets.settings import PROJECT_DIR, RenamedSetting, SettingsError, load_settings
 
@@ -154,6 +155,7 @@ main.add_command(certify)
 main.add_command(access)
 main.add_command(cost)
 main.add_command(erase)
+main.add_command(report)
 
 
 @main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -22,6 +22,7 @@ from gtm_assets.automation import jobs
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.freshness import LANDED as LANDED_ON_TIME
 from gtm_assets.checks.freshness import PUBLISHED as PUBLISHED_ON_TIME
+from gtm_assets.cli.report import report_address
 from gtm_assets.dbt.assets import BUILD_OP, LAYERS, STANDS_FROM, layer_of, selected_models
 from gtm_assets.dbt.external import tables_not_read
 from gtm_assets.dbt.inspection import check_readable
@@ -32,6 +33,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.standing import Standing, standing
+from gtm_assets.reporting.names import ASSET_KEY as REPORT
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
 from gtm_assets.runtime.runs import cause_of, execute
 from gtm_assets.serving.names import ASSET_KEY as SERVED
@@ -94,6 +96,7 @@ class Outcome:
             console.print(f"unchanged  {self.left_out:,} tables and views, which stand as they were")
         if self.published:
             console.print(f"published  {settings.published_path}")
+            console.print(f"report     {report_address(settings)}")
             if self.served:
                 console.print(f"served     {self.served}")
             console.print("next       make dev          opens the UI")
@@ -530,8 +533,8 @@ class _Refresh:
         elif key == SERVED:
             figures = (metadata[name].value for name in ("served_by", "tables", "rows_changed"))
             self.outcome.served = "{}, {:,} tables, of which {:,} rows changed".format(*figures)
-        elif key in WATCHED:
-            # Their checks tell what is wrong; the UI has the figures.
+        elif key in (REPORT, *WATCHED):
+            # The UI has their figures, and checks tell what is wrong.
             pass
         elif self.layers.get(key) == "raw":
             landed[key, "partitions"] += 1

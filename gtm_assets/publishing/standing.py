@@ -72,9 +72,11 @@ def standing(settings: Settings, lake: Lake, instance: dg.DagsterInstance, jobs:
 
     The newest run of ``jobs``, those that land or build, must be the one that published it: what a run since then
     did, or failed to do, is looked at by the next. Where another loader fills tables, each run asks how fresh they
-    are.
+    are. Pages that somebody removed are written again.
     """
     if settings.is_external or not settings.published_path.exists():
+        return None
+    if settings.writes_report and not settings.report_path.exists():
         return None
     states = States(engine_of(settings))
     published = _published(settings.published_path, states) if states.nodes else None

@@ -1,0 +1,8 @@
+"""What the report is called, for those who need not make it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+ASSET_KEY = dg.AssetKey(["published", "report"])
+FIRST_PAGE = "index.html"
