@@ -27,7 +27,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar
 from gtm_assets.publishing.certification import Certificates
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.publishing.publish import Made, descriptions, published_asset
+from gtm_assets.publishing.publish import Made, descriptions, published_asset, waiting_records
 from gtm_assets.publishing.standing import built_from
 from gtm_assets.reporting.assets import report_asset
 from gtm_assets.settings import Settings, SettingsError, load_settings
@@ -58,7 +58,11 @@ def definitions(settings: Settings) -> dg.Definitions:
         settings.retry_seconds,
         standing,
         lake,
-        Made(partial(built_from, settings), BuildCosts(settings.costs_path).daily),
+        Made(
+            partial(built_from, settings),
+            BuildCosts(settings.costs_path).daily,
+            partial(waiting_records, lake, registry.raw_tables(settings)),
+        ),
     )
 
     shared = _shared(settings, warehouse, manifest)

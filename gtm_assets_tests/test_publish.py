@@ -400,6 +400,7 @@ PUBLISHED = [
     "gtm_meta.findings",
     "gtm_meta.publication",
     "gtm_meta.published_partitions",
+    "gtm_meta.quarantine",
     "gtm_meta.tables_not_read",
     "gtm_meta.unreadable_tables",
 ]

@@ -20,6 +20,7 @@ import dagster as dg
 import duckdb
 
 from gtm_assets import clock
+from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.dbt import exposures
 from gtm_assets.dbt.assets import PUBLISHED_LAYERS, VIEWS_LAYER, layer_of
@@ -211,6 +212,8 @@ class Publication:
     """A digest of what the warehouse was built from, by which a later run sees whether anything has changed."""
     costs: Sequence[DailyCost] = ()
     """What building each model took, by day."""
+    waiting: Sequence[tuple[str, str, int]] = ()
+    """Source, table and number of the records that wait in quarantine, of each table that has some."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,8 @@ class Made:
     """From what: :func:`~gtm_assets.publishing.standing.built_from`."""
     costs: Callable[[], Sequence[DailyCost]] = tuple
     """What that took."""
+    waiting: Callable[[], Sequence[tuple[str, str, int]]] = tuple
+    """What could not be built: :func:`waiting_records`."""
 
 
 def publish(
@@ -391,6 +396,11 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
             "insert into published.gtm_meta.certified_datasets values (?, ?, ?, ?, ?, ?, ?)", [*astuple(badge)]
         )
     source.execute(
+        "create table published.gtm_meta.quarantine (source_name varchar, table_name varchar, record_count bigint)"
+    )
+    for waiting in publication.waiting:
+        source.execute("insert into published.gtm_meta.quarantine values (?, ?, ?)", waiting)
+    source.execute(
         "create table published.gtm_meta.cost_daily (day date, model varchar, builds bigint, seconds double)"
     )
     columns = [[getattr(cost, field.name) for cost in publication.costs] for field in fields(DailyCost)]
@@ -476,6 +486,12 @@ def unreadable_tables(
         for evaluation in evaluations
         if not evaluation.passed
     )
+
+
+def waiting_records(lake: Lake, tables: Iterable[RawTable]) -> list[tuple[str, str, int]]:
+    """Source, table and number of the records that wait in quarantine, of each table that has some."""
+    found = [(table.source, table.name, lake.quarantined(table).height) for table in tables]
+    return [waiting for waiting in found if waiting[-1]]
 
 
 def known_as_of(warehouse: duckdb.DuckDBPyConnection) -> datetime:
@@ -603,6 +619,7 @@ def published_asset(
                 badges=badges(datasets(manifest), certificates.latest(), _failing_of_datasets(found)),
                 built_from=made.built_from(),
                 costs=made.costs(),
+                waiting=made.waiting(),
             )
             described = descriptions(manifest)
             states = States(warehouse.engine)

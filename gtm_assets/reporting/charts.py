@@ -27,16 +27,17 @@ _UNITS: dict[str, Literal["utcyearmonth", "utcyearmonthdate"]] = {
 }
 
 
-def over_time(mark: Literal["bar", "line"] = "bar", target: str = "") -> Drawn:
+def over_time(mark: Literal["bar", "line"] = "bar", target: str = "", only_first: bool = False) -> Drawn:
     """Measures by the month or day that is the first of the chart's ``by``.
 
     The measure labelled ``target`` is a tick above or in each bar. Several others stand beside each other as bars,
-    or are lines of several colours. A second column of ``by`` gives stacked bars or several lines.
+    or are lines of several colours; with ``only_first`` they stand in the table alone. A second column of ``by``
+    gives stacked bars or several lines.
     """
 
     def drawn(chart: Chart) -> dict[str, Any]:
         column = chart.rows.column(chart.by[0])
-        measures = _drawn_ones(chart, target)
+        measures = _drawn_ones(chart, target)[: 1 if only_first else None]
         x = alt.X(
             field=column.name,
             type="temporal",

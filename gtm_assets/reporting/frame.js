@@ -93,10 +93,15 @@
       groups.get(text)[1].push(row);
     }
     if (!by.length && !groups.size) groups.set("[]", [[], []]);
-    return [...groups.values()].map(([key, members]) => [
+    const found = [...groups.values()].map(([key, members]) => [
       ...key,
       ...figure.measures.map((measure) => measured(places, members, measure)),
     ]);
+    if (figure.largest_first) {
+      const size = (row) => row[by.length] ?? -Infinity;
+      found.sort((one, other) => (size(one) === size(other) ? 0 : size(other) > size(one) ? 1 : -1));
+    }
+    return found;
   };
 
   // -- showing -------------------------------------------------------------------------------------------------
@@ -139,6 +144,13 @@
       " (" + named(highest) + ")."
     );
   };
+  const missing = (figure, found) => {
+    const without = found.filter((row) => row[figure.by.length] === null).length;
+    if (without === found.length) return "There are no figures.";
+    if (without) return without + " of " + found.length + " have no figure.";
+    const { most } = figure;
+    return most && found.length > most ? "The first " + most + " of " + found.length + " are drawn." : "";
+  };
   const showTable = (figure, found) => {
     const element = document.getElementById(figure.id);
     const kinds = [...figure.by, ...figure.measures].map(({ kind }) => kind);
@@ -153,10 +165,9 @@
       body.append(line);
     }
     element.querySelector("tbody").replaceWith(body);
-    const without = found.filter((row) => row[keys] === null).length;
-    element.querySelector(".missing").textContent =
-      without === found.length ? "There are no figures." : without ? without + " of " + found.length + " have no figure." : "";
-    element.querySelector(".empty").hidden = found.length > 0 && !without;
+    const said = missing(figure, found);
+    element.querySelector(".missing").textContent = said;
+    element.querySelector(".empty").hidden = !said;
   };
 
   // The rows as a chart takes them: amounts in units, and beside each field its figure as it is written.
@@ -165,6 +176,7 @@
     const keys = figure.by.length;
     return found
       .filter((row) => row.slice(keys).some((value) => value !== null))
+      .slice(0, figure.most ?? undefined)
       .map((row) =>
         Object.fromEntries(
           fields.flatMap(([name, kind], place) => [

@@ -183,7 +183,7 @@ class _Writer:
 
     def _table(self, table: Table, shown: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         currency = self._published.currency
-        found = grouped(table.rows, table.by, table.measures, chosen)
+        found = grouped(table.rows, table.by, table.measures, chosen, table.largest_first)
         keys = [table.rows.column(name) for name in table.by]
         kinds = [*(column.kind for column in keys), *(measure.kind for measure in table.measures)]
         self.figures.append(
@@ -196,6 +196,8 @@ class _Writer:
                 "measures": [_measure(one) for one in table.measures],
                 "where": _plain_where(table.rows, table.where),
                 "heeds": shown["heeds"],
+                "largest_first": table.largest_first,
+                "most": table.most if isinstance(table, Chart) else None,
                 "specification": _specification(table, currency) if isinstance(table, Chart) else None,
             }
         )
@@ -204,7 +206,7 @@ class _Writer:
             "kind": "chart" if isinstance(table, Chart) else "table",
             "title": table.title,
             "if_missing": table.if_missing,
-            "missing": missing(found, len(keys)),
+            "missing": missing(found, len(keys), table.most if isinstance(table, Chart) else None),
             "alternative": alternative(table, found, currency),
             "headers": [
                 *((column.label, False) for column in keys),
@@ -297,12 +299,14 @@ def alternative(table: Table, found: Sequence[tuple[Any, ...]], currency: str) -
     )
 
 
-def missing(found: Sequence[tuple[Any, ...]], keys: int) -> str:
-    """That there are no figures, or how many rows have none; nothing where all have one."""
+def missing(found: Sequence[tuple[Any, ...]], keys: int, most: int | None) -> str:
+    """What a reader does not see: that there are no figures, how many are missing, how many are not drawn."""
     without = sum(row[keys] is None for row in found)
     if without == len(found):
         return "There are no figures."
-    return f"{without} of {len(found)} have no figure." if without else ""
+    if without:
+        return f"{without} of {len(found)} have no figure."
+    return f"The first {most} of {len(found)} are drawn." if most and len(found) > most else ""
 
 
 def _runs(figures: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -62,6 +62,8 @@ class Table:
     note: str = ""
     if_missing: str = ""
     """Why a figure may be missing. It is said where one is."""
+    largest_first: bool = False
+    """Whether the rows are in the order of the first measure; else in that of the query."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Chart(Table):
     drawn: Callable[[Chart], dict[str, Any]] = field(default=lambda _: {}, kw_only=True)
     """Gives the Vega-Lite specification: one of ``charts.py``, or a chart of Altair's on the data ``rows``, whose
     fields are the columns of ``by`` and the labels of the measures."""
+    most: int | None = field(default=None, kw_only=True)
+    """So many rows are drawn at most, the first ones; the table has all."""
 
 
 @dataclass(frozen=True)

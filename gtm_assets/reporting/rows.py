@@ -107,9 +107,15 @@ def plain(value: Any, kind: Kind) -> str | int | float | None:
 
 
 def grouped(
-    rows: Rows, by: Sequence[str], measures: Sequence[Measure], chosen: Mapping[str, Any]
+    rows: Rows,
+    by: Sequence[str],
+    measures: Sequence[Measure],
+    chosen: Mapping[str, Any],
+    largest_first: bool = False,
 ) -> list[tuple[Any, ...]]:
-    """Keys and measures of the rows that have the ``chosen`` values, by group, in order of appearance.
+    """Keys and measures of the rows that have the ``chosen`` values, by group.
+
+    Groups are in their order of appearance, or those with the largest first measure come first.
 
     Raises:
         ReportError: figures that don't add up would be added.
@@ -121,13 +127,16 @@ def grouped(
             groups.setdefault(tuple(row[place] for place in places), []).append(row)
     if not by and not groups:
         groups[()] = []
-    return [
+    found = [
         (
             *(plain(value, rows.column(name).kind) for value, name in zip(key, by, strict=True)),
             *(measured(rows, measure, members) for measure in measures),
         )
         for key, members in groups.items()
     ]
+    if largest_first:
+        found.sort(key=lambda row: (row[len(by)] is None, -(row[len(by)] or 0)))
+    return found
 
 
 def measured(rows: Rows, measure: Measure, members: Sequence[tuple[Any, ...]]) -> int | float | str | None:
