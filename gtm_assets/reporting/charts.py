@@ -21,18 +21,19 @@ STEP = 26
 """Height of a bar that lies, with its gap."""
 _ROOM = alt.ExprRef("windowSize()[0] < 600 ? 130 : 230")
 """Pixels for a name beside a bar: on a phone fewer."""
-_UNITS: dict[str, Literal["utcyearmonth", "utcyearmonthdate"]] = {
+_UNITS: dict[str, Literal["utcyearmonth", "utcyearweek", "utcyearmonthdate"]] = {
+    "week": "utcyearweek",
     "month": "utcyearmonth",
     "day": "utcyearmonthdate",
 }
 
 
 def over_time(mark: Literal["bar", "line"] = "bar", target: str = "", only_first: bool = False) -> Drawn:
-    """Measures by the month or day that is the first of the chart's ``by``.
+    """Measures by the month, week or day that is the first of the chart's ``by``.
 
-    The measure labelled ``target`` is a tick above or in each bar. Several others stand beside each other as bars,
-    or are lines of several colours; with ``only_first`` they stand in the table alone. A second column of ``by``
-    gives stacked bars or several lines.
+    The measure labelled ``target`` is a tick above or in each bar, or a broken line beside lines. Several others
+    stand beside each other as bars, or are lines of several colours; with ``only_first`` they stand in the table
+    alone. A second column of ``by`` gives stacked bars or several lines.
     """
 
     def drawn(chart: Chart) -> dict[str, Any]:
@@ -62,10 +63,12 @@ def over_time(mark: Literal["bar", "line"] = "bar", target: str = "", only_first
             if len(chart.by) > 1:
                 marks = marks.encode(color=alt.Color(field=chart.by[1], type="nominal", sort=None))
         if target:
-            aim = base.mark_tick(width=alt.RelativeBandSize(0.9)).encode(
-                y=_quantity(target, measures[0].kind, "y")
+            aim = (
+                base.mark_tick(width=alt.RelativeBandSize(0.9))
+                if mark == "bar"
+                else base.mark_line(color=colour("ink"), strokeDash=[5, 4])
             )
-            return _finished(alt.layer(marks, aim))
+            return _finished(alt.layer(marks, aim.encode(y=_quantity(target, measures[0].kind, "y"))))
         return _finished(marks)
 
     return drawn
@@ -117,7 +120,9 @@ def _quantity(field: str, kind: Kind, channel: Literal["x", "y"]) -> Any:
 
 
 def _label(kind: Kind) -> str:
-    text = "replace(format(datum.value, '~s'), 'G', 'bn')"
+    text = (
+        "(abs(datum.value) < 1000 ? format(datum.value, ',.2~f') : replace(format(datum.value, '~s'), 'G', 'bn'))"
+    )
     return f"symbol + {text}" if kind == "amount" else text
 
 

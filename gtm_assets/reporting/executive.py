@@ -81,6 +81,23 @@ def headlines(summary: Rows) -> list[Tile]:
     ]
 
 
+def oldest_first(summary: Rows) -> Rows:
+    """The months in the order of time."""
+    return Rows("trend", summary.columns, [*reversed(summary.values)], summary.query, summary.report)
+
+
+def bookings(trend: Rows) -> Chart:
+    """Bookings by month, with those of the year before."""
+    return Chart(
+        "Bookings, and those of the year before",
+        trend,
+        ["month_start_date"],
+        [measure("won_amount"), Measure("Year before", "won_amount_year_before", "amount")],
+        drawn=over_time(target="Year before"),
+        note="The mark is the same month of the year before.",
+    )
+
+
 def _content(published: Published) -> Content:
     summary = months(published)
     newest = summary.values[0] if summary.values else None
@@ -91,7 +108,7 @@ def _content(published: Published) -> Content:
             f"{written(newest[0].isoformat(), 'month')} counts up to {day}; the months that it is compared with "
             "are whole, where they are over."
         )
-    oldest_first = Rows("trend", summary.columns, [*reversed(summary.values)], summary.query, summary.report)
+    trend = oldest_first(summary)
     last = [row[0] for row in summary.values]
     since = [(last[n - 1].isoformat(), f"Last {n} months") for n in (24, 12, 6) if len(last) >= n]
     teams = published.rows(
@@ -126,27 +143,19 @@ def _content(published: Published) -> Content:
             Section(
                 "The trend",
                 [
-                    Chart(
-                        "Bookings, and those of the year before",
-                        oldest_first,
-                        ["month_start_date"],
-                        [
-                            measure("won_amount"),
-                            Measure("Year before", "won_amount_year_before", "amount"),
-                        ],
-                        drawn=over_time(target="Year before"),
-                    ),
+                    bookings(trend),
                     Chart(
                         "Bookings of the quota's period so far, and the quota",
-                        oldest_first,
+                        trend,
                         ["month_start_date"],
                         [measure("quota_booked_amount"), measure("quota_amount"), measure("quota_attainment")],
                         drawn=over_time(target="Quota of the period"),
-                        if_missing="No quotas are kept.",
+                        note="The mark is the quota of the whole period.",
+                        if_missing="Without a quota there is no period.",
                     ),
                     Chart(
                         "Pipeline at the month's end",
-                        oldest_first,
+                        trend,
                         ["month_start_date"],
                         [measure("pipeline_amount"), measure("weighted_pipeline_amount")],
                         drawn=over_time(),
@@ -154,7 +163,7 @@ def _content(published: Published) -> Content:
                     ),
                     Chart(
                         "Win rate",
-                        oldest_first,
+                        trend,
                         ["month_start_date"],
                         [measure("win_rate_by_count")],
                         drawn=over_time("line"),
@@ -196,7 +205,7 @@ def _content(published: Published) -> Content:
                     Choice(
                         "source_system",
                         "Source",
-                        [(name, str(name).capitalize()) for name in sorted(funnel.distinct("source_system"))],
+                        [(name, name.capitalize()) for name in sorted(funnel.distinct("source_system"))],
                         everything="All sources",
                     ),
                 ],

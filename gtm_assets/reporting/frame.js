@@ -145,9 +145,12 @@
     );
   };
   const missing = (figure, found) => {
-    const without = found.filter((row) => row[figure.by.length] === null).length;
-    if (without === found.length) return "There are no figures.";
-    if (without) return without + " of " + found.length + " have no figure.";
+    if (!found.length) return figure.if_missing || page.no_figures;
+    const without = figure.measures.length ? found.filter((row) => row[figure.by.length] === null).length : 0;
+    if (without) {
+      const howMany = without === found.length ? page.no_figures : without + " of " + found.length + " have no figure.";
+      return (howMany + " " + figure.if_missing).trim();
+    }
     const { most } = figure;
     return most && found.length > most ? "The first " + most + " of " + found.length + " are drawn." : "";
   };
@@ -165,9 +168,10 @@
       body.append(line);
     }
     element.querySelector("tbody").replaceWith(body);
-    const said = missing(figure, found);
-    element.querySelector(".missing").textContent = said;
-    element.querySelector(".empty").hidden = !said;
+    const line = element.querySelector(".missing");
+    line.textContent = missing(figure, found);
+    line.hidden = !line.textContent;
+    element.querySelector(".scroll").hidden = !found.length;
   };
 
   // The rows as a chart takes them: amounts in units, and beside each field its figure as it is written.
@@ -186,6 +190,11 @@
         ),
       );
   };
+  // Lying bars have each their height, and the axis below them has some.
+  const height = ({ specification, by }, values) =>
+    specification.height.step
+      ? new Set(values.map((row) => row[by[0].name])).size * specification.height.step + 34
+      : specification.height;
   const draw = async (figure, found) => {
     const place = document.getElementById(figure.id).querySelector(".chart");
     const values = drawable(figure, found);
@@ -193,14 +202,15 @@
     place.hidden = !values.length;
     if (place.hidden || !window.vegaEmbed) return;
     if (!views[figure.id]) {
-      const specification = { ...figure.specification, data: { name: "rows" }, datasets: { rows: values }, config: page.config };
-      const drawn = await window.vegaEmbed(place, specification, { actions: false, renderer: "svg", ast: true });
+      const { specification } = figure;
+      const spec = { ...specification, height: height(figure, values), datasets: { rows: values }, config: page.config };
+      const drawn = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", ast: true });
       views[figure.id] = drawn.view;
       // Its sentence and its table say what it shows; a reader of the screen is spared the marks one by one.
       place.querySelectorAll("svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
       return;
     }
-    await views[figure.id].data("rows", values).resize().runAsync();
+    await views[figure.id].height(height(figure, values)).data("rows", values).resize().runAsync();
   };
   const show = (figure, choices) => {
     const found = grouped(figure, choices);

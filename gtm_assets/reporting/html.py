@@ -34,6 +34,7 @@ from gtm_assets.reporting.rows import (
 )
 
 FOLDER = Path(__file__).parent
+NO_FIGURES = "There are no figures."
 SCRIPT = f"vega-{version('vl-convert-python')}.js"
 """The charts' library, beside the pages."""
 
@@ -197,17 +198,18 @@ class _Writer:
                 "where": _plain_where(table.rows, table.where),
                 "heeds": shown["heeds"],
                 "largest_first": table.largest_first,
+                "if_missing": table.if_missing,
                 "most": table.most if isinstance(table, Chart) else None,
-                "specification": _specification(table, currency) if isinstance(table, Chart) else None,
+                "specification": drawing_of(table, currency) if isinstance(table, Chart) else None,
             }
         )
         return {
             **shown,
             "kind": "chart" if isinstance(table, Chart) else "table",
             "title": table.title,
-            "if_missing": table.if_missing,
-            "missing": missing(found, len(keys), table.most if isinstance(table, Chart) else None),
-            "alternative": alternative(table, found, currency),
+            "wide": table.wide,
+            "missing": missing(table, found),
+            "alternative": alternative(table, found, currency) if table.measures else "",
             "headers": [
                 *((column.label, False) for column in keys),
                 *((measure.label, True) for measure in table.measures),
@@ -228,6 +230,7 @@ class _Writer:
             "currency": self._published.currency,
             "symbols": SYMBOLS,
             "nothing": NOTHING,
+            "no_figures": NO_FIGURES,
             "months": MONTHS,
             "additive": sorted(ADDITIVE),
             "config": theme.config(),
@@ -299,13 +302,15 @@ def alternative(table: Table, found: Sequence[tuple[Any, ...]], currency: str) -
     )
 
 
-def missing(found: Sequence[tuple[Any, ...]], keys: int, most: int | None) -> str:
+def missing(table: Table, found: Sequence[tuple[Any, ...]]) -> str:
     """What a reader does not see: that there are no figures, how many are missing, how many are not drawn."""
-    without = sum(row[keys] is None for row in found)
-    if without == len(found):
-        return "There are no figures."
+    if not found:
+        return table.if_missing or NO_FIGURES
+    keys, most = len(table.by), table.most if isinstance(table, Chart) else None
+    without = sum(row[keys] is None for row in found) if table.measures else 0
     if without:
-        return f"{without} of {len(found)} have no figure."
+        how_many = NO_FIGURES if without == len(found) else f"{without} of {len(found)} have no figure."
+        return f"{how_many} {table.if_missing}".strip()
     return f"The first {most} of {len(found)} are drawn." if most and len(found) > most else ""
 
 
@@ -314,11 +319,18 @@ def _runs(figures: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     run: list[dict[str, Any]] = []
     for figure in figures:
         if run and (figure["kind"] == "tile") != (run[-1]["kind"] == "tile"):
-            yield {"tiles": run[-1]["kind"] == "tile", "figures": run}
+            yield _run(run)
             run = []
         run.append(figure)
     if run:
-        yield {"tiles": run[-1]["kind"] == "tile", "figures": run}
+        yield _run(run)
+
+
+def _run(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures that stand together; tiles in at most so many columns that no row is left with one."""
+    count_ = len(figures)
+    columns = count_ if count_ <= 6 and count_ != 4 else 4
+    return {"tiles": figures[0]["kind"] == "tile", "figures": figures, "columns": columns}
 
 
 def _chosen_at_first(rows: Rows, choices: Sequence[Choice]) -> dict[str, Any]:
@@ -348,9 +360,10 @@ def _measure(measure: Measure) -> dict[str, Any]:
     }
 
 
-def _specification(chart: Chart, currency: str) -> dict[str, Any]:
+def drawing_of(chart: Chart, currency: str) -> dict[str, Any]:
+    """The specification of a chart whose axes have the currency's symbol."""
     specification = chart.drawn(chart)
     for parameter in specification["params"]:
         if parameter["name"] == "symbol":
             parameter["value"] = symbol_of(currency)
-    return specification
+    return {**specification, "data": {"name": "rows"}}

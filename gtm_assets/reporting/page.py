@@ -57,13 +57,16 @@ class Table:
     title: str
     rows: Rows
     by: Sequence[str]
-    measures: Sequence[Measure]
+    measures: Sequence[Measure] = ()
+    """Of a chart one at least."""
     where: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     if_missing: str = ""
     """Why a figure may be missing. It is said where one is."""
     largest_first: bool = False
     """Whether the rows are in the order of the first measure; else in that of the query."""
+    wide: bool = False
+    """Whether it takes the whole width of the page."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import vl_convert
 
-from gtm_assets.reporting import html, theme
+from gtm_assets.reporting import headline, html, theme
 from gtm_assets.reporting.folder import digest_of, put_in_place
 from gtm_assets.reporting.html import FOLDER, SCRIPT, Made
+from gtm_assets.reporting.names import PICTURE, SENTENCE
 from gtm_assets.reporting.page import Page
 from gtm_assets.reporting.pages import PAGES
 from gtm_assets.reporting.published import Published, open_published
@@ -49,11 +50,12 @@ def write_report(published_path: Path, folder: Path, pages: Sequence[Page] = PAG
     with open_published(published_path) as published:
         made = [html.made(page, published, pages) for page in pages]
         digest = _digest(published, made)
-    rewritten = digest_of(folder) != digest
+        rewritten = digest_of(folder) != digest
+        told = {SENTENCE: headline.sentence(published), PICTURE: headline.picture(published)} if rewritten else {}
     if rewritten:
         files = {f"{page.page.name}.html": page.html for page in made}
         try:
-            put_in_place(folder, {**files, **library(folder)}, digest)
+            put_in_place(folder, {**files, **told, **library(folder)}, digest)
         except OSError as error:
             raise ReportError(
                 f"the report at {folder} was not replaced: {error}. Free space, or let the folder be written, and "

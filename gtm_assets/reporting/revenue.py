@@ -94,7 +94,7 @@ def _pipeline(published: Published, owners: Rows) -> Section:
     weeks = _health(
         published,
         "weeks",
-        [Column("week_end_date", "Week to", "day")],
+        [Column("week_end_date", "Week to", "week")],
         f"health.week_end_date > {newest} - {7 * WEEKS}",
         [
             Column("open_amount", "Pipeline", "amount"),
@@ -160,6 +160,7 @@ def _pipeline(published: Published, owners: Rows) -> Section:
                 note="The paler bar is the pipeline, the darker its weighted part, the mark what is booked this "
                 "quarter.",
                 largest_first=True,
+                wide=True,
                 most=MOST,
             ),
         ],
@@ -207,9 +208,10 @@ def _quota(published: Published) -> Section:
                 drawn=by_name(target="Quota"),
                 note="The mark is the quota.",
                 largest_first=True,
+                wide=True,
                 most=MOST,
             ),
-            Table("By team", quotas, ["manager_name"], [quota, booked, attained], largest_first=True),
+            Table("By team", quotas, ["manager_name"], [quota, booked, attained], largest_first=True, wide=True),
         ],
         choices=[Choice("period_name", "Period", options_of(quotas, "period_name", written))],
     )
@@ -339,6 +341,7 @@ def _accounts(published: Published) -> Section:
                 [counted[0], *counted[2:]],
                 drawn=by_name(),
                 largest_first=True,
+                wide=True,
                 most=MOST,
             ),
         ],
@@ -400,7 +403,11 @@ def _velocity(published: Published) -> Section:
         note="By the month in which deals entered the stage.",
         choices=[
             Choice("entry_month", "Month", options_of(velocity, "entry_month", written)),
-            Choice("source_system", "Source", options_of(velocity, "source_system", written)),
+            Choice(
+                "source_system",
+                "Source",
+                [(name, name.capitalize()) for name in velocity.distinct("source_system")],
+            ),
         ],
     )
 

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from gtm_assets.errors import GtmError
 
-Kind = Literal["text", "day", "month", "instant", "count", "amount", "share", "number"]
-"""What a column holds. An amount is in the reporting currency, a share 0 to 1, a number has one decimal."""
+Kind = Literal["text", "day", "week", "month", "instant", "count", "amount", "share", "number"]
+"""What a column holds. A week is named by its Sunday. An amount is in the reporting currency, a share 0 to 1; a
+number has one decimal."""
 ADDITIVE = frozenset({"count", "amount"})
 NOTHING = "–"
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 
 from gtm_assets.automation.alerts.matrix import Channel, Severity
 from gtm_assets.errors import GtmError
+from gtm_assets.reporting.names import PICTURE
 from gtm_assets.settings import Settings
 
 LOG = "log"
@@ -60,15 +62,17 @@ def deliver_by(settings: Settings, log: logging.Logger = logger) -> Deliver:
             level = logging.INFO if message.kind in ("resolved", "summary", "test") else logging.WARNING
             log.log(level, "%s\n%s", message.title, message.body)
             return
+        picture = settings.report_path / PICTURE
+        pictures = [picture] if message.kind == "summary" and picture.exists() else []
         url = getattr(settings, url_field(Channel(channel)))
         if url is None:
             raise DeliveryError(f"the channel {channel} is not set: GTM_ALERT_{channel.upper()}_URL")
-        _send(channel, url.get_secret_value(), message)
+        _send(channel, url.get_secret_value(), message, pictures)
 
     return deliver
 
 
-def _send(channel: str, url: str, message: Message) -> None:
+def _send(channel: str, url: str, message: Message, pictures: Sequence[Path]) -> None:
     setting = f"GTM_ALERT_{channel.upper()}_URL"
     with _kept_back() as lines:
         # Imported here: it takes a third of a second, and most processes send nothing.
@@ -77,9 +81,15 @@ def _send(channel: str, url: str, message: Message) -> None:
         service = apprise.Apprise()
         if not service.add(url):
             raise DeliveryError(f"{setting}: apprise does not know such a URL")
+        # A chat's webhook takes text alone; an e-mail and several chats carry files.
+        carries = all(getattr(server, "attachment_support", False) for server in service)
         try:
             arrived = service.notify(
-                title=message.title, body=message.body, notify_type=_type(message), timeout=TIMEOUT_SECONDS
+                title=message.title,
+                body=message.body,
+                notify_type=_type(message),
+                attach=[str(picture) for picture in pictures] if carries and pictures else None,
+                timeout=TIMEOUT_SECONDS,
             )
         # Plugins may raise anything, and what they say may hold the URL.
         except Exception as error:

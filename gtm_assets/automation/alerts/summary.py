@@ -1,4 +1,4 @@
-"""The daily summary: what the last day was like, in seven lines."""
+"""The daily summary: what the last day was like and where the business stands, in a few lines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gtm_assets.automation.alerts.incidents import Incident
 from gtm_assets.checks.registry import CheckRegistry
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import verdicts
+from gtm_assets.reporting.names import FIRST_PAGE, SENTENCE
 from gtm_assets.runtime.instance import ui_address
 from gtm_assets.settings import Settings
 
@@ -47,6 +48,7 @@ def daily_summary(
         f"{runs[DagsterRunStatus.FAILURE]:,} failed, {runs[DagsterRunStatus.CANCELED]:,} cancelled, "
         f"{going_on:,} going on.",
         f"Rows landed in 24 hours: {rows:,} new versions.",
+        *headline(settings),
         f"Published: {f'{published_at:%Y-%m-%d %H:%M} UTC' if published_at else 'nothing yet'}.",
         f"Checks: {checks['passed']:,} passed, {checks['warned']:,} warned, {checks['failed']:,} failed, "
         f"{checks['missing']:,} not run since their table was built.",
@@ -55,6 +57,16 @@ def daily_summary(
         f"Look: {ui_address(settings)}/runs",
     ]
     return Message(f"Daily summary, {day}", "\n".join(lines), "summary")
+
+
+def headline(settings: Settings) -> list[str]:
+    """The headline numbers of what is published, and where the report is; nothing where there is no report."""
+    try:
+        told = (settings.report_path / SENTENCE).read_text()
+    except FileNotFoundError:
+        return []
+    address = (settings.report_path / FIRST_PAGE).absolute().as_uri()
+    return [*([f"Headline: {told}"] if told else []), f"Report: {address}"]
 
 
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
