@@ -16,6 +16,8 @@ class Receiver:
         self.arrived: list[tuple[str, str, str]] = []
         """Channel, title and body."""
         self.types: list[str] = []
+        self.files: list[list[str]] = []
+        """Of each message the names of what was attached."""
         self.refusing: set[str] = set()
         self.asked = 0
         self.port = 0
@@ -43,6 +45,7 @@ def receiving() -> Iterator[Receiver]:
             if not refused:
                 receiver.arrived.append((channel, told["title"], told["message"]))
                 receiver.types.append(told["type"])
+                receiver.files.append([attached["filename"] for attached in told.get("attachments", [])])
             self.send_response(503 if refused else 200)
             self.end_headers()
 

@@ -33,7 +33,7 @@
     const size = kind === "amount" ? Math.abs(value) / 100 : Math.abs(value);
     const before = (value < 0 ? "−" : "") + (kind === "amount" ? symbol() : "");
     for (const [from, unit] of [[1e9, "bn"], [1e6, "m"], [1e4, "k"]]) {
-      if (size >= from) return before + fixed(size / (unit === "k" ? 1e3 : from), 1) + unit;
+      if (size >= from) return before + (unit === "k" ? fixed(size / 1e3, 1) : fixed(size / from, 2)) + unit;
     }
     return before + fixed(size, 0);
   };

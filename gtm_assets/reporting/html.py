@@ -24,6 +24,7 @@ from gtm_assets.reporting.rows import (
     NOTHING,
     SYMBOLS,
     Measure,
+    ReportError,
     Rows,
     change,
     grouped,
@@ -143,8 +144,8 @@ class _Writer:
         return self._table(figure, shown, chosen)
 
     def _keep(self, rows: Rows) -> None:
-        known = self.rows.setdefault(rows.name, rows)
-        assert known.values is rows.values or known.values == rows.values, f"two rows are named {rows.name}"
+        if self.rows.setdefault(rows.name, rows).values != rows.values:
+            raise ReportError(f"two rows of a report page are named {rows.name!r}: give one another name")
 
     def _tile(self, tile: Tile, shown: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         kind, currency = tile.measure.kind, self._published.currency

@@ -201,7 +201,8 @@ def short(value: str | int | float | None, kind: Kind, currency: str = "") -> st
     sign, symbol = "−" if value < 0 else "", _symbol(currency) if kind == "amount" else ""
     for scale, unit in _SCALES:
         if size >= scale:
-            return f"{sign}{symbol}{_fixed(size / (scale if unit != 'k' else 1e3), 1)}{unit}"
+            number = _fixed(size / 1e3, 1) if unit == "k" else _fixed(size / scale, 2)
+            return f"{sign}{symbol}{number}{unit}"
     return f"{sign}{symbol}{_fixed(size, 0)}"
 
 

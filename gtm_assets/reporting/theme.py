@@ -75,7 +75,7 @@ def config() -> dict[str, Any]:
         "bar": {"color": colour("accent"), "cornerRadiusEnd": 2},
         "line": {"color": colour("accent"), "strokeWidth": 2.5},
         "point": {"color": colour("accent"), "filled": True, "size": 36},
-        "tick": {"color": colour("second"), "thickness": 3},
+        "tick": {"fill": colour("ink"), "thickness": 4, "opacity": 1, "stroke": colour("card"), "strokeWidth": 1},
         "text": {"color": colour("ink")},
     }
 
