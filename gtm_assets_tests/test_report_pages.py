@@ -163,7 +163,10 @@ TABLES = {
         ),
     },
     "operations": {
-        "Checks that did not pass": "select check_name, asset, outcome, sentence from gtm_meta.findings",
+        "Checks that did not pass": (
+            "select check_name, asset, outcome, regexp_extract(sentence, 'against it: ([0-9,]+)', 1)"
+            " from gtm_meta.findings"
+        ),
         "Certified datasets": (
             "select dataset, if(is_certified, 'certified', 'not certified'), coalesce(reason, ''), service_level"
             " from gtm_meta.certified_datasets"
@@ -182,7 +185,8 @@ TABLES = {
         ),
         "New and changed records by day": (
             "select valid_from::date, count(*) filter (version = 1), count(*) filter (version > 1)"
-            f" from ({RANKED}) where valid_from >= (select as_of - interval 31 day from gtm_meta.publication) group by all"
+            f" from ({RANKED})"
+            " where valid_from >= (select as_of - interval 31 day from gtm_meta.publication) group by all"
         ),
         "Records and their versions": (
             "select history, count(*) filter (is_current), count(*), count(*) filter (version > 1),"
@@ -494,9 +498,11 @@ def test_a_page_has_landmarks_headings_and_names(look, name):
     for select in page.locator("select").all():
         assert select.evaluate("s => s.labels[0].textContent.trim()")
     for figure in page.locator("figure:has(.chart)").all():
-        assert figure.locator(".chart").get_attribute("aria-label")
+        title = figure.locator("h3").text_content()
+        assert figure.locator(".chart").get_attribute("aria-label").startswith(f"{title}.")
+        assert figure.locator(".chart").get_attribute("role") == "img"
         assert figure.locator("table").count() == 1
-        assert figure.locator("svg:not([aria-hidden=true])").count() == 0
+        assert figure.locator("svg").count() == figure.locator("[aria-hidden=true] svg").count()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the figures"
 

@@ -204,10 +204,12 @@
     if (!views[figure.id]) {
       const { specification } = figure;
       const spec = { ...specification, height: height(figure, values), datasets: { rows: values }, config: page.config };
-      const drawn = await window.vegaEmbed(place, spec, { actions: false, renderer: "svg", ast: true });
-      views[figure.id] = drawn.view;
       // Its sentence and its table say what it shows; a reader of the screen is spared the marks one by one.
-      place.querySelectorAll("svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
+      const canvas = document.createElement("div");
+      canvas.setAttribute("aria-hidden", "true");
+      place.replaceChildren(canvas);
+      const drawn = await window.vegaEmbed(canvas, spec, { actions: false, renderer: "svg", ast: true });
+      views[figure.id] = drawn.view;
       return;
     }
     await views[figure.id].height(height(figure, values)).data("rows", values).resize().runAsync();

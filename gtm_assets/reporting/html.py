@@ -108,6 +108,7 @@ class _Writer:
         self._numbers = count(1)
         self.rows: dict[str, Rows] = {}
         self.figures: list[dict[str, Any]] = []
+        self._choices: list[Choice] = []
 
     def section(self, section: Section, of_page: Sequence[Choice]) -> dict[str, Any]:
         """What the template shows of a section."""
@@ -123,7 +124,13 @@ class _Writer:
 
     def choice(self, choice: Choice) -> dict[str, Any]:
         """What the template shows of a choice."""
-        return {"key": key_of(choice), "choice": choice}
+        return {"key": self._key(choice), "choice": choice}
+
+    def _key(self, choice: Choice) -> str:
+        """What tells a choice from others of its page: two sections may each offer their months."""
+        if not any(choice is known for known in self._choices):
+            self._choices.append(choice)
+        return f"c{next(place for place, known in enumerate(self._choices) if known is choice)}"
 
     def _figure(self, figure: Tile | Table | Words, choices: Sequence[Choice]) -> dict[str, Any]:
         if isinstance(figure, Words):
@@ -134,8 +141,8 @@ class _Writer:
         chosen = {**figure.where, **_chosen_at_first(figure.rows, heeded)}
         shown = {
             "id": f"f{next(self._numbers)}",
-            "heeds": [key_of(choice) for choice in heeded],
-            "deaf": [key_of(choice) for choice in choices if choice.column not in figure.rows.places],
+            "heeds": [self._key(choice) for choice in heeded],
+            "deaf": [self._key(choice) for choice in choices if choice.column not in figure.rows.places],
             "deaf_to": deaf,
             "note": figure.note,
         }
@@ -236,7 +243,7 @@ class _Writer:
             "additive": sorted(ADDITIVE),
             "config": theme.config(),
             "choices": {
-                key_of(choice): {
+                self._key(choice): {
                     "column": choice.column,
                     "label": choice.label,
                     "from_on": choice.from_on,
@@ -269,11 +276,6 @@ class _Writer:
                 if not measure["over"] and measure["of"] in said and measure["label"] not in found:
                     found[measure["label"]] = (measure["label"], said[measure["of"]], measure["metric"])
         return [one for one in found.values() if not one[1].startswith("The same")]
-
-
-def key_of(choice: Choice) -> str:
-    """What tells a choice from others of its page."""
-    return f"{choice.label} {choice.column}".lower().replace(" ", "_")
 
 
 def tone(moved: float | None, better: str) -> str:
