@@ -242,7 +242,7 @@ class Bench:
         self.add("full rebuild: bare SQL", bare["seconds"], bar=self.at_scale_1(20))
         self.add("full rebuild: peak memory", cost.peak_mib / 1024, "GiB", bar=self.at_scale_1(4))
         for name, seconds in steps.said.items():
-            bar = self.at_scale_1(2) if name == "published__gtm" else None
+            bar = {"published__gtm": self.at_scale_1(2), "published__report": self.at_scale_1(20)}.get(name)
             self.add(f"full rebuild: step {name}", seconds, bar=bar)
         for what, where in {
             "lake": "lake",

@@ -73,6 +73,7 @@ def expected_groups() -> dict[str, str]:
     dashboards = {f"dashboards/{name}": "dashboards" for name in exposures if name != "published_file"}
     own = {
         "published/gtm": "published",
+        "published/report": "published",
         "operations/service_levels": "operations",
         "operations/compacted_lake": "operations",
         "operations/alerts": "operations",

@@ -91,6 +91,10 @@ META_TABLES: Mapping[str, Table] = MappingProxyType(
                 "seconds": "Seconds of the clock that this took in all.",
             },
         ),
+        "gtm_meta.quarantine": Table(
+            "One row per raw table of which records wait in quarantine.",
+            {"source_name": _SOURCE, "table_name": _TABLE, "record_count": "Records that wait."},
+        ),
         "gtm_meta.keys": Table(
             "One row per key of a published table: by which columns tables are joined. Each build tests them.",
             {

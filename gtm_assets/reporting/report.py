@@ -51,11 +51,13 @@ def write_report(published_path: Path, folder: Path, pages: Sequence[Page] = PAG
         made = [html.made(page, published, pages) for page in pages]
         digest = _digest(published, made)
         rewritten = digest_of(folder) != digest
-        told = {SENTENCE: headline.sentence(published), PICTURE: headline.picture(published)} if rewritten else {}
+        files: dict[str, str | bytes] = {f"{page.page.name}.html": page.html for page in made}
+        if rewritten:
+            files |= {SENTENCE: headline.sentence(published), PICTURE: headline.picture(published)}
+            files |= library(folder)
     if rewritten:
-        files = {f"{page.page.name}.html": page.html for page in made}
         try:
-            put_in_place(folder, {**files, **told, **library(folder)}, digest)
+            put_in_place(folder, files, digest)
         except OSError as error:
             raise ReportError(
                 f"the report at {folder} was not replaced: {error}. Free space, or let the folder be written, and "

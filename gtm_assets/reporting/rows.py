@@ -136,8 +136,13 @@ def grouped(
         for key, members in groups.items()
     ]
     if largest_first:
-        found.sort(key=lambda row: (row[len(by)] is None, -(row[len(by)] or 0)))
+        found.sort(key=lambda row: _size(row[len(by)]), reverse=True)
     return found
+
+
+def _size(value: Any) -> float:
+    """A figure as it is compared: one that is not known is smaller than all others."""
+    return float("-inf") if value is None else value
 
 
 def measured(rows: Rows, measure: Measure, members: Sequence[tuple[Any, ...]]) -> int | float | str | None:
