@@ -65,11 +65,12 @@ def definitions(settings: Settings) -> dg.Definitions:
         ),
     )
 
+    report = [report_asset(settings.published_path, settings.report_path)] if settings.writes_report else []
+
     shared = _shared(settings, warehouse, manifest)
     assets = dg.Definitions(
         assets=[
-            *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published]),
-            *([report_asset(settings.published_path, settings.report_path)] if settings.writes_report else []),
+            *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published, *report]),
             *(one for one in shared if not isinstance(one, dg.AssetChecksDefinition)),
             *dashboards(manifest, Translator(), PUBLISHED),
             ALERTS,

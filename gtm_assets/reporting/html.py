@@ -184,7 +184,8 @@ class _Writer:
             **shown,
             "kind": "tile",
             "label": tile.label,
-            "value": "" if now is None else now,
+            # As JavaScript writes a number, which has no decimal where it needs none.
+            "value": "" if now is None else int(now) if isinstance(now, float) and now.is_integer() else now,
             "short": short(now, kind, currency),
             "full": written(now, kind, currency),
             "changes": changes,
