@@ -12,6 +12,7 @@ from gtm_assets.dbt.exposures import exposure_of
 from gtm_assets.dbt.project import TransformError, manifest_path
 from gtm_assets.definitions import definitions
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
+from gtm_assets.reporting.names import ASSET_KEY as REPORT
 from gtm_assets.settings import load_settings
 
 
@@ -104,7 +105,7 @@ def test_each_is_in_the_graph_with_what_it_reads_and_what_is_said_of_it(manifest
 def test_the_published_file_is_one_node(graph):
     assert dg.AssetKey(["dashboards", "published_file"]) not in graph.toposorted_asset_keys
     dashboards = {key for key in graph.toposorted_asset_keys if graph.get(key).group_name == "dashboards"}
-    assert graph.get(PUBLISHED).child_keys == dashboards | {SERVICE_LEVELS, ALERTS}
+    assert graph.get(PUBLISHED).child_keys == dashboards | {SERVICE_LEVELS, ALERTS, REPORT}
     assert len(dashboards) == 3
 
 
