@@ -35,6 +35,7 @@ LONGEST = (
     "test_gtm_run",
     "test_salesforce_live",
     "test_dbt_external",
+    "test_report_pages",
     "test_metrics",
 )
 """Modules of half a minute or more, begun first: one begun last would keep one worker busy with the other done.
