@@ -10,7 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -312,16 +312,28 @@ def _finish(
                 source.execute(statement)
             _say_whence(source, warehouse, publication)
             _say_keys(source, {table: comments[table] for table in tables if table in comments})
-            for table, described in {**comments, **META_TABLES}.items():
-                if table in tables or table in META_TABLES:
-                    for statement in comments_on("table", f"published.{table}", described):
-                        source.execute(statement)
+            _describe(source, {**comments, **META_TABLES})
         rows = {}
         for table in tables:
             ((rows[table],),) = source.execute(f"select count(*) from published.{table}").fetchall()
     finally:
         source.execute("detach published")
     return rows
+
+
+def _describe(source: duckdb.DuckDBPyConnection, comments: Mapping[str, Table]) -> None:
+    """Write the descriptions of tables and of the columns that they have: an older build may lack some."""
+    tables = source.execute(
+        "select tables.schema_name || '.' || tables.table_name, list(columns.column_name)"
+        " from duckdb_tables() as tables"
+        " inner join duckdb_columns() as columns using (database_oid, schema_oid, table_oid)"
+        " where tables.database_name = 'published' group by 1"
+    ).fetchall()
+    for table, columns in tables:
+        if table in comments:
+            described = {name: text for name, text in comments[table].columns.items() if name in columns}
+            for statement in comments_on("table", f"published.{table}", replace(comments[table], columns=described)):
+                source.execute(statement)
 
 
 def _drop_the_rest(source: duckdb.DuckDBPyConnection, published: Sequence[str]) -> None:
