@@ -4,15 +4,21 @@
 
 with
 
+latest as (
+    select month_end_date from {{ ref('int_months') }}
+    where is_latest
+),
+
 owners as (
     select
-        owner_user_key,
-        min(month_start_date) as first_month,
-        max(last_day) as last_day,
-        sum(won_count) as won_count,
-        sum(opportunities_created_count) as created_count
-    from {{ ref('rep_owner_ramp') }}
-    group by owner_user_key
+        ramp.owner_user_key,
+        cast({{ dbt.date_trunc('month', 'min(ramp.start_date)') }} as date) as first_month,
+        max(latest.month_end_date) as last_day,
+        sum(ramp.won_count) as won_count,
+        sum(ramp.opportunities_created_count) as created_count
+    from {{ ref('rep_owner_ramp') }} as ramp
+    cross join latest
+    group by ramp.owner_user_key
 ),
 
 opportunities as (
@@ -23,7 +29,7 @@ opportunities as (
                 when
                     facts.is_won
                     and facts.close_date >= owners.first_month
-                    and facts.close_date <= cast({{ dbt.last_day('owners.last_day', 'month') }} as date)
+                    and facts.close_date <= owners.last_day
                     then 1
             end
         ) as won_count,
@@ -31,7 +37,7 @@ opportunities as (
             case
                 when
                     facts.created_date >= owners.first_month
-                    and facts.created_date <= cast({{ dbt.last_day('owners.last_day', 'month') }} as date)
+                    and facts.created_date <= owners.last_day
                     then 1
             end
         ) as created_count
