@@ -29,6 +29,7 @@ final as (
         is_won,
         is_closed,
         is_open_pipeline,
+        is_observed,
         currency_iso_code,
         -- measures
         amount,

@@ -109,15 +109,22 @@ by_stage as (
         count(
             case when counted.is_open_at_end and counted.close_date < counted.date_day then 1 end
         ) as overdue_count,
-        count(
-            case
-                when
-                    counted.is_open_at_end
-                    and coalesce(counted.last_activity_date, counted.created_date)
-                    < counted.date_day - {{ idle_after_days }}
-                    then 1
-            end
-        ) as idle_count,
+        -- On days that are rebuilt nobody knows the last activity.
+        case
+            when
+                count(case when counted.is_open_at_end then 1 end) = 0
+                or count(case when counted.is_open_at_end and counted.is_observed then 1 end) > 0
+                then count(
+                    case
+                        when
+                            counted.is_open_at_end
+                            and counted.is_observed
+                            and coalesce(counted.last_activity_date, counted.created_date)
+                            < counted.date_day - {{ idle_after_days }}
+                            then 1
+                    end
+                )
+        end as idle_count,
         max(quota_progress.remaining_quota_amount) as remaining_quota_amount
     from counted
     left join quota_progress

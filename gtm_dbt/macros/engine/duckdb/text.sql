@@ -52,3 +52,13 @@
 {% macro duckdb__whole_number(text) -%}
     try_cast(nullif(regexp_extract({{ text }}, '^\s*([0-9]+)([.]0*)?\s*$', 1), '') as bigint)
 {%- endmacro %}
+
+
+{% macro duckdb__decimal_number(text) -%}
+    try_cast({{ text }} as {{ amount_type() }})
+{%- endmacro %}
+
+
+{% macro duckdb__written_date(text) -%}
+    try_cast(left(trim({{ text }}), 10) as date)
+{%- endmacro %}

@@ -56,3 +56,17 @@
     {%- set digits = "substring(" ~ text ~ " from '^[[:space:]]*([0-9]+)(?:[.]0*)?[[:space:]]*$')" -%}
     case when cast({{ digits }} as numeric) < 9223372036854775808 then cast({{ digits }} as bigint) end
 {%- endmacro %}
+
+
+{% macro postgres__decimal_number(text) -%}
+    {%- set number = "substring(" ~ text ~ " from '^[[:space:]]*([-+]?[0-9]+[.]?[0-9]*(?:[eE][-+]?[0-9]{1,2})?)[[:space:]]*$')" -%}
+    case when abs(cast({{ number }} as numeric)) < 1e18 then cast({{ number }} as {{ amount_type() }}) end
+{%- endmacro %}
+
+
+{#- PostgreSQL 15 can't ask whether a text is a date: the day has to lie in the month that the text names. -#}
+{% macro postgres__written_date(text) -%}
+    {%- set written = "substring(" ~ text ~ " from '^[[:space:]]*([0-9]{4}-(?:0[1-9]|1[0-2])-[0-9]{2})')" -%}
+    {%- set day = "cast(left(" ~ written ~ ", 8) || '01' as date) + (cast(right(" ~ written ~ ", 2) as integer) - 1)" -%}
+    case when to_char({{ day }}, 'YYYY-MM-DD') = {{ written }} then {{ day }} end
+{%- endmacro %}

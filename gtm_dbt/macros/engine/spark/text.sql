@@ -84,3 +84,13 @@
 {% macro spark__whole_number(text) -%}
     try_cast(nullif(regexp_extract({{ text }}, r'^\s*([0-9]+)([.]0*)?\s*$', 1), '') as bigint)
 {%- endmacro %}
+
+
+{% macro spark__decimal_number(text) -%}
+    try_cast({{ text }} as {{ amount_type() }})
+{%- endmacro %}
+
+
+{% macro spark__written_date(text) -%}
+    try_cast(left(trim({{ text }}), 10) as date)
+{%- endmacro %}

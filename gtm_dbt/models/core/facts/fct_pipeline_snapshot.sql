@@ -20,6 +20,7 @@ final as (
         -- what it is
         stage_name,
         forecast_category,
+        min(case when is_observed then 1 else 0 end) = 1 as is_observed,
         -- measures
         count(*) as opportunity_count,
         {{ total('sum(amount_converted)') }} as amount,

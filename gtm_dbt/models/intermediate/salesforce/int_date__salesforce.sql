@@ -3,7 +3,10 @@ with
 final as (
     {{
         dates_met([
+            ('int_opportunity_field_changes', 'old_close_date'),
+            ('int_opportunity_field_changes', 'new_close_date'),
             ('int_opportunity_versions', 'close_date'),
+            ('int_opportunity_versions', 'created_at'),
             ('int_opportunity_versions', 'system_modstamp'),
             ('stg_salesforce__account', 'created_at'),
             ('stg_salesforce__campaign', 'start_date'),
