@@ -117,7 +117,24 @@ _VARIANTS: dict[str, list[list[Record]]] = {
     "opportunity_field_history": [
         _column("opportunity_id", *_ids("opportunity")),
         _column("created_by_id", *_ids("user")),
-        _column("new_value", "A", "B", None),
+        [
+            *(
+                {"field": "StageName", "old_value": old, "new_value": new}
+                for old, new in ("AB", "BC", ("Won", "A"))
+            ),
+            {"field": "Amount", "old_value": None, "new_value": "100"},
+            {"field": "CloseDate", "old_value": "2026-01-04", "new_value": "2026-01-30"},
+            {"field": "OwnerId", "data_type": "EntityId", "old_value": id_of("user", 1), "new_value": None},
+            {"field": "created"},
+        ],
+    ],
+    "opportunity_stage": [
+        _column("api_name", "A", "B", "Won"),
+        _column("forecast_category", "Pipeline", "Omitted"),
+        _column("default_probability", 10.0, 20.0),
+        _column("sort_order", 1, 2),
+        _column("is_closed", True, False),
+        _column("is_active", True, False),
     ],
     "task": [
         _column("owner_id", *_ids("user")),

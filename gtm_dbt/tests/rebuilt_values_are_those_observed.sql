@@ -1,17 +1,32 @@
--- At each landed boundary, what field history tells of an opportunity's stage, amount, close date and owner is what its
--- version shows, so that days which are rebuilt from field history are as they would have been observed. This warning
--- counts the opportunities that differ, by column and finding: where the org does not track a field, field history has
--- no change of it, and days that are rebuilt have the value of the first version.
+-- At each landed boundary, what field history tells of the stage, amount, close date and owner of an opportunity
+-- with observed days is what its version shows, so that days that are rebuilt from field history are as they would
+-- have been observed. This warning counts the opportunities that differ, by column and finding: where the org does
+-- not track a field, field history has no change of it, and days that are rebuilt have the value of the first
+-- version; where field history tells another value, a newer version had come before the one that had it could be
+-- read.
+{% set columns = columns_of_history() %}
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_opportunity_history'}}}) }}
 
 with
 
+-- The others closed before the first landed boundary, and nothing was observed of them.
+opportunities as (
+    select opportunity_id
+    from {{ ref('fct_opportunity_history') }}
+    where is_observed
+    group by opportunity_id
+),
+
 versions as (
-    select * from {{ ref('int_opportunity_versions') }}
+    select versions.*
+    from {{ ref('int_opportunity_versions') }} as versions
+    inner join opportunities on versions.opportunity_id = opportunities.opportunity_id
 ),
 
 changes as (
-    select * from {{ ref('int_opportunity_field_changes') }}
+    select changes.*
+    from {{ ref('int_opportunity_field_changes') }} as changes
+    inner join opportunities on changes.opportunity_id = opportunities.opportunity_id
 ),
 
 first_versions as (
@@ -32,13 +47,13 @@ values_by_history as (
 
 rebuilt as (
     select
+        {% for column in columns %}
+            {{ value_by_history(column) }} as {{ column }},
+            values_by_history.{{ column }}_first_changed_at is null as {{ column }}_is_untracked,
+        {% endfor %}
         values_by_history.opportunity_id,
         values_by_history.begins_at,
         values_by_history.ends_at
-        {%- for column in columns_of_history() %},
-        {{ value_by_history(column) }} as {{ column }},
-        values_by_history.{{ column }}_first_changed_at is null as {{ column }}_is_untracked
-        {%- endfor %}
     from values_by_history
     inner join first_versions on values_by_history.opportunity_id = first_versions.opportunity_id
     where not first_versions.is_deleted
@@ -51,38 +66,42 @@ states as (
 observed as (
     select
         states.*,
-        lead(system_modstamp) over (partition by opportunity_id order by system_modstamp) as next_modstamp
+        lead(states.system_modstamp) over (
+            partition by states.opportunity_id order by states.system_modstamp
+        ) as next_modstamp
     from states
 ),
 
 boundaries as (
     select {{ partition_boundary('cast(_partition_key as date) + 1') }} as boundary_at
     from versions
-    group by 1
+    group by _partition_key
 ),
 
 -- A boundary has thousands of opportunities and few of them differ, so those that differ are found first.
 different as (
-    {%- for column in columns_of_history() %}
-    select
-        '{{ column }}' as column_name,
-        rebuilt.{{ column }}_is_untracked as is_untracked,
-        rebuilt.opportunity_id,
-        cast(observed.{{ column }} as {{ engine_type('varchar') }}) as observed_value,
-        cast(rebuilt.{{ column }} as {{ engine_type('varchar') }}) as rebuilt_value,
-        greatest(observed.system_modstamp, rebuilt.begins_at) as begins_at,
-        least(observed.next_modstamp, rebuilt.ends_at) as ends_at
-    from rebuilt
-    inner join observed
-        on
-            rebuilt.opportunity_id = observed.opportunity_id
-            and (observed.next_modstamp is null or rebuilt.begins_at < observed.next_modstamp)
-            and (rebuilt.ends_at is null or observed.system_modstamp < rebuilt.ends_at)
-    where
-        not observed.is_deleted
-        and observed.{{ column }} is distinct from rebuilt.{{ column }}
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
+    {% for column in columns %}
+        select
+            '{{ column }}' as column_name,
+            rebuilt.{{ column }}_is_untracked as is_untracked,
+            rebuilt.opportunity_id,
+            cast(observed.{{ column }} as {{ engine_type('varchar') }}) as observed_value,
+            cast(rebuilt.{{ column }} as {{ engine_type('varchar') }}) as rebuilt_value,
+            greatest(observed.system_modstamp, rebuilt.begins_at) as begins_at,
+            least(observed.next_modstamp, rebuilt.ends_at) as ends_at
+        from rebuilt
+        inner join observed
+            on
+                rebuilt.opportunity_id = observed.opportunity_id
+                and (observed.next_modstamp is null or rebuilt.begins_at < observed.next_modstamp)
+                and (rebuilt.ends_at is null or rebuilt.ends_at > observed.system_modstamp)
+        where
+            not observed.is_deleted
+            and observed.{{ column }} is distinct from rebuilt.{{ column }}
+        {% if not loop.last %}
+            union all
+        {% endif %}
+    {% endfor %}
 ),
 
 different_at_boundaries as (

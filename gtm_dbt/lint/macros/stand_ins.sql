@@ -20,6 +20,32 @@ select 1 as id
     select * from {{ versions }}
 {% endmacro %}
 
+{% macro rebuilt_versions(versions, changes, stages) %}
+    select {{ versions }}.* from {{ versions }}
+    where exists (select 1 from {{ changes }}) and exists (select 1 from {{ stages }})
+{% endmacro %}
+
+{% macro first_versions(versions) %}
+    select * from {{ versions }}
+{% endmacro %}
+
+{% macro values_by_history(instants, changes) %}
+    select {{ instants }}.* from {{ instants }}
+    where exists (select 1 from {{ changes }})
+{% endmacro %}
+
+{% macro value_by_history(column) -%}
+values_by_history.{{ column }}
+{%- endmacro %}
+
+{% macro decimal_number(text) -%}
+cast({{ text }} as decimal(24, 6))
+{%- endmacro %}
+
+{% macro written_date(text) -%}
+cast({{ text }} as date)
+{%- endmacro %}
+
 {% macro tracked_columns() %}{% endmacro %}
 
 {% macro meta_table(name) %}gtm_meta.{{ name }}{% endmacro %}

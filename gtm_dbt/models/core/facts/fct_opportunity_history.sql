@@ -10,6 +10,9 @@
         ]) }}"
     )
 }}
+-- Which days are built again depends on them:
+-- depends_on: {{ ref('base_salesforce__opportunity_field_history') }}
+-- depends_on: {{ ref('base_salesforce__opportunity_stage') }}
 
 with
 
@@ -21,17 +24,8 @@ changes as (
     select * from {{ ref('int_opportunity_field_changes') }}
 ),
 
--- Deleted ones too: what they said is taken back.
-field_history as (
-    select * from {{ ref('base_salesforce__opportunity_field_history') }}
-),
-
 stages as (
     select * from {{ ref('int_opportunity_stages') }}
-),
-
-configured_stages as (
-    select * from {{ ref('base_salesforce__opportunity_stage') }}
 ),
 
 users as (
@@ -41,9 +35,9 @@ users as (
     from {{ ref('stg_salesforce__user') }}
 ),
 
--- Days are observed from the first landed boundary to today; those before it are rebuilt. For an external table they
--- begin with the first version that its loader kept, and nothing is rebuilt; an external table without history mode has
--- no days before today.
+-- Days are observed from the first landed boundary to today; those before it are rebuilt. For an external table
+-- they begin with the first version that its loader kept, and nothing is rebuilt; one without history mode has no
+-- days before today.
 bounds as (
     select
         {% if not keeps_history('salesforce', 'opportunity') %}
@@ -80,32 +74,40 @@ bounds as (
         from built
     ),
 
-    -- A row where any day that is rebuilt may be another: stages that are set up have changed, or a batch has come behind
-    -- one already consumed.
+    -- Changes that are new; deleted ones too, for what they said is taken back.
+    new_changes as (
+        select opportunity_id
+        from {{ ref('base_salesforce__opportunity_field_history') }}
+        where _batch_id in ({{ unconsumed_batches('base_salesforce__opportunity_field_history') }})
+    ),
+
+    new_stages as (
+        select id
+        from {{ ref('base_salesforce__opportunity_stage') }}
+        where _batch_id in ({{ unconsumed_batches('base_salesforce__opportunity_stage') }})
+    ),
+
+    -- A row where any day that is rebuilt may be another: stages that are set up have changed, or a batch has come
+    -- behind one already consumed.
     changed_past as (
         select bounds.first_day
         from bounds
         where
-            exists (
-                select 1
-                from configured_stages
-                where configured_stages._batch_id in ({{ unconsumed_batches('base_salesforce__opportunity_stage') }})
-            )
+            exists (select 1 from new_stages)
             or {{ has_late_batch('base_salesforce__opportunity_stage') }}
             or {{ has_late_batch('base_salesforce__opportunity_field_history') }}
     ),
 
-    -- Opportunities of which there are new versions or changes, and those whose owner appeared or disappeared. Also those
-    -- with days in a stage that is not set up and that a new version says something of, and all of them if the past may
-    -- be another, or observed days now begin earlier.
+    -- Opportunities of which there are new versions or changes, and those whose owner appeared or disappeared.
+    -- Also those with days in a stage that is not set up and that a new version says something of, and all of them
+    -- if the past may be another, or observed days now begin earlier.
     touched as (
         select versions.opportunity_id
         from versions
         where versions._batch_id in ({{ unconsumed_batches('int_opportunity_versions') }})
         union
-        select field_history.opportunity_id
-        from field_history
-        where field_history._batch_id in ({{ unconsumed_batches('base_salesforce__opportunity_field_history') }})
+        select new_changes.opportunity_id
+        from new_changes
         union
         select built.opportunity_id
         from built
@@ -219,8 +221,9 @@ first_seen as (
     group by opportunity_id
 ),
 
--- A day is observed from the first version on. In history mode of an external table the days of each opportunity begin
--- with its own first version, because the loader did not begin to keep versions of all opportunities on one day.
+-- A day is observed from the first version on. In history mode of an external table the days of each opportunity
+-- begin with its own first version, because the loader did not begin to keep versions of all opportunities on one
+-- day.
 dated as (
     select
         states.*,
