@@ -153,7 +153,7 @@ def test_stage_intervals_follow_the_rule_for_versions_of_one_time_as_every_histo
 
 
 def test_days_are_rebuilt_as_they_would_have_been_observed(tmp_path):
-    """One home lands each day. The other begins a week later, with field history and the deals as they are by then."""
+    """One home lands each day. The other begins a week later, with field history and the deals as they are."""
     chance = random.Random(0)
     versions, changes = deals_with_their_history(chance, count=80, days=range(2, 12))
     observed, rebuilt = (Home(tmp_path / name).seed() for name in ("observed", "rebuilt"))
@@ -218,7 +218,7 @@ def test_columns_that_field_history_does_not_know_are_counted_and_named(tmp_path
     home.build(*MODELS, *VIEWS)
     assert not findings(home)
 
-    # Two amounts change unseen by field history. It tells of the third deal's stage, and not what the version shows.
+    # Two amounts change unseen by field history. Of the third deal's stage it tells what the version does not show.
     later = [opportunity(number, at(6), amount=5) for number in (1, 2)]
     home.land("opportunity", partition(6), *later, opportunity(3, at(6), stage_name="B"))
     told = change(1, at(6), opportunity_id=opportunity(3, at(6))["id"], old_value="Prospecting", new_value="C")
@@ -234,7 +234,7 @@ def test_columns_that_field_history_does_not_know_are_counted_and_named(tmp_path
 def deals_with_their_history(
     chance: random.Random, count: int, days: range
 ) -> tuple[dict[int, list[dict[str, object]]], dict[int, list[dict[str, object]]]]:
-    """Versions of deals, which begin open, and the changes that made them, by partition: of a deal at most one version."""
+    """Versions of deals, at most one a partition, and the changes that made them, by partition; deals begin open."""
     versions: dict[int, list[dict[str, object]]] = {day: [] for day in days}
     changes: dict[int, list[dict[str, object]]] = {day: [] for day in days}
     tracked = {"StageName": "stage_name", "Amount": "amount", "CloseDate": "close_date", "OwnerId": "owner_id"}
