@@ -218,7 +218,7 @@ def test_columns_that_field_history_does_not_know_are_counted_and_named(tmp_path
     home.build(*MODELS, *VIEWS)
     assert not findings(home)
 
-    # Two amounts change unseen by field history. Of the third deal's stage it tells what the version does not show.
+    # Two amounts change unseen by field history. Of the third deal's stage it tells another than the version.
     later = [opportunity(number, at(6), amount=5) for number in (1, 2)]
     home.land("opportunity", partition(6), *later, opportunity(3, at(6), stage_name="B"))
     told = change(1, at(6), opportunity_id=opportunity(3, at(6))["id"], old_value="Prospecting", new_value="C")
@@ -234,7 +234,7 @@ def test_columns_that_field_history_does_not_know_are_counted_and_named(tmp_path
 def deals_with_their_history(
     chance: random.Random, count: int, days: range
 ) -> tuple[dict[int, list[dict[str, object]]], dict[int, list[dict[str, object]]]]:
-    """Versions of deals, at most one a partition, and the changes that made them, by partition; deals begin open."""
+    """Versions of deals and the changes that made them, by partition: of a deal one at most. Deals begin open."""
     versions: dict[int, list[dict[str, object]]] = {day: [] for day in days}
     changes: dict[int, list[dict[str, object]]] = {day: [] for day in days}
     tracked = {"StageName": "stage_name", "Amount": "amount", "CloseDate": "close_date", "OwnerId": "owner_id"}
