@@ -399,7 +399,6 @@ PUBLISHED = [
     "gtm_meta.external_tables",
     "gtm_meta.findings",
     "gtm_meta.keys",
-    "gtm_meta.keys",
     "gtm_meta.publication",
     "gtm_meta.published_partitions",
     "gtm_meta.quarantine",
