@@ -349,11 +349,18 @@ class _Reader:
         if node.resource_type != "test" and status == "success":
             state = self._keeper.states.nodes.get(node_id)
             reasons = tuple(reason for reason, models in self.rebuilds.items() if node.name in models)
-            return NodeEnded(message, row_count=state.row_count if state else None, built_afresh_because=reasons)
+            rows = state.row_count if state else self._row_count(node)
+            return NodeEnded(message, row_count=rows, built_afresh_because=reasons)
         if node.resource_type == "test" and message["data"].get("num_failures"):
             sql = self._compiled_sql(node)
             return NodeEnded(message, failing_sql=sql, failing_rows=rows_of(self.connection, sql))
         return NodeEnded(message)
+
+    def _row_count(self, node: Any) -> int:
+        """Of a node whose state is not kept: what it is made of was built by hand, and what that holds is not known."""
+        query = f"select count(*) as row_count from {node.relation_name}"
+        ((rows,),) = self.connection.execute(query).fetchall()
+        return int(rows)
 
     def _compiled_sql(self, node: Any) -> str:
         path = Path(node.original_file_path)

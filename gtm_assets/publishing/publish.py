@@ -332,7 +332,9 @@ def _describe(source: duckdb.DuckDBPyConnection, comments: Mapping[str, Table]) 
     for table, columns in tables:
         if table in comments:
             described = {name: text for name, text in comments[table].columns.items() if name in columns}
-            for statement in comments_on("table", f"published.{table}", replace(comments[table], columns=described)):
+            for statement in comments_on(
+                "table", f"published.{table}", replace(comments[table], columns=described)
+            ):
                 source.execute(statement)
 
 
