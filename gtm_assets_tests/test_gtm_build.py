@@ -49,7 +49,7 @@ def test_one_model_is_built_with_its_tests_and_nothing_else(built_home, tmp_path
     home = replace(built_home, path=tmp_path / "gtm")
     shutil.copytree(built_home.path, home.path)
     published = home.published.stat().st_mtime_ns
-    # Of what dbt builds by hand the platform does not know what it holds, and so not what its children are made of.
+    # What dbt has built by hand the platform does not know, and so neither what its children are made of.
     home.command("dbt", "build", "--select", "dim_date", "--exclude-resource-type", "test").check()
 
     done = home.command("build", "fct_opportunity").check()

@@ -357,7 +357,7 @@ class _Reader:
         return NodeEnded(message)
 
     def _row_count(self, node: Any) -> int:
-        """Of a node whose state is not kept: what it is made of was built by hand, and what that holds is not known."""
+        """Of a node whose state is not kept, as somebody has built by hand what it is made of."""
         query = f"select count(*) as row_count from {node.relation_name}"
         ((rows,),) = self.connection.execute(query).fetchall()
         return int(rows)
