@@ -19,6 +19,7 @@ FOLDERS = (
     "checks",
     "sources",
     "publishing",
+    "explaining",
     "reporting",
     "serving",
     "privacy",

@@ -395,6 +395,7 @@ PUBLISHED = [
     "gtm_core.dim_user",
     "gtm_mart.rep",
     "gtm_meta.certified_datasets",
+    "gtm_meta.checks",
     "gtm_meta.cost_daily",
     "gtm_meta.external_tables",
     "gtm_meta.findings",

@@ -17,6 +17,7 @@ import click
 from gtm_assets.cli.access import access, serve, share
 from gtm_assets.cli.certify import certify
 from gtm_assets.cli.cost import cost
+from gtm_assets.cli.explain import explain
 from gtm_assets.cli.privacy import erase, finish_what_is_pending
 from gtm_assets.cli.report import report
 from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
@@ -156,6 +157,7 @@ main.add_command(access)
 main.add_command(cost)
 main.add_command(erase)
 main.add_command(report)
+main.add_command(explain)
 
 
 @main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})

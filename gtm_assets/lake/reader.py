@@ -214,31 +214,39 @@ class LakeReader:
             self.verify(batches[0])
         return pl.concat([place.scanned(path) for path in files], how="diagonal_relaxed")
 
-    def versions(self, batches: Iterable[Batch], columns: Sequence[str]) -> pl.DataFrame:
+    def versions(
+        self, batches: Iterable[Batch], columns: Sequence[str], of: Mapping[str, Sequence[str]] | None = None
+    ) -> pl.DataFrame:
         """These columns of the versions in some batches of a table, and ``_partition_key``, which each came in.
 
-        A column that none of them has is left out.
+        A column that none of them has is left out. ``of`` names a column and texts: only versions that have one of
+        them there are given.
 
         Raises:
             LakeError: a file can't be read.
         """
         batches = list(batches)
         try:
-            return self._versions(batches, columns)
+            return self._versions(batches, columns, of)
         except LakeError:
             if all(place.exists(batch.path) for batch in batches):
                 raise
             # A compaction has merged them meanwhile: they are in another file.
             there = {(batch.table, batch.batch_id): batch for batch in self.batches()}
-            return self._versions([there.get((b.table, b.batch_id), b) for b in batches], columns)
+            return self._versions([there.get((b.table, b.batch_id), b) for b in batches], columns, of)
 
-    def _versions(self, batches: Sequence[Batch], columns: Sequence[str]) -> pl.DataFrame:
+    def _versions(
+        self, batches: Sequence[Batch], columns: Sequence[str], of: Mapping[str, Sequence[str]] | None
+    ) -> pl.DataFrame:
         # A file may be of an older catalogue: without a column, or with one of another type.
         query = """
             select columns(lambda name: list_contains($columns, name)), _partition_key
             from read_parquet($paths, union_by_name = true, hive_partitioning = false)
             inner join batches using (_batch_id)
             """
+        ((column, texts),) = (of or {"": ()}).items()
+        if column:
+            query += f'where list_contains($texts, cast("{column}" as varchar))'
         if not batches:
             return pl.DataFrame(schema=[*columns, "_partition_key"])
         with self.cursor() as db:
@@ -247,6 +255,7 @@ class LakeReader:
             files = by_file(batches)
             with self.reading(files):
                 given = {"columns": list(columns), "paths": [str(path) for path in files]}
+                given |= {"texts": list(texts)} if column else {}
                 found: pl.DataFrame = db.sql(query, params=given).pl()
                 return found
 

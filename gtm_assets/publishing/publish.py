@@ -5,13 +5,14 @@ and a build that a check stopped leaves the file as it was.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
-from datetime import datetime
+from dataclasses import astuple, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +51,8 @@ BADGES_CHECK = "certified_datasets_keep_their_badge"
 BATCHES = "batches"
 """The published file's metadata that holds a digest of its batches, without those of the open partition."""
 SCHEMAS = [f"gtm_{layer}" for layer in PUBLISHED_LAYERS]
+_OF_DAGSTER = "dagster"
+"""Begins the names of what Dagster itself notes with a check: how long it took, for example."""
 COPIED_AT_A_TIME = 2**24
 """So many bytes of the file are copied at a time."""
 
@@ -68,6 +71,10 @@ class Verdict:
     """``passed``, ``warned``, ``failed`` or ``missing`` (never run since the asset was last built)."""
     sentence: str = ""
     """What it found."""
+    checked_at: datetime | None = None
+    """When it last ran, UTC; None where it never did."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The numbers that it found, by name."""
 
     @property
     def forbids(self) -> bool:
@@ -85,9 +92,28 @@ def verdicts(instance: dg.DagsterInstance, checks: CheckRegistry) -> list[Verdic
         built_at = built.asset_entry.last_materialization_record if built else None
         record = records.get(key)
         evaluation = record.evaluation if record else None
-        sentence = evaluation.description if isinstance(evaluation, dg.AssetCheckEvaluation) else None
-        found.append(Verdict(key, key in checks.blocking, _outcome(record, built_at), sentence or ""))
+        said = evaluation if isinstance(evaluation, dg.AssetCheckEvaluation) else None
+        ran_at = datetime.fromtimestamp(record.event.timestamp, UTC) if record and record.event and said else None
+        found.append(
+            Verdict(
+                key,
+                key in checks.blocking,
+                _outcome(record, built_at),
+                (said.description if said else None) or "",
+                ran_at,
+                _figures(said) if said else {},
+            )
+        )
     return found
+
+
+def _figures(evaluation: dg.AssetCheckEvaluation) -> dict[str, float]:
+    values = {name: value.value for name, value in evaluation.metadata.items()}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not name.startswith(_OF_DAGSTER) and not isinstance(value, bool)
+    }
 
 
 def _assets(checks: Iterable[dg.AssetCheckKey]) -> list[dg.AssetKey]:
@@ -206,6 +232,8 @@ class Publication:
     """Source, table and reason of each table that the source doesn't let us read: it may lack records."""
     findings: Sequence[tuple[str, str, str, str]] = ()
     """Asset, check, outcome and sentence of each check that warned, or failed and does not block publishing."""
+    checks: Sequence[Verdict] = ()
+    """How each check stands."""
     badges: Sequence[Badge] = ()
     """How the certified datasets stand."""
     built_from: str = ""
@@ -400,6 +428,27 @@ def _say_whence(source: duckdb.DuckDBPyConnection, warehouse: str, publication: 
     )
     for finding in publication.findings:
         source.execute("insert into published.gtm_meta.findings values (?, ?, ?, ?)", finding)
+    source.execute(
+        "create table published.gtm_meta.checks (asset varchar, check_name varchar, is_blocking boolean,"
+        " outcome varchar, checked_at timestamptz, sentence varchar, figures varchar)"
+    )
+    rows = [
+        (
+            v.check.asset_key.to_user_string(),
+            v.check.name,
+            v.blocking,
+            v.outcome,
+            v.checked_at,
+            v.sentence,
+            figures,
+        )
+        for v in publication.checks
+        for figures in [json.dumps(v.figures)]
+    ]
+    source.execute(
+        f"insert into published.gtm_meta.checks select {', '.join(['unnest(?)'] * 7)}",
+        [[row[column] for row in rows] for column in range(7)],
+    )
     source.execute(
         "create table published.gtm_meta.certified_datasets (dataset varchar, owner varchar,"
         " service_level varchar, certified_by varchar, certified_at timestamptz, is_certified boolean,"
@@ -630,6 +679,7 @@ def published_asset(
                     for v in found
                     if v.outcome in ("warned", "failed")
                 ],
+                checks=found,
                 badges=badges(datasets(manifest), certificates.latest(), _failing_of_datasets(found)),
                 built_from=made.built_from(),
                 costs=made.costs(),

@@ -24,7 +24,7 @@ from gtm_assets.serving.masking import columns_of, refuse
 from gtm_assets.serving.row_rules import ALL, CERTIFIED, EVERYONE, READ_BY_PEOPLE, VISIBLE_BY
 
 _OPPORTUNITIES = "gtm_core.fct_opportunity"
-_FINDINGS = "gtm_meta.findings"
+_QUOTE_RECORDS = ("gtm_meta.checks", "gtm_meta.findings")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Writing:
         meta = sorted(table for table in self._tables if table.startswith("gtm_meta."))
         for table in meta:
             # Each reader has to know how old the numbers are. What checks found may quote a record.
-            is_shown = self._may_read(table) and (table != _FINDINGS or {*TIERS} <= self._seen)
+            is_shown = self._may_read(table) and (table not in _QUOTE_RECORDS or {*TIERS} <= self._seen)
             if is_shown or table == "gtm_meta.publication":
                 rows[table] = self._copy(table, f"select * from published.{table}")
         self._files.execute("create schema if not exists shared.gtm_meta")

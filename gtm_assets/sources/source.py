@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gtm_assets.catalog.origin import Origin
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.settings import DAILY, Refresh, Settings
 
@@ -101,6 +102,10 @@ class Source(ABC):
     def record_reconciliations(self) -> Sequence[RecordReconciliation]:
         """The tables of core that show its records one by one: compared where another loader fills its tables."""
         return ()
+
+    def origins(self) -> Sequence[Origin]:
+        """How a row of core is followed to the source's records."""
+        return [Origin(rule.core, rule.id_column, rule.raw) for rule in self.record_reconciliations()]
 
     def report_rows(self) -> Mapping[str, str]:
         """Report to a select of the rows that the source adds to what the report counts, from its own tables."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtm_assets.catalog.origin import Origin
 from gtm_assets.checks.reconciliation import SourceReconciliation
 
 SOURCE_RECONCILIATIONS = (
@@ -61,3 +62,9 @@ where
 group by activities.deal_id, types.funnel_step, date_trunc('month', timezone('UTC', activities.due_to))
 """,
 }
+
+_OURS = "source_system = 'pipedrive'"
+ORIGINS = (
+    Origin("fct_opportunity", "opportunity_id", "deal_changes", "deal_id", "pipedrive-", _OURS),
+    Origin("fct_activity", "activity_id", "activity", prefix="pipedrive-", rows=_OURS),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gtm_assets.catalog.origin import Origin
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.settings import Settings
 from gtm_assets.sources.pipedrive.catalog import TABLES
@@ -80,6 +81,12 @@ class Pipedrive(Source):
         from gtm_assets.sources.pipedrive.reconciliation import SOURCE_RECONCILIATIONS
 
         return SOURCE_RECONCILIATIONS
+
+    def origins(self) -> Sequence[Origin]:
+        """A deal is all its changes."""
+        from gtm_assets.sources.pipedrive.reconciliation import ORIGINS
+
+        return ORIGINS
 
     def report_rows(self) -> Mapping[str, str]:
         """The steps of the funnel."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gtm_assets.catalog.origin import Origin
 from gtm_assets.checks.active_rows import RecordReconciliation
 from gtm_assets.checks.reconciliation import SourceReconciliation
 
@@ -329,3 +330,12 @@ RECORD_RECONCILIATIONS = (
         owner_user_id="owner_id",
     ),
 )
+
+MORE_ORIGINS = (
+    Origin("fct_activity", "activity_id", "task", rows="activity_source = 'Task'"),
+    Origin("fct_activity", "activity_id", "event", rows="activity_source = 'Event'"),
+    Origin("fct_activity", "activity_id", "email_message", rows="activity_source = 'Email message'"),
+    Origin("fct_opportunity_stage_history", "opportunity_id", "opportunity"),
+    Origin("fct_opportunity_stage_history", "opportunity_id", "opportunity_field_history", "opportunity_id"),
+)
+"""Tables of core whose rows are of several objects, or of several records."""

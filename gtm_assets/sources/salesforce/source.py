@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gtm_assets.catalog.origin import Origin
 from gtm_assets.catalog.raw_table import RawTable
 from gtm_assets.settings import Settings
 from gtm_assets.sources.salesforce.catalog import OBJECTS
@@ -91,6 +92,12 @@ class Salesforce(Source):
         from gtm_assets.sources.salesforce.reconciliation import RECORD_RECONCILIATIONS
 
         return RECORD_RECONCILIATIONS
+
+    def origins(self) -> Sequence[Origin]:
+        """Record by record; activities by what they are, and stages by the history of their opportunity."""
+        from gtm_assets.sources.salesforce.reconciliation import MORE_ORIGINS
+
+        return [*super().origins(), *MORE_ORIGINS]
 
     def report_rows(self) -> Mapping[str, str]:
         """The steps of the funnel."""
