@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-readers run dev serve check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-mcp setup-readers run dev serve check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -53,6 +53,14 @@ setup-spark: .venv/.installed-spark ## What GTM_ENGINE=spark needs: dbt-spark, P
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-spark.lock \
 		|| $(BIN)/python -m pip install --quiet --requirement requirements-spark.lock
 	$(BIN)/python -m gtm_assets.engines.spark_jars
+	@touch $@
+
+# The extra of the server by which agents ask metrics.
+setup-mcp: .venv/.installed-mcp ## What gtm mcp needs: the SDK of the Model Context Protocol.
+
+.venv/.installed-mcp: .venv/.installed requirements-mcp.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements-mcp.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements-mcp.lock
 	@touch $@
 
 # What reads the published Iceberg tables, for tests of it: Trino, and servers of catalogues.
@@ -120,6 +128,8 @@ lock: setup ## Resolve the lock files anew from setup.cfg.
 		--constraint requirements.lock --output-file requirements-spark.lock
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra readers setup.cfg \
 		--constraint requirements.lock --constraint requirements-spark.lock --output-file requirements-readers.lock
+	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra mcp setup.cfg \
+		--constraint requirements.lock --output-file requirements-mcp.lock
 
 clean: ## Remove the state folder's default and what dbt wrote. The lake goes too.
 	rm -rf .gtm gtm_dbt/target gtm_dbt/logs

@@ -162,7 +162,7 @@ def test_a_record_that_is_missing_or_changed_in_the_file_is_seen(explainer, buil
             " where quota_attainment_key = (select min(quota_attainment_key) from gtm_mart.rep_quota_attainment"
             " where bookings_amount > 0)"
         )
-    damaged = Explainer(explainer.layer, PublishedFile(file))
+    damaged = Explainer(explainer.layer, PublishedFile.at(file))
 
     found = damaged.explain("quota_bookings", period_of(damaged.published))
 
@@ -276,7 +276,7 @@ def test_what_is_missing_is_told_with_since_when(built_home, explainer, tmp_path
             " where partition_key = '2026-09-11' and table_name = 'account'"
         )
     calendar = Calendar(date(2026, 9, 9), date(2026, 9, 11))
-    lacking = Explainer(explainer.layer, PublishedFile(file), sources(), LakeReader(lake), calendar)
+    lacking = Explainer(explainer.layer, PublishedFile.at(file), sources(), LakeReader(lake), calendar)
 
     found = lacking.explain("bookings", period_of(lacking.published, month="2026-08"), shown=0)
 
@@ -298,7 +298,7 @@ def test_a_check_that_failed_is_told_as_failed(built_home, explainer, tmp_path):
             "update gtm_meta.checks set outcome = 'failed', sentence = 'amount: 2 more than the records'"
             " where asset = 'gtm_core/fct_opportunity' and check_name = 'reconciles_with_source'"
         )
-    failing = Explainer(explainer.layer, PublishedFile(file))
+    failing = Explainer(explainer.layer, PublishedFile.at(file))
 
     found = failing.explain("bookings", period_of(failing.published))
 

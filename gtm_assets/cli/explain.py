@@ -15,9 +15,9 @@ ALL = "all"
 
 @click.command()
 @click.argument("metric")
-@click.option("--month", help="A month, such as 2026-09.")
-@click.option("--quarter", help="A quarter of the fiscal year, such as 2026-Q3.")
-@click.option("--day", help="A day, such as 2026-09-30.")
+@click.option("--month", help="A month, such as 2026-09 or -1m: the one before the last.")
+@click.option("--quarter", help="A quarter of the fiscal year, such as 2026-Q3 or -1q.")
+@click.option("--day", help="A day, such as 2026-09-30 or -1d.")
 @click.option("--where", multiple=True, help="A condition as in gtm metrics query. May be given several times.")
 @click.option("--records", default=str(SHOWN), show_default=True, help="So many of each part; or all.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -48,7 +48,7 @@ def explain(
     from gtm_assets.runtime.instance import prepare_home
 
     # Before anything is made in a state folder that has none.
-    PublishedFile(settings.published_path).close()
+    PublishedFile.at(settings.published_path).close()
     prepare_home(settings)
     with dg.DagsterInstance.get() as instance:
         explainer = explainer_of(settings, instance)

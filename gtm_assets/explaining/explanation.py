@@ -14,7 +14,7 @@ from gtm_assets.dbt.semantic_layer import Metric, MetricError, Question, Semanti
 from gtm_assets.explaining.lineage import Lineage, lineage
 from gtm_assets.explaining.missing import Lack, lacks
 from gtm_assets.explaining.period import Period
-from gtm_assets.explaining.published import Check, Published, checks, landed, publication, unreadable
+from gtm_assets.explaining.published import Check, Published, checks, landed, publication, unreadable, waiting
 from gtm_assets.explaining.records import Record, Rows, Source, Value, followed, rows_of
 from gtm_assets.lake.reader import LakeReader
 from gtm_assets.partitions import Calendar
@@ -173,7 +173,13 @@ class Explainer:
             self.published.place,
             None if told is None else self.newest(told),
             lacks(
-                tables, batches or {}, unreadable(self.published), self.lake, self.calendar, now or said["as_of"]
+                tables,
+                batches or {},
+                unreadable(self.published),
+                waiting(self.published),
+                self.lake,
+                self.calendar,
+                now or said["as_of"],
             ),
             tuple(dict.fromkeys(why)),
         )

@@ -34,7 +34,7 @@ def explainer_of(settings: Settings, instance: dg.DagsterInstance | None = None)
             "numbers are explained by the published file, which has no tables with GTM_EXPORT_PUBLISHED=false: "
             "leave it out"
         )
-    published = PublishedFile(settings.published_path)
+    published = PublishedFile.at(settings.published_path)
     return Explainer(
         SemanticLayer(manifest_path()),
         published,

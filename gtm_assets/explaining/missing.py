@@ -27,14 +27,16 @@ def lacks(
     tables: Sequence[RawTable],
     landed: Mapping[str, Mapping[str, str]],
     unreadable: Mapping[str, str],
+    quarantined: Mapping[str, int],
     lake: LakeReader | None,
     calendar: Calendar | None,
     now: datetime,
 ) -> list[Lack]:
     """What the number lacks of these tables.
 
-    ``landed`` holds the batches that were published and ``unreadable`` the tables that could not be read then.
-    Without a lake nothing is known of quarantine, and without a calendar nothing of partitions that are owed.
+    ``landed`` holds the batches that were published, ``unreadable`` the tables that could not be read then and
+    ``quarantined`` how many records waited then. A lake says how it is by now, and since when. Without a calendar
+    nothing is known of partitions that are owed.
     """
     found: list[Lack] = []
     for table in tables:
@@ -44,13 +46,15 @@ def lacks(
             found.append(Lack(name, f"The source does not let us read it: {unreadable[name]}", since))
         if lake is not None and (gone := lake.forgotten(table)) is not None:
             found.append(Lack(name, "Its owner has said that it is gone: it stays as it was.", _minute(gone)))
-        if lake is not None and (waiting := lake.quarantined(table)).height:
-            since_at = waiting["_known_at"].min()
+        count, since_at = quarantined.get(name, 0), None
+        if lake is not None:
+            waiting = lake.quarantined(table)
+            count, since_at = waiting.height, waiting["_known_at"].min()
+        if count:
             found.append(
                 Lack(
                     name,
-                    f"{waiting.height:,} records wait in quarantine, as they do not fit. Look: "
-                    f"gtm quarantine list {name}",
+                    f"{count:,} records wait in quarantine, as they do not fit. Look: gtm quarantine list {name}",
                     _minute(since_at) if isinstance(since_at, datetime) else "",
                 )
             )

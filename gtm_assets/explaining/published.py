@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import duckdb
 
@@ -43,8 +43,14 @@ class PublishedFile:
 
     engine = "DuckDB"
 
-    def __init__(self, path: Path) -> None:
-        """Open it.
+    def __init__(self, connection: duckdb.DuckDBPyConnection, place: str) -> None:
+        """The file that ``connection`` reads."""
+        self._connection, self.place = connection, place
+        self.is_whole = not self._has("gtm_meta", "shared_with")
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Open the file at a path.
 
         Raises:
             WarehouseError: there is no such file, or it can't be read.
@@ -52,13 +58,12 @@ class PublishedFile:
         if not path.exists():
             raise WarehouseError(f"nothing is published at {path} yet. Build it: gtm run")
         try:
-            self._connection = duckdb.connect(str(path), read_only=True)
-            # Whoever asks in their own SQL or filters reads no file beside it.
-            self._connection.execute("set TimeZone = 'UTC'; set enable_external_access = false")
+            connection = duckdb.connect(str(path), read_only=True)
+            # Whoever asks with conditions of their own reads no file beside it.
+            connection.execute("set TimeZone = 'UTC'; set enable_external_access = false")
         except duckdb.Error as error:
             raise WarehouseError(f"{path} can't be read: {error}. Publish it anew: gtm run --force") from error
-        self.place = str(path)
-        self.is_whole = not self._has("gtm_meta", "shared_with")
+        return cls(connection, str(path))
 
     def _has(self, schema: str, table: str) -> bool:
         query = "select 1 from duckdb_tables() where schema_name = ? and table_name = ?"
@@ -161,6 +166,15 @@ def unreadable(published: Published) -> dict[str, str]:
     except WarehouseError:
         return {}
     return {f"{row['source_name']}.{row['table_name']}": row["reason"] for row in rows}
+
+
+def waiting(published: Published) -> dict[str, int]:
+    """How many records of each ``source.table`` waited in quarantine at the publication."""
+    try:
+        rows = published.rows(f"select * from {published.relation('gtm_meta', 'quarantine')}")
+    except WarehouseError:
+        return {}
+    return {f"{row['source_name']}.{row['table_name']}": row["record_count"] for row in rows}
 
 
 def _utc(value: Any) -> Any:

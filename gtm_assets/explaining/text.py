@@ -63,7 +63,7 @@ def _trust(e: Explanation) -> Iterator[str]:
         yield f"    {check.outcome}: {check.asset} {check.name}{_when(check)}. {check.sentence}"
     for check in e.reconciled[:RECONCILIATIONS]:
         verdict = f"{check.name} {check.outcome}{_when(check)}"
-        yield f"  reconciled    {check.asset} {verdict}: {_figures(check.figures)}"
+        yield f"  reconciled    {check.asset} {verdict}: {figures(check.figures)}"
     for lack in e.lacks:
         since = f", since {lack.since}" if lack.since else ""
         yield f"  missing       {lack.table}{since}: {lack.what}"
@@ -80,8 +80,9 @@ def _when(check: Check) -> str:
     return f" at {check.checked_at:%Y-%m-%d %H:%M} UTC{since}" if check.checked_at else since
 
 
-def _figures(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:,}" for name, value in figures.items()) or "no figures"
+def figures(found: Mapping[str, float]) -> str:
+    """What a check found, in a line."""
+    return ", ".join(f"{name} {value:,}" for name, value in found.items()) or "no figures"
 
 
 def _part(part: Part) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gtm_assets.reporting import executive, operations, revenue
+from gtm_assets.reporting import executive, operations, revenue, trust
 from gtm_assets.reporting.page import Page
 
-PAGES: tuple[Page, ...] = (executive.PAGE, revenue.PAGE, operations.PAGE)
+PAGES: tuple[Page, ...] = (executive.PAGE, revenue.PAGE, operations.PAGE, trust.PAGE)
