@@ -233,6 +233,11 @@ class Settings(BaseSettings):
         description="Address of that database as a login that may create roles, for `gtm access` alone. Default: "
         "the address above. A secret.",
     )
+    mcp_url: SecretStr | None = Field(
+        default=None,
+        description="Address of that database with a person's own login, by which `gtm mcp` answers an agent: it "
+        "is told what that login sees (`make setup-mcp setup-postgres`). A secret.",
+    )
     access_file: Path | None = Field(
         default=None,
         description="File that says who may read what on that server. Default: `access.yml` in the state folder, "

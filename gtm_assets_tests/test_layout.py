@@ -22,6 +22,7 @@ FOLDERS = (
     "explaining",
     "reporting",
     "serving",
+    "agents",
     "privacy",
     "automation",
     "cli",

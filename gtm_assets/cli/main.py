@@ -18,6 +18,7 @@ from gtm_assets.cli.access import access, serve, share
 from gtm_assets.cli.certify import certify
 from gtm_assets.cli.cost import cost
 from gtm_assets.cli.explain import explain
+from gtm_assets.cli.mcp import mcp
 from gtm_assets.cli.privacy import erase, finish_what_is_pending
 from gtm_assets.cli.report import report
 from gtm_assets.cli.speech import FULL_DISK, console, disk_is_full, escaped, explained, problems, whole_texts
@@ -159,6 +160,7 @@ main.add_command(erase)
 main.add_command(report)
 main.add_command(explain)
 main.add_command(explain)
+main.add_command(mcp)
 main.add_command(report)
 
 

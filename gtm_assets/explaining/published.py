@@ -60,7 +60,9 @@ class PublishedFile:
         try:
             connection = duckdb.connect(str(path), read_only=True)
             # Whoever asks with conditions of their own reads no file beside it.
-            connection.execute("set TimeZone = 'UTC'; set enable_external_access = false")
+            connection.execute(
+                "set TimeZone = 'UTC'; set enable_external_access = false; set lock_configuration = true"
+            )
         except duckdb.Error as error:
             raise WarehouseError(f"{path} can't be read: {error}. Publish it anew: gtm run --force") from error
         return cls(connection, str(path))

@@ -1,0 +1,1 @@
+"""What agents are told of the metrics, over the Model Context Protocol."""
