@@ -16,6 +16,7 @@ import pytest
 
 from gtm_assets_tests.gtm_process import GTM, PROJECT, GtmHome
 from gtm_assets_tests.needs import needs
+from gtm_assets_tests.postgres_server import database, needs_postgres, running
 
 needs_sdk = needs(None if find_spec("mcp") else "the extra mcp is not installed: make setup-mcp")
 pytestmark = [pytest.mark.slow, needs_sdk]
@@ -158,6 +159,8 @@ def test_a_file_that_was_shared_tells_its_person_what_they_may_see(home, tmp_pat
         " inner join gtm_core.fct_opportunity on user_key = owner_user_key"
         " where is_won and email is not null group by all order by count(*) desc limit 1",
     )
+    # Somebody has to see all rows.
+    home.command("access", "grant", "boss", "--role", "administrator", "--scope", "all").check()
     granted = home.command("access", "grant", "seller", "--role", "analyst", "--scope", "own", "--user", email)
     granted.check()
     file = tmp_path / "seller.duckdb"
@@ -181,6 +184,53 @@ def test_a_file_that_was_shared_tells_its_person_what_they_may_see(home, tmp_pat
             assert not health["shows_all"] and health["findings"] == "not told to this reader"
 
     asyncio.run(asked())
+
+
+@needs_postgres
+def test_on_a_server_an_agent_sees_what_its_persons_login_sees(home, tmp_path):
+    """By the views, of a seller their own deals, and of totals over everybody nothing."""
+    from gtm_assets.dbt.project import manifest_path
+    from gtm_assets.engines.postgres_server import Server
+    from gtm_assets.publishing.publish import descriptions
+    from gtm_assets.serving.access import Enforcer
+    from gtm_assets.serving.access_file import DEFAULT
+    from gtm_assets.serving.copying import Copying
+
+    ((email, key, own, amount),) = query(
+        home.published,
+        "select email, user_key, count(*), sum(amount_converted) from gtm_core.dim_user"
+        " inner join gtm_core.fct_opportunity on user_key = owner_user_key"
+        " where is_won and email is not null group by all order by count(*) desc limit 1",
+    )
+    people = tmp_path / "access.yml"
+    people.write_text(
+        f"{DEFAULT}  boss: {{roles: [administrator], scope: all}}\n"
+        f"  seller: {{roles: [analyst], scope: own, user: {email}}}\n"
+    )
+    described = descriptions(json.loads(manifest_path().read_text()))
+    with running(auth="scram-sha-256") as server, database(server) as address:
+        place = Server(address, "GTM_SERVE_URL")
+        Copying(place, "gtm_", tmp_path / "kept.duckdb", people).serve(home.published, described)
+        enforcer = Enforcer(place, place, "gtm_", people, described)
+        enforcer.apply()
+        password = enforcer.rotate("seller")
+        login = f"postgresql://seller:{password}@{address.partition('@')[2]}"
+
+        async def asked() -> None:
+            async with agent(home, GTM_MCP_URL=login) as client:
+                by = {"group_by": ["owner", "metric_time__fiscal_quarter"], "limit": 1000}
+                answer = await told(client, "query_metrics", metrics=["won_deals", "bookings"], **by)
+                assert {row["owner"] for row in answer["rows"]} == {key}
+                assert sum(row["won_deals"] for row in answer["rows"]) == own
+                assert sum(Decimal(row["bookings"] or 0) for row in answer["rows"]) == (amount or 0)
+                found = await told(client, "explain_number", metric="won_deals")
+                assert found["value"] == own and found["parts"][0]["adds_up"]
+                assert not any(record["versions"] for record in found["parts"][0]["records"])
+                health = await told(client, "data_health")
+                assert not health["shows_all"] and health["place"].startswith("PostgreSQL at")
+                assert password not in json.dumps(health)
+
+        asyncio.run(asked())
 
 
 @pytest.mark.parametrize(
