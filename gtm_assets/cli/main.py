@@ -159,9 +159,7 @@ main.add_command(cost)
 main.add_command(erase)
 main.add_command(report)
 main.add_command(explain)
-main.add_command(explain)
 main.add_command(mcp)
-main.add_command(report)
 
 
 @main.command("dbt", add_help_option=False, context_settings={"ignore_unknown_options": True})

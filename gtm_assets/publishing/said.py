@@ -70,6 +70,18 @@ META_TABLES: Mapping[str, Table] = MappingProxyType(
                 "sentence": "What it found.",
             },
         ),
+        "gtm_meta.checks": Table(
+            "One row per check: how it stands for what is published.",
+            {
+                "asset": "The asset that is checked: schema or source, and table.",
+                "check_name": "The check.",
+                "is_blocking": "Whether nothing is published where it fails or has not run.",
+                "outcome": "passed, warned, failed, or missing: it has not run since its asset was built.",
+                "checked_at": "When it last ran, UTC; null where it never did.",
+                "sentence": "What it found.",
+                "figures": "The numbers that it found, by name, as JSON.",
+            },
+        ),
         "gtm_meta.certified_datasets": Table(
             "One row per certified dataset: who vouches for it, and whether its badge stands.",
             {
