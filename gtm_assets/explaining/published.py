@@ -13,6 +13,7 @@ import duckdb
 
 from gtm_assets.dbt.semantic_layer import in_its_schema
 from gtm_assets.dbt.warehouse import WarehouseError
+from gtm_assets.engines.files import literal
 
 Row = Mapping[str, Any]
 
@@ -58,10 +59,13 @@ class PublishedFile:
         if not path.exists():
             raise WarehouseError(f"nothing is published at {path} yet. Build it: gtm run")
         try:
-            connection = duckdb.connect(str(path), read_only=True)
+            # In a database of our own: those of one process that open the same file share its configuration.
+            connection = duckdb.connect()
+            connection.execute(f"attach {literal(path)} as published (read_only)")
             # Whoever asks with conditions of their own reads no file beside it.
             connection.execute(
-                "set TimeZone = 'UTC'; set enable_external_access = false; set lock_configuration = true"
+                "use published; set TimeZone = 'UTC'; set enable_external_access = false;"
+                " set lock_configuration = true"
             )
         except duckdb.Error as error:
             raise WarehouseError(f"{path} can't be read: {error}. Publish it anew: gtm run --force") from error
