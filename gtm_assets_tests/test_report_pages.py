@@ -52,6 +52,37 @@ FORECASTS = """
         limit 1
     )
 """
+LAST_WEEKS = """
+    from gtm_mart.rep_pipeline_health
+    where week_end_date > (select max(week_end_date) from gtm_mart.rep_pipeline_health) - 182
+"""
+MOVED = "from gtm_mart.rep_pipeline_waterfall where period_type = 'Month' and is_latest"
+WATERFALL = [
+    ("start_amount", "Start", True),
+    *(
+        (f"{step.lower().replace(' ', '_')}_amount", step, False)
+        for step in (
+            *("Created", "First seen", "Reopened", "Restored", "Included", "Transferred in", "Transferred out"),
+            *(
+                "Increased",
+                "Decreased",
+                "Pulled in",
+                "Pushed out",
+                "Revalued",
+                "Won",
+                "Lost",
+                "Omitted",
+                "Deleted",
+            ),
+        )
+    ),
+    ("end_amount", "End", True),
+]
+"""The waterfall's columns, what the page calls them, and whether it shows them where they are nothing."""
+RETENTION = """
+    from gtm_mart.rep_arr_retention
+    where month_start_date > (select max(month_start_date) from gtm_mart.rep_arr_retention) - interval 24 month
+"""
 VERSIONS = " union all ".join(
     f"select '{name}' as history, {name}_id as record, valid_from, is_current, is_deleted"
     f" from gtm_core.dim_{name}_scd2 where source_system <> 'unknown'"
@@ -125,11 +156,24 @@ TABLES = {
         ),
         "What moved in each week": (
             "select week_end_date, sum(added_amount), sum(won_amount), sum(lost_amount), sum(slipped_count),"
-            " sum(advanced_count) from gtm_mart.rep_pipeline_health group by all"
+            f" sum(advanced_count) {LAST_WEEKS} group by all"
         ),
-        "At each week's end": (
-            "select week_end_date, sum(open_amount) from gtm_mart.rep_pipeline_health group by all"
+        "At each week's end": f"select week_end_date, sum(open_amount) {LAST_WEEKS} group by all",
+        "From the month before to the end of the month": " union all ".join(
+            f"select '{step}', sum({column}) {MOVED} group by all having bool_or({column} <> 0 or {always})"
+            for column, step, always in WATERFALL
         ),
+        "Amount of deals whose close date left its month": (
+            "select date_trunc('month', pushed_date)::date, sum(amount), count(*),"
+            " count(*) filter (is_out_of_quarter) from gtm_mart.rep_slipped_deals where pushed_date >"
+            " (select max(pushed_date) - interval 24 month from gtm_mart.rep_slipped_deals) group by all"
+        ),
+        "ARR at the month's end": f"select month_start_date, closing_arr, customer_count {RETENTION}",
+        "What moved it": (
+            "select month_start_date, new_arr, expansion_arr, reactivation_arr, contraction_arr, churn_arr"
+            f" {RETENTION}"
+        ),
+        "How much of it stays": f"select month_start_date, nrr, grr, logo_churn_rate {RETENTION}",
         "By owner": (
             "select owner_name, sum(weighted_pipeline_amount), sum(pipeline_amount), sum(pipeline_count),"
             " sum(won_amount_quarter_to_date), sum(won_count) / nullif(sum(won_count + lost_count), 0)"

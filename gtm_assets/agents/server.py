@@ -34,7 +34,8 @@ def server_of(explainer: Explainer) -> MCPServer:
     server = MCPServer("gtm", instructions=INSTRUCTIONS, version=version("gtm-assets"), log_level="WARNING")
 
     def tool(answer: Callable[P, T]) -> Callable[P, T]:
-        return server.tool(annotations=_READ_ONLY)(_explained(answer))
+        told: Callable[P, T] = server.tool(annotations=_READ_ONLY)(_explained(answer))
+        return told
 
     @tool
     def list_metrics() -> list[dict[str, Any]]:

@@ -99,6 +99,50 @@ def by_name(target: str = "") -> Drawn:
     return drawn
 
 
+def waterfall(first: str, last: str) -> Drawn:
+    """Lying bars of the first measure, each from where the one before it ended.
+
+    The value ``first`` of the chart's ``by`` is what they begin with and ``last`` what they come to: both stand on
+    the axis. What adds has another colour than what takes away.
+    """
+
+    def drawn(chart: Chart) -> dict[str, Any]:
+        field, measure = chart.by[0], chart.measures[0]
+        is_end = f"datum.{field} == '{first}' || datum.{field} == '{last}'"
+        amount = f"datum['{measure.label}']"
+        y = alt.Y(
+            field=field, type="nominal", sort=None, axis=alt.Axis(labelLimit=_ROOM, labelColor=colour("ink"))
+        )
+        bars = (
+            alt.Chart(alt.NamedData("rows"))
+            .transform_window(frame=[None, 0], total=f"sum({measure.label})")
+            .transform_calculate(
+                begin=f"{is_end} ? 0 : datum.total - {amount}",
+                end=f"{is_end} ? {amount} : datum.total",
+                way=f"{is_end} ? 'stands' : {amount} < 0 ? 'takes' : 'adds'",
+            )
+            .mark_bar()
+            .encode(
+                y=y,
+                x=_quantity("begin", measure.kind, "x"),
+                x2=alt.X2(field="end"),
+                color=alt.Color(
+                    field="way",
+                    type="nominal",
+                    legend=None,
+                    scale=alt.Scale(
+                        domain=["stands", "adds", "takes"],
+                        range=[colour(name) for name in ("accent", "good", "bad")],
+                    ),
+                ),
+                tooltip=_tooltip(chart),
+            )
+        )
+        return _finished(bars, step=STEP)
+
+    return drawn
+
+
 def _drawn_ones(chart: Chart, target: str) -> list[Measure]:
     """The measures that are drawn beside the target, those of the first one's kind; the table shows all.
 

@@ -43,7 +43,7 @@ _HEADLINES = (
     "lead_count",
     "meeting_count",
 )
-NO_PIPELINE = "The pipeline of a day is known from the first landed day on."
+NO_PIPELINE = "No deal was there yet, or nothing is known of the pipeline that early."
 
 
 def measure(name: str) -> Measure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gtm_assets.reporting.charts import by_name, over_time
+from gtm_assets.reporting.charts import by_name, over_time, waterfall
 from gtm_assets.reporting.page import Chart, Choice, Content, Page, Section, Table, Tile, options_of
 from gtm_assets.reporting.published import Published
 from gtm_assets.reporting.rows import Column, Measure, Rows, written
@@ -24,6 +24,30 @@ WEEKS, PERIODS, MONTHS = 26, 8, 24
 MOST = 30
 """So many owners are drawn; the table has all of them."""
 _WITHOUT = "No manager"
+START, END = "Start", "End"
+DUE, LATER = "By the end of the month", "Later"
+STEPS = {
+    "start_amount": START,
+    **{
+        f"{movement}_amount": movement.replace("_", " ").capitalize()
+        for movement in (
+            *("created", "first_seen", "reopened", "restored", "included", "transferred_in", "transferred_out"),
+            *(
+                "increased",
+                "decreased",
+                "pulled_in",
+                "pushed_out",
+                "revalued",
+                "won",
+                "lost",
+                "omitted",
+                "deleted",
+            ),
+        )
+    },
+    "end_amount": END,
+}
+"""The columns of the waterfall in their order, with what they are called."""
 
 
 def _owners(published: Published) -> Rows:
@@ -134,8 +158,7 @@ def _pipeline(published: Published, owners: Rows) -> Section:
                     Measure("Slipped", "slipped_count", "count"),
                     Measure("Advanced", "advanced_count", "count"),
                 ],
-                note="Weeks are known from the first landed day on, and named by their Sunday. The "
-                f"last {WEEKS} at most.",
+                note=f"Weeks are named by their Sunday. The last {WEEKS} at most.",
                 drawn=over_time(),
             ),
             Chart(
@@ -162,6 +185,157 @@ def _pipeline(published: Published, owners: Rows) -> Section:
                 largest_first=True,
                 wide=True,
                 most=MOST,
+            ),
+        ],
+    )
+
+
+def _movements(published: Published) -> Section:
+    """How the pipeline went from one month's end to the next, and which close dates left their month."""
+    steps = ", ".join(f'{column} as "{label}"' for column, label in STEPS.items())
+    labels = [*STEPS.values()]
+    months = published.rows(
+        "waterfall",
+        f"""
+        select
+            period_start_date, period_name, step, side, owner_name, manager_name, sum(amount) as amount
+        from (
+            unpivot (
+                select
+                    period_start_date, period_name,
+                    case when is_due then '{DUE}' else '{LATER}' end as side,
+                    coalesce(owner_name, 'Not known') as owner_name,
+                    coalesce(manager_name, '{_WITHOUT}') as manager_name, {steps}
+                from gtm_mart.rep_pipeline_waterfall
+                where period_type = 'Month' and is_whole
+            )
+            on {", ".join(f'"{label}"' for label in labels)} into name step value amount
+        )
+        where
+            period_start_date > (select max(period_start_date) from gtm_mart.rep_pipeline_waterfall)
+            - interval {MONTHS} month
+            and (amount <> 0 or step in ('{START}', '{END}'))
+        group by all
+        order by period_start_date desc, min(list_position({labels}, step)), side, owner_name
+        """,
+        Column("period_start_date", "From", "month"),
+        Column("period_name", "Month"),
+        Column("step", "Step"),
+        Column("side", "Close date"),
+        *OWNER,
+        Column("amount", "Amount", "amount"),
+        report="gtm_mart.rep_pipeline_waterfall",
+    )
+    slipped = published.rows(
+        "slipped",
+        f"""
+        select
+            date_trunc('month', pushed_date)::date as pushed_month,
+            coalesce(owner_name, 'Not known') as owner_name,
+            coalesce(manager_name, '{_WITHOUT}') as manager_name, count(*) as pushes,
+            count(*) filter (is_out_of_quarter) as pushes_out_of_quarter, sum(amount) as amount
+        from gtm_mart.rep_slipped_deals
+        where pushed_date > (select max(pushed_date) from gtm_mart.rep_slipped_deals) - interval {MONTHS} month
+        group by all
+        order by 1, 2, 3
+        """,
+        Column("pushed_month", "Month", "month"),
+        *OWNER,
+        Column("pushes", "Pushes", "count"),
+        Column("pushes_out_of_quarter", "Out of the quarter", "count"),
+        Column("amount", "Slipped", "amount"),
+        report="gtm_mart.rep_slipped_deals",
+    )
+    return Section(
+        "How it moved",
+        [
+            Chart(
+                "From the month before to the end of the month",
+                months,
+                ["step"],
+                [Measure("Amount", "amount", "amount")],
+                note="What came in is green, what went out red. Close dates that cross the month's end and "
+                "transfers are on two sides, which come to nothing together: choose one to see them.",
+                drawn=waterfall(START, END),
+                wide=True,
+            ),
+            Chart(
+                "Amount of deals whose close date left its month",
+                slipped,
+                ["pushed_month"],
+                [
+                    Measure("Slipped", "amount", "amount", metric="slipped_amount"),
+                    Measure("Pushes", "pushes", "count", metric="pushes"),
+                    Measure("Out of the quarter", "pushes_out_of_quarter", "count"),
+                ],
+                note="Each push to a later month counts, on the day on which the date was changed.",
+                drawn=over_time(),
+                wide=True,
+            ),
+        ],
+        choices=[
+            Choice("period_name", "Month", options_of(months, "period_name", written)),
+            Choice("side", "Close date", [(DUE, DUE), (LATER, LATER)], everything="All pipeline"),
+        ],
+    )
+
+
+def _recurring(published: Published) -> Section:
+    """ARR by month, and how much of it stays."""
+    arr = published.rows(
+        "arr",
+        f"""
+        select
+            month_start_date, closing_arr, new_arr, expansion_arr, reactivation_arr, contraction_arr, churn_arr,
+            customer_count, nrr, grr, logo_churn_rate
+        from gtm_mart.rep_arr_retention
+        order by month_start_date desc
+        limit {MONTHS}
+        """,
+        Column("month_start_date", "Month", "month"),
+        Column("closing_arr", "ARR", "amount"),
+        Column("new_arr", "New", "amount"),
+        Column("expansion_arr", "Expansion", "amount"),
+        Column("reactivation_arr", "Reactivation", "amount"),
+        Column("contraction_arr", "Contraction", "amount"),
+        Column("churn_arr", "Churn", "amount"),
+        Column("customer_count", "Customers", "count"),
+        Column("nrr", "NRR", "share"),
+        Column("grr", "GRR", "share"),
+        Column("logo_churn_rate", "Logo churn", "share"),
+        report="gtm_mart.rep_arr_retention",
+    )
+    moved = [
+        Measure(label, f"{label.lower()}_arr", "amount", metric=f"{label.lower()}_arr")
+        for label in ("New", "Expansion", "Reactivation", "Contraction", "Churn")
+    ]
+    return Section(
+        "Recurring revenue",
+        [
+            Chart(
+                "ARR at the month's end",
+                arr,
+                ["month_start_date"],
+                [
+                    Measure("ARR", "closing_arr", "amount", metric="arr"),
+                    Measure("Customers", "customer_count", "count"),
+                ],
+                drawn=over_time(),
+            ),
+            Chart("What moved it", arr, ["month_start_date"], moved, drawn=over_time()),
+            Chart(
+                "How much of it stays",
+                arr,
+                ["month_start_date"],
+                [
+                    Measure("NRR", "nrr", "share"),
+                    Measure("GRR", "grr", "share"),
+                    Measure("Logo churn", "logo_churn_rate", "share"),
+                ],
+                note="Of the customers of a year before: their ARR today, without what grew, and how many left.",
+                if_missing="A year before there was no customer.",
+                drawn=over_time("line"),
+                wide=True,
             ),
         ],
     )
@@ -440,8 +614,10 @@ def _content(published: Published) -> Content:
                 ],
             ),
             _pipeline(published, owners),
+            _movements(published),
             _quota(published),
             _forecast(published),
+            _recurring(published),
             _accounts(published),
             _velocity(published),
         ],
