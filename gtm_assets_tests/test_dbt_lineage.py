@@ -91,6 +91,8 @@ def test_each_described_column_of_each_model_shows_what_it_is_made_of(built_home
         "int_activity__pipedrive.is_also_a_task",
         "int_activity__salesforce.activity_source",
         "int_amount_currencies.amounts_of",
+        "int_pipeline_periods.period_type",
+        "int_reporting_lines.is_direct",
         "fct_opportunity_stage_history.interval_number",
         "fct_opportunity_stage_history.entry_source",
     }

@@ -12,7 +12,7 @@ from gtm_assets.dbt.exposures import exposure_of
 from gtm_assets.dbt.project import TransformError, manifest_path
 from gtm_assets.definitions import definitions
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.reporting.names import ASSET_KEY as REPORT
+from gtm_assets.reporting.assets import ASSET_KEY as REPORT
 from gtm_assets.settings import load_settings
 
 

@@ -24,7 +24,7 @@ from gtm_assets.checks.service_levels import service_levels_asset
 from gtm_assets.checks.source_freshness import source_freshness_checks
 from gtm_assets.lake.store import Lake
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
-from gtm_assets.reporting.names import ASSET_KEY as REPORT
+from gtm_assets.reporting.assets import ASSET_KEY as REPORT
 from gtm_assets.serving.names import ASSET_KEY as SERVED
 from gtm_assets.serving.names import WATCHED
 from gtm_assets.settings import Settings

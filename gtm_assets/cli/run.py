@@ -33,7 +33,7 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import Calendar, PartitionError, boundary, end_of, minute_of, partition_of
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.standing import Standing, standing
-from gtm_assets.reporting.names import ASSET_KEY as REPORT
+from gtm_assets.reporting.assets import ASSET_KEY as REPORT
 from gtm_assets.runtime.instance import end_dead_runs, prepare_home
 from gtm_assets.runtime.runs import cause_of, execute
 from gtm_assets.serving.names import ASSET_KEY as SERVED

@@ -8,7 +8,9 @@ import dagster as dg
 
 from gtm_assets.publishing.publish import ASSET_KEY as PUBLISHED
 from gtm_assets.publishing.publish import GROUP
-from gtm_assets.reporting.names import ASSET_KEY, FIRST_PAGE
+from gtm_assets.reporting.names import FIRST_PAGE
+
+ASSET_KEY = dg.AssetKey(["published", "report"])
 
 
 def report_asset(published_path: Path, folder: Path) -> dg.AssetsDefinition:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dagster as dg
-
-ASSET_KEY = dg.AssetKey(["published", "report"])
 FIRST_PAGE = "index.html"
 SENTENCE, PICTURE = "headline.txt", "headline.png"
 """Files of the folder for messages: the headline numbers, and bookings by month."""

@@ -335,7 +335,11 @@ MORE_ORIGINS = (
     Origin("fct_activity", "activity_id", "task", rows="activity_source = 'Task'"),
     Origin("fct_activity", "activity_id", "event", rows="activity_source = 'Event'"),
     Origin("fct_activity", "activity_id", "email_message", rows="activity_source = 'Email message'"),
-    Origin("fct_opportunity_stage_history", "opportunity_id", "opportunity"),
-    Origin("fct_opportunity_stage_history", "opportunity_id", "opportunity_field_history", "opportunity_id"),
+    *(
+        Origin(core, "opportunity_id", *raw)
+        for core in ("fct_opportunity_stage_history", "fct_pipeline_change", "fct_pipeline_movement")
+        for raw in (("opportunity",), ("opportunity_field_history", "opportunity_id"))
+    ),
+    Origin("fct_arr_movement", "opportunity_id", "opportunity"),
 )
 """Tables of core whose rows are of several objects, or of several records."""

@@ -83,7 +83,7 @@
     {%- for column in contracted_columns(models.fct_opportunity) -%}
         {%- if column.data_type.startswith(('decimal', 'double'))
             and (part != 'opening' or column.name in models.int_opportunity_versions.columns or not is_versioned(column.name))
-            and column.name != 'probability' -%}
+            and column.name not in ('probability', 'win_probability') -%}
             {%- do found.append(column.name) -%}
         {%- endif -%}
     {%- endfor -%}
