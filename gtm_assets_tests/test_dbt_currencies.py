@@ -60,7 +60,7 @@ def test_several_currencies_are_refused_without_a_reporting_currency(two_currenc
     two_currencies.build(f"+{AMOUNTS}")
 
     assert refused(two_currencies) == [
-        ("EUR", "opportunities 3, days of opportunities 1"),
+        ("EUR", "days of opportunities 102, opportunities 3"),
         ("USD", "opportunities 1"),
     ]
 
@@ -97,8 +97,8 @@ def test_several_currencies_are_told_once_with_what_mends_it_and_nothing_adds_th
     with connect(home.path / "warehouse.duckdb") as connection:
         rows = rows_of(connection, test.node.compiled_code)
     assert describe_failure(test.node.to_dict(), test.failures, rows) == (
-        "EUR: campaign budgets 1, campaign costs 1, opportunities 1, quotas 1; USD: opportunities 1. The amounts "
-        "that reports add are of one currency. Where they are of several: set the var reporting_currency in "
+        "EUR: days of opportunities 34, campaign budgets 1, campaign costs 1, opportunities 1, quotas 1; USD: days "
+        "of opportunities 34, opportunities 1. The amounts that reports add are of one currency. Where they are of several: set the var reporting_currency in "
         "gtm_dbt/dbt_project.yml, give each other currency its rates in the seed currency_rates "
         "(gtm_dbt/seeds/currency_rates.csv), and run: gtm run."
     )
@@ -139,7 +139,7 @@ def test_an_amount_without_a_rate_is_told_with_its_currency(two_currencies):
     give_rates(two_currencies, ("EUR", "2026-01-02", "1.25"), ("GBP", "2026-01-01", "1.3"))
     two_currencies.build(f"+{AMOUNTS}", variables=TO_USD)
 
-    assert refused(two_currencies, **TO_USD) == [("EUR", "opportunities 1")]
+    assert refused(two_currencies, **TO_USD) == [("EUR", "days of opportunities 33, opportunities 1")]
 
 
 def test_a_forecast_without_a_rate_is_told_though_it_is_gone_by_now(two_currencies):

@@ -44,6 +44,10 @@ HISTORIES = {
     "gtm_core.fct_opportunity_history",
     "gtm_core.fct_pipeline_snapshot",
     "gtm_core.fct_opportunity_stage_history",
+    "gtm_core.fct_pipeline_change",
+    "gtm_core.fct_pipeline_movement",
+    "gtm_mart.rep_pipeline_waterfall",
+    "gtm_mart.rep_slipped_deals",
     "gtm_mart.rep_pipeline_health",
     "gtm_mart.rep_forecast_accuracy",
 }

@@ -266,28 +266,37 @@ def test_waterfalls_of_random_histories_are_their_changes_and_balance(home):
 
     assert {key: value for key, value in built.items() if value} == {k: v for k, v in expected.items() if v}
     assert [row for row in rows if sum(row[3:-1]) != row[-1]] == []
-    assert Counter(period[1] for period in periods) == {"Week": 2, "Month": 2, "Quarter": 2}
+    assert Counter(period[1] for period in periods) == {"Week": 10, "Month": 3, "Quarter": 2}
     pulled = [row for row in built if row[3] == "pulled_in" and built[row]]
     assert {row[2] for row in pulled} == {True, False}
 
 
 def test_a_quarter_is_the_sum_of_its_months(home):
-    """Here each quarter has one month in which there are days, and only the side of the end differs."""
+    """Only the side of the end differs, and so what is pulled in and pushed out over it."""
     names = [m.lower().replace(" ", "_") for m in sorted(MOVEMENTS - {"Pulled in", "Pushed out"})]
-    sums = ", ".join(f"sum({name}_amount)" for name in ("start", *names, "end"))
+    sums = ", ".join(f"sum({name}_amount)" for name in ("start", "end", *names))
     months, quarters = (
-        sorted(
-            home.rows(
-                f"select opening_day, owner_user_key, segment, {sums} from gtm_mart.rep_pipeline_waterfall"
-                f" where period_type = '{kind}' group by all"
-            ),
-            key=str,
+        home.rows(
+            "select period_start_date, period_end_date, opening_day, closing_day, owner_user_key,"
+            f" coalesce(segment, ''), {sums} from gtm_mart.rep_pipeline_waterfall"
+            f" where period_type = '{kind}' group by all order by opening_day"
         )
         for kind in ("Month", "Quarter")
     )
+    told = {(*row[2:6],): row[6:] for row in quarters}
+    expected: dict[tuple, list[Decimal]] = {}
+    for start, end, opening, closing in {row[:4] for row in quarters}:
+        within = [row for row in months if start <= row[0] <= end]
+        for *_, owner, segment in {row[:6] for row in within}:
+            own = [row for row in within if row[4:6] == (owner, segment)]
+            began = sum((row[6] for row in own if row[2] == opening), Decimal(0))
+            ended = sum((row[7] for row in own if row[3] == closing), Decimal(0))
+            moved = [sum(column) for column in zip(*(row[8:] for row in own), strict=True)]
+            expected[opening, closing, owner, segment] = [began, ended, *moved]
 
-    assert months == quarters
-    assert len({row[0] for row in months}) == 2
+    assert {key: [*values] for key, values in told.items()} == expected
+    assert {row[1] for row in quarters} == {date(2026, 1, 31), date(2026, 4, 30)}
+    assert len({row[1] for row in months}) == 3
 
 
 FAULTS = {
@@ -304,9 +313,11 @@ FAULTS = {
     """update gtm_mart.rep_pipeline_waterfall as row
     set start_amount = start_amount + moved.amount
     from (
-        select min(pipeline_waterfall_key) as key, 0.01 as amount from gtm_mart.rep_pipeline_waterfall
+        select min_by(pipeline_waterfall_key, owner_user_key) as key, 0.01 as amount
+        from gtm_mart.rep_pipeline_waterfall where period_type = 'Quarter' and is_latest
         union all
-        select max(pipeline_waterfall_key), -0.01 from gtm_mart.rep_pipeline_waterfall
+        select max_by(pipeline_waterfall_key, owner_user_key), -0.01
+        from gtm_mart.rep_pipeline_waterfall where period_type = 'Quarter' and is_latest
     ) as moved
     where row.pipeline_waterfall_key = moved.key""": {
         "pipeline_waterfalls_balance",

@@ -185,7 +185,9 @@ def test_every_metric_can_be_explained_and_what_is_not_followed_is_said(explaine
         try:
             found = explainer.explain(name, period_of(explainer.published), shown=2)
         except MetricError as error:
-            assert "has no record at all" in str(error) and name.startswith("forecast_"), name
+            # Not each thing that may happen to a deal has happened in so small an organisation.
+            is_rare = name.startswith(("forecast_", "pipeline_")) or name.endswith("_arr")
+            assert "has no record at all" in str(error) and is_rare, name
             continue
         for part in found.parts:
             leaf = explainer.layer.metric(part.metric)

@@ -10,5 +10,5 @@
 
 
 {% macro duckdb__median(number) -%}
-    cast(median({{ number }}) as double)
+    cast(round(median({{ number }}), 9) as double)
 {%- endmacro %}

@@ -10,5 +10,5 @@
 
 
 {% macro postgres__median(number) -%}
-    percentile_cont(0.5) within group (order by {{ number }})
+    cast(round(cast(percentile_cont(0.5) within group (order by {{ number }}) as numeric), 9) as double precision)
 {%- endmacro %}
