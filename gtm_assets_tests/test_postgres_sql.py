@@ -210,7 +210,7 @@ PASSED_THROUGH = {"opportunity": ["region_c", {"name": "score_c", "data_type": "
 
 
 @needs_postgres
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_column_that_is_passed_through_reaches_core_and_a_wrong_type_is_told(address, tmp_path):
     home = PostgresHome(tmp_path / "gtm", address, tmp_path / "lake")
     empty_tables(home, *TABLES, *PIPEDRIVE)
