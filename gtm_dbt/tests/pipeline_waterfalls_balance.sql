@@ -1,6 +1,6 @@
 -- Of each period, start and movements add up to the end, to the last decimal and in each group: of owners, of
--- segments, of teams at any depth, of what is due and what is not, and in all. So do the opportunities, by the rows
--- that list them.
+-- segments, of teams at any depth, of what is due and what is not, and in all. So do the opportunities, by the
+-- rows that list them.
 {{ config(meta={'dagster': {'ref': {'name': 'rep_pipeline_waterfall'}}}) }}
 
 {%- set movements = [] -%}
