@@ -62,6 +62,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             partial(built_from, settings),
             BuildCosts(settings.costs_path).daily,
             partial(waiting_records, lake, registry.raw_tables(settings)),
+            settings.parquet_path,
         ),
     )
 

@@ -304,6 +304,11 @@ class Settings(BaseSettings):
         description="Whether core and mart are also written into the published DuckDB file where another engine "
         "builds them. Without it metrics, and whatever else reads that file, have no tables to read.",
     )
+    publish_parquet: bool = Field(
+        default=False,
+        description="Whether each publication also writes its tables as Parquet files: "
+        "`published/parquet/<schema>/<table>.parquet`.",
+    )
     memory_limit: str = Field(
         default="80%",
         description="Memory that DuckDB takes for a build or a check, such as 6GB, or a share of the machine's. "
@@ -540,6 +545,11 @@ class Settings(BaseSettings):
                 "GTM_ENGINE=postgres publishes in the database that it builds in, and people read it there: "
                 "leave GTM_SERVE_URL out"
             )
+        if self.publish_parquet and not self.export_published:
+            raise ValueError(
+                "GTM_PUBLISH_PARQUET writes the tables of the published file as Parquet, and "
+                "GTM_EXPORT_PUBLISHED=false leaves them out of that file: leave one of the two out"
+            )
         if self.serves and not self.export_published:
             raise ValueError(
                 "GTM_SERVE_URL brings the tables of the published file to a server, and "
@@ -738,6 +748,11 @@ class Settings(BaseSettings):
     def published_path(self) -> Path:
         """The file that people read."""
         return self.home / "published" / "gtm.duckdb"
+
+    @cached_property
+    def parquet_path(self) -> Path | None:
+        """The folder of what is published as Parquet; None where there is none."""
+        return self.home / "published" / "parquet" if self.publish_parquet else None
 
     @cached_property
     def report_path(self) -> Path:

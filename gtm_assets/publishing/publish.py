@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,7 +30,7 @@ from gtm_assets.dbt.costs import DailyCost
 from gtm_assets.dbt.external import external_tables, models_now
 from gtm_assets.dbt.state import States
 from gtm_assets.dbt.warehouse import Warehouse
-from gtm_assets.engines.engine import Table
+from gtm_assets.engines.engine import Engine, Table
 from gtm_assets.engines.files import is_published_format, literal, log_path
 from gtm_assets.errors import GtmError
 from gtm_assets.finding import Finding
@@ -37,9 +38,11 @@ from gtm_assets.lake.store import Lake
 from gtm_assets.partitions import end_of, partition_of
 from gtm_assets.publishing.certification import Badge, Certificates, badges, datasets, keep_their_badge
 from gtm_assets.publishing.datasets import comments_on, query_of, views_of
+from gtm_assets.publishing.parquet import PARQUET, copy_tables
 from gtm_assets.publishing.said import META_TABLES
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecord
 from gtm_assets.runtime.dagster_internals import AssetCheckExecutionRecordStatus as CheckStatus
+from gtm_assets.runtime.linked_folder import remove
 from gtm_assets.runtime.retries import retried
 from gtm_assets.settings import RETRY_SECONDS
 from gtm_assets.sources.raw_asset import READABLE_CHECK
@@ -253,6 +256,8 @@ class Made:
     """What that took."""
     waiting: Callable[[], Sequence[tuple[str, str, int]]] = tuple
     """What could not be built: :func:`waiting_records`."""
+    parquet: Path | None = None
+    """The folder that holds the published tables as Parquet too."""
 
 
 def publish(
@@ -529,6 +534,16 @@ def _failing_of_datasets(found: Iterable[Verdict]) -> dict[str, list[str]]:
     return failing
 
 
+def _bring(engine: Engine, described: Mapping[str, Table], parquet: Path | None, file: Path) -> None:
+    """Bring a file that is about to appear to where people read it beside: the engine's own place, and Parquet."""
+    engine.publish(file, described)
+    if parquet is not None:
+        copy_tables(file, parquet)
+    else:
+        # Without the setting, files of an earlier publication would stay as they were for ever.
+        remove(file.with_name(PARQUET))
+
+
 def batches_digest(batches: Iterable[tuple[str, str]]) -> str:
     """A digest of batches, each given by ``source.table`` and its id, whatever their order."""
     return hashlib.md5("\n".join(sorted(f"{table} {batch}" for table, batch in batches)).encode()).hexdigest()
@@ -691,7 +706,7 @@ def published_asset(
                 published_path,
                 publication,
                 described,
-                lambda file: warehouse.engine.publish(file, described),
+                partial(_bring, warehouse.engine, described, made.parquet),
                 SCHEMAS if exports else (),
             )
             # An engine may have marked its tables as published: that is no change by somebody else.

@@ -72,11 +72,12 @@ def standing(settings: Settings, lake: Lake, instance: dg.DagsterInstance, jobs:
 
     The newest run of ``jobs``, those that land or build, must be the one that published it: what a run since then
     did, or failed to do, is looked at by the next. Where another loader fills tables, each run asks how fresh they
-    are. Pages that somebody removed are written again.
+    are. Pages and Parquet files that somebody removed are written again.
     """
     if settings.is_external or not settings.published_path.exists():
         return None
-    if settings.writes_report and not settings.report_path.exists():
+    beside = [settings.report_path] if settings.writes_report else []
+    if not all(folder.exists() for folder in (*beside, *filter(None, [settings.parquet_path]))):
         return None
     states = States(engine_of(settings))
     published = _published(settings.published_path, states) if states.nodes else None
