@@ -7,7 +7,7 @@ QUICK = test_catalog test_coerce test_dagster_internals test_errors test_layout 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-mcp setup-readers run dev serve check test test-all lint types format sources docs bench lock clean
+.PHONY: help setup setup-postgres setup-s3 setup-s3-tests setup-spark setup-mcp setup-dashboards setup-readers run dev serve dashboards check test test-all lint types format sources docs bench lock clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -63,6 +63,15 @@ setup-mcp: .venv/.installed-mcp ## What gtm mcp needs: the SDK of the Model Cont
 		|| $(BIN)/python -m pip install --quiet --requirement requirements-mcp.lock
 	@touch $@
 
+# Superset, which can't share the project's environment, in one of its own.
+setup-dashboards: dashboards/.venv/.installed ## What make dashboards needs: Apache Superset, in an environment of its own.
+
+dashboards/.venv/.installed: .venv/.installed dashboards/requirements.lock
+	$(PYTHON) -m venv dashboards/.venv
+	$(BIN)/uv pip sync --quiet --python dashboards/.venv/bin/python --compile-bytecode dashboards/requirements.lock \
+		|| dashboards/.venv/bin/python -m pip install --quiet --requirement dashboards/requirements.lock
+	@touch $@
+
 # What reads the published Iceberg tables, for tests of it: Trino, and servers of catalogues.
 setup-readers: .venv/.installed-readers ## What tests of Iceberg's readers need; Maven, and for Trino Java 25, must be there.
 
@@ -78,6 +87,9 @@ run: setup ## Land, build, prove and publish; says where to look.
 
 serve: setup-postgres ## A PostgreSQL server of your own, with what is published, until Ctrl-C.
 	$(BIN)/gtm serve
+
+dashboards: setup setup-dashboards ## Dashboards of what is published, until Ctrl-C; PORT=8089 takes another port.
+	$(BIN)/gtm dashboards $(if $(PORT),--port $(PORT))
 
 dev: setup ## The Dagster UI with its daemon; make dev PORT=3001 takes another port.
 	$(BIN)/gtm dev $(if $(PORT),--port $(PORT))
@@ -130,6 +142,8 @@ lock: setup ## Resolve the lock files anew from setup.cfg.
 		--constraint requirements.lock --constraint requirements-spark.lock --output-file requirements-readers.lock
 	$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal --extra mcp setup.cfg \
 		--constraint requirements.lock --output-file requirements-mcp.lock
+	cd dashboards && ../$(BIN)/uv pip compile --quiet --no-emit-index-url --python-version 3.11 --universal \
+		requirements.in --output-file requirements.lock
 
 clean: ## Remove the state folder's default and what dbt wrote. The lake goes too.
 	rm -rf .gtm gtm_dbt/target gtm_dbt/logs

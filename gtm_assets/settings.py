@@ -66,6 +66,7 @@ KEPT_DAYS = 31
 """Days whose batches stay in files of their own at least: checks compare with the last 28."""
 SHORTEST_KEY = 32
 """Characters that a key has at least."""
+DASHBOARDS_PORT = 8088
 RETRY_SECONDS = 15.0
 DAY_MINUTES = 24 * 60
 Refresh = Literal["daily", "hourly", "30m", "15m"]
@@ -237,6 +238,16 @@ class Settings(BaseSettings):
         default=None,
         description="Address of that database with a person's own login, by which `gtm mcp` answers an agent: it "
         "is told what that login sees (`make setup-mcp setup-postgres`). A secret.",
+    )
+    dashboards_url: SecretStr | None = Field(
+        default=None,
+        description="Address of that database with the login by which the dashboards read it (`make "
+        "setup-dashboards`). Without a server they read the published file. A secret.",
+    )
+    dashboards_address: str | None = Field(
+        default=None,
+        description="Where people reach the dashboards: what links to them begins with it. Default: where `make "
+        "dashboards` serves them on this machine.",
     )
     access_file: Path | None = Field(
         default=None,

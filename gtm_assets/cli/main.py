@@ -17,6 +17,7 @@ import click
 from gtm_assets.cli.access import access, serve, share
 from gtm_assets.cli.certify import certify
 from gtm_assets.cli.cost import cost
+from gtm_assets.cli.dashboards import dashboards
 from gtm_assets.cli.explain import explain
 from gtm_assets.cli.mcp import mcp
 from gtm_assets.cli.privacy import erase, finish_what_is_pending
@@ -156,6 +157,7 @@ main.add_command(share)
 main.add_command(certify)
 main.add_command(access)
 main.add_command(cost)
+main.add_command(dashboards)
 main.add_command(erase)
 main.add_command(report)
 main.add_command(explain)

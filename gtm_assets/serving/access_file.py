@@ -25,6 +25,8 @@ TIERS: tuple[Tier, ...] = ("internal", "confidential")
 """Of personal data, by dbt's meta ``pii``. Restricted data are never extracted."""
 Mask = Literal["email", "phone", "initials", "nothing"]
 """``nothing`` shows nothing: null."""
+Dashboards = Literal["none", "viewer", "manager", "creator", "administrator"]
+"""What a role may do in the dashboards: look; export data and share links too; make charts and dashboards too; all."""
 Kind = Literal["person", "service", "embedding", "key"]
 """Of a login. Its credential may become as old as the settings say for its kind."""
 FINANCIAL = ("*amount*", "*revenue*", "*bookings*", "*pipeline*", "*price*", "*cost*", "quota*", "*velocity*")
@@ -64,6 +66,8 @@ class Role(_Strict):
     """So many sessions each may have."""
     budget_hours: float | None = Field(default=None, gt=0)
     """For so long the queries of all who have it may take in a month."""
+    dashboards: Dashboards = "none"
+    """What they may do in the dashboards."""
     ad_hoc: bool = False
     """Whether it is refused for the rest of the month when its budget is used up."""
 
@@ -289,12 +293,16 @@ roles:
     statement_seconds: 3600
   bi:
     layers: {mart: read, certified: read}
+    # In the dashboards: none, viewer, manager (exports data and shares links too), creator (makes charts and
+    # dashboards too) or administrator.
+    dashboards: viewer
     statement_seconds: 900
     connections: 20
     # For so many hours the queries of all who have a role may take in a month. From 50 % on it is told.
     budget_hours: 100
   analyst:
     layers: {core: read, mart: read, certified: read, meta: read}
+    dashboards: creator
     # Tiers of personal data that are shown. The others are masked.
     sees: [internal]
     statement_seconds: 900
@@ -305,6 +313,7 @@ roles:
     ad_hoc: true
   developer:
     layers: {core: read, mart: read, certified: read, meta: read}
+    dashboards: creator
     sees: [internal]
     # Each developer writes in a schema of their own, and nowhere else.
     own_schema: true
@@ -317,6 +326,7 @@ roles:
     layers:
       {raw: read, staging: read, intermediate: read, core: read, mart: read, certified: read, meta: write,
        audit: read}
+    dashboards: administrator
     sees: [internal, confidential]
 
 masks:
