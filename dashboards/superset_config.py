@@ -28,6 +28,8 @@ FEATURE_FLAGS = {
     "ENABLE_TEMPLATE_PROCESSING": True,
     # A condition of a reader's own may not read another table.
     "ALLOW_ADHOC_SUBQUERY": False,
+    # A dashboard is opened by the roles that it names.
+    "DASHBOARD_RBAC": True,
     "EMBEDDED_SUPERSET": True,
     "ALERT_REPORTS": False,
 }

@@ -26,7 +26,7 @@ def dashboards(port: int) -> None:
     users are printed once.
     """
     settings = load_settings()
-    from gtm_assets.dashboards.bundle import documents, packed, prepared
+    from gtm_assets.dashboards.bundle import documents, layers_of, packed, prepared
     from gtm_assets.dashboards.client import Client, Rights
     from gtm_assets.dashboards.server import ADMINISTRATOR, Instance
     from gtm_assets.dashboards.source import source_of
@@ -38,7 +38,8 @@ def dashboards(port: int) -> None:
     instance = Instance(settings.home / "dashboards")
     access = file_at(settings.access_path)
     described = descriptions(json.loads(manifest_path().read_text()))
-    bundle = packed(prepared(documents(), source, access, described))
+    found = documents()
+    bundle = packed(prepared(found, source, access, described))
     # Whoever ends us ends the server with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     console.print("Superset is prepared; the first time takes a minute.")
@@ -46,7 +47,7 @@ def dashboards(port: int) -> None:
     with instance.running(port) as address:
         client = Client(address, ADMINISTRATOR, instance.password)
         client.bring(bundle, secrets)
-        passwords = Rights(client, access).apply()
+        passwords = Rights(client, access, layers_of(found)).apply()
         for name in _NAMES:
             console.print(f"dashboard  {address}/superset/dashboard/{name}/")
         if is_new:

@@ -20,7 +20,7 @@ import yaml
 from gtm_assets.dashboards.rights import LAYERS, sees
 from gtm_assets.engines.engine import Table
 from gtm_assets.errors import GtmError
-from gtm_assets.serving.access_file import Access
+from gtm_assets.serving.access_file import Access, Layer
 from gtm_assets.serving.masking import Dialect, columns_of
 from gtm_assets.settings import PROJECT_DIR
 
@@ -161,9 +161,15 @@ def charts_of(dashboard: Mapping[str, Any]) -> list[str]:
     return [place["meta"]["uuid"] for place in places if place["type"] == "CHART"]
 
 
-def layer_of(document: Mapping[str, Any]) -> str:
-    """The layer that a dataset of the repository belongs to, as the access file calls it."""
-    return LAYERS[document["schema"]]
+def layers_of(found: Mapping[str, Mapping[str, Any]]) -> dict[str, frozenset[Layer]]:
+    """The layers that each dashboard reads, by its slug."""
+    layers = {document["uuid"]: LAYERS[document["schema"]] for document in datasets(found).values()}
+    charts = {d["uuid"]: layers[d["dataset_uuid"]] for path, d in found.items() if path.startswith("charts/")}
+    return {
+        document["slug"]: frozenset(charts[chart] for chart in charts_of(document))
+        for path, document in found.items()
+        if path.startswith("dashboards/")
+    }
 
 
 def packed(documents: Mapping[str, Mapping[str, Any]]) -> bytes:

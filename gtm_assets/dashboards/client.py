@@ -18,12 +18,13 @@ from gtm_assets.dashboards.rights import (
     PREFIX,
     Reader,
     Rows,
+    opens,
     reads,
     refuse_templates,
     rights_of,
     sees,
 )
-from gtm_assets.serving.access_file import TIERS, Access
+from gtm_assets.serving.access_file import TIERS, Access, Layer
 
 NO_ROWS = f"{PREFIX}no rows without a rule"
 _PAGE = 100
@@ -104,10 +105,10 @@ class Client:
 class Rights:
     """What the access file says, brought to the server. What is there already and the same is left as it is."""
 
-    def __init__(self, client: Client, access: Access) -> None:
-        """``client`` is an administrator's."""
+    def __init__(self, client: Client, access: Access, layers: Mapping[str, frozenset[Layer]]) -> None:
+        """``client`` is an administrator's; ``layers`` are what each dashboard reads, by its slug."""
         refuse_templates(access)
-        self._client, self._access = client, access
+        self._client, self._layers = client, layers
         self._readers = rights_of(access)
         self._roles: dict[str, int] = {}
 
@@ -119,6 +120,7 @@ class Rights:
         self._roles = {role["name"]: role["id"] for role in self._client.all("security/roles/")}
         self._make_roles()
         self._make_rules()
+        self._close_dashboards()
         passwords = self._make_users()
         self._remove_roles()
         return passwords
@@ -143,8 +145,8 @@ class Rights:
             self._role(reads(layer), of_layer[layer])
         for tier in TIERS:
             self._role(sees(tier), [])
-        for rows in self._rows():
-            self._role(rows.role, [])
+        for name in [*map(opens, self._layers), *(rows.role for rows in self._rows())]:
+            self._role(name, [])
 
     def _role(self, name: str, permissions: Sequence[int]) -> None:
         if name not in self._roles:
@@ -189,6 +191,13 @@ class Rights:
             if name.startswith(PREFIX):
                 self._client.delete(f"rowlevelsecurity/{there[name]}")
 
+    def _close_dashboards(self) -> None:
+        """Open each dashboard to those alone who may read all that it shows."""
+        for one in self._client.all("dashboard/"):
+            if one["slug"] in self._layers:
+                roles = [self._roles[opens(one["slug"])], self._roles[ADMINISTRATORS]]
+                self._client.put(f"dashboard/{one['id']}", {"roles": roles})
+
     def _make_users(self) -> dict[str, str]:
         there = {user["username"]: user for user in self._client.all("security/users/")}
         passwords = {}
@@ -199,7 +208,7 @@ class Rights:
                 "last_name": "",
                 "email": reader.login if "@" in reader.login else f"{reader.login}@dashboards.invalid",
                 "active": True,
-                "roles": [self._roles[name] for name in reader.roles],
+                "roles": [self._roles[name] for name in self._all_roles(reader)],
             }
             if reader.login in there:
                 self._client.put(f"security/users/{there[reader.login]['id']}", user)
@@ -214,6 +223,9 @@ class Rights:
                     f"security/users/{user['id']}", {"active": False, "roles": [self._roles[f"{PREFIX}viewer"]]}
                 )
         return passwords
+
+    def _all_roles(self, reader: Reader) -> list[str]:
+        return [*reader.roles, *(opens(name) for name, layers in self._layers.items() if reader.may_open(layers))]
 
     def _remove_roles(self) -> None:
         """Remove the roles of rows that nobody has any more."""

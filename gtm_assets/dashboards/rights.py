@@ -103,8 +103,14 @@ class Reader:
 
     login: str
     roles: tuple[str, ...]
-    """By their names in Superset."""
+    """By their names in Superset, but for those that open dashboards."""
+    layers: frozenset[Layer]
+    """What they may read."""
     rows: Rows
+
+    def may_open(self, layers: frozenset[Layer]) -> bool:
+        """Whether they may open a dashboard that reads these layers: no chart of it is to be an error to them."""
+        return layers <= self.layers
 
 
 def rights_of(access: Access) -> list[Reader]:
@@ -126,13 +132,18 @@ def rights_of(access: Access) -> list[Reader]:
         }
         own = [ADMINISTRATORS if right == "administrator" else f"{PREFIX}{right}" for right in sorted(rights)]
         roles = [*own, *map(reads, sorted(read)), *(sees(tier) for tier in TIERS if tier in seen), rows.role]
-        readers.append(Reader(login, tuple(roles), rows))
+        readers.append(Reader(login, tuple(roles), frozenset(read), rows))
     return readers
 
 
 def reads(layer: Layer) -> str:
     """The role of those who read a layer's datasets."""
     return f"{PREFIX}reads {layer}"
+
+
+def opens(dashboard: str) -> str:
+    """The role of those who may open a dashboard."""
+    return f"{PREFIX}opens {dashboard}"
 
 
 def sees(tier: str) -> str:

@@ -155,6 +155,8 @@ class Instance:
             "SUPERSET_HOME": str(self.folder),
             "SUPERSET_SECRET_KEY": secret,
             "SCARF_ANALYTICS": "false",
+            # Days are shown as what is published has them; DuckDB shows moments in the zone of its process.
+            "TZ": "UTC",
             "GTM_DASHBOARDS_TLS": os.environ.get("GTM_DASHBOARDS_TLS", ""),
         }
 
