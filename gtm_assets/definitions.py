@@ -17,9 +17,10 @@ from gtm_assets.checks.definitions import built_checks
 from gtm_assets.checks.drift import columns_read
 from gtm_assets.checks.raw import QUARANTINE, VANISHED, Limits, quarantine, still_there
 from gtm_assets.checks.registry import CheckRegistry
+from gtm_assets.dashboards.server import is_installed
 from gtm_assets.dbt.assets import DbtBuild, Translator, transform_assets
 from gtm_assets.dbt.costs import BuildCosts
-from gtm_assets.dbt.exposures import dashboards
+from gtm_assets.dbt.exposures import SERVED_HERE, dashboards
 from gtm_assets.dbt.project import manifest_path, project_variables
 from gtm_assets.dbt.warehouse import Warehouse
 from gtm_assets.finding import Finding
@@ -73,7 +74,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         assets=[
             *dg.map_asset_specs(_with_policy(policies(settings)), [*raw, built, published, *report]),
             *(one for one in shared if not isinstance(one, dg.AssetChecksDefinition)),
-            *dashboards(manifest, Translator(), PUBLISHED),
+            *dashboards(manifest, Translator(), PUBLISHED, _dashboards_address(settings)),
             ALERTS,
         ],
         asset_checks=[
@@ -97,6 +98,10 @@ def definitions(settings: Settings) -> dg.Definitions:
         executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
     )
     return dg.Definitions.merge(assets, automation(settings, lake, checks, manifest))
+
+
+def _dashboards_address(settings: Settings) -> str | None:
+    return settings.dashboards_address or (SERVED_HERE if is_installed() else None)
 
 
 def _shared(

@@ -20,7 +20,7 @@ import yaml
 from gtm_assets.dashboards import bundle, rights, server
 from gtm_assets.dashboards.bundle import Certificate, DashboardsError, Source, documents, prepared
 from gtm_assets.dashboards.client import Client, Rights
-from gtm_assets.dashboards.rights import PERMISSIONS, rights_of, rows_of
+from gtm_assets.dashboards.rights import PERMISSIONS, condition, rights_of, rows_of
 from gtm_assets.dashboards.source import source_of
 from gtm_assets.dbt.project import manifest_path
 from gtm_assets.publishing.publish import descriptions
@@ -203,7 +203,7 @@ def test_rights_are_those_of_the_access_file():
         "gtm rows of region North, South",
     )
     assert readers["boss"].roles[0] == "Admin" and readers["tool"].roles[0] == "gtm viewer"
-    assert readers["ana"].rows.condition is None
+    assert readers["ana"].rows.people is None
     assert len({readers[login].rows for login in ("rita", "max", "north", "dev")}) == 4
 
 
@@ -231,15 +231,31 @@ def test_what_viewers_managers_and_creators_may_do_grows_and_ends_before_sql_lab
         (Person(roles=("bi",), scope="own", user="x' or '1' = '1"), []),
     ],
 )
-def test_a_row_rule_gives_the_rows_of_the_scope(person, seen):
-    condition = rows_of("somebody", person).condition
+def test_a_row_rule_gives_the_rows_of_the_scope(described, person, seen):
+    rows = rows_of("somebody", person)
     with closing(duckdb.connect()) as file:
         file.execute("create schema gtm_core")
         file.execute(f"create table gtm_core.dim_user as {USERS}")
-        file.execute(f"create table deals as select user_id as owner_user_id from ({USERS})")
-        rows = file.execute(f"select owner_user_id from deals where ({condition}) order by 1").fetchall()
+        file.execute(f"create table gtm_core.fct_activity as select 'a-' || user_id as activity_key,"
+                     f" user_key as owner_user_key from ({USERS})")
+        # The owner's id as it came is that of another system: the rule goes by the table's key.
+        file.execute("create table activity as select activity_key, 'pipedrive-1' as owner_user_id from gtm_core.fct_activity")
+        clause = condition(rows, "activity", described)
+        found = file.execute(f"select activity_key from activity where ({clause}) order by 1").fetchall()
 
-    assert [owner for (owner,) in rows] == seen
+    assert [key for (key,) in found] == [f"a-{user}" for user in seen]
+
+
+def test_each_certified_dataset_has_a_table_that_says_whose_its_rows_are(found, described):
+    mine = rows_of("rita", Person(roles=("bi",), scope="own"))
+    for name in DATASETS:
+        key, table = rights.OWNED[name]
+        assert key == KEYS[name] and key in described[table].columns, name
+        assert table in described[f"gtm_certified.{name}"].query, name
+        assert condition(mine, name, described)
+        assert condition(rows_of("ana", Person(roles=("bi",), scope="all")), name, described) is None
+    with pytest.raises(AccessError, match="dataset deals"):
+        condition(mine, "deals", described)
 
 
 def test_a_name_that_would_be_read_as_a_template_is_refused():
@@ -509,7 +525,10 @@ def test_the_dashboards_open_in_a_browser_without_an_error_and_ask_no_other_mach
 
 
 @pytest.mark.nightly
-def test_a_new_publication_is_seen_at_once_and_who_left_the_access_file_may_not_come_in(served, home, found):
+def test_a_new_publication_is_seen_at_once_and_who_left_the_access_file_may_not_come_in(
+    served, home, found, described
+):
+    source, _ = source_of(load_settings({"GTM_HOME": str(home.path)}))
     boss = client(served, "boss")
     ids = {one["table_name"]: one["id"] for one in boss.all("dataset/")}
     newer = home.published.with_name("newer.duckdb")
@@ -528,7 +547,7 @@ def test_a_new_publication_is_seen_at_once_and_who_left_the_access_file_may_not_
     before = rows_shown(owner._session, served.address, ids["opportunities"], ["opportunity_id"])
     changed = access.model_copy(update={"people": people})
     admin = Client(served.address, "admin", served.passwords["admin"])
-    assert Rights(admin, changed, bundle.layers_of(found)).apply() == {}
+    assert Rights(admin, changed, bundle.layers_of(found), source, described).apply() == {}
 
     after = rows_shown(owner._session, served.address, ids["opportunities"], ["opportunity_id"])
     assert len(after) > len(before) > 0

@@ -22,6 +22,7 @@ FOLDERS = (
     "explaining",
     "reporting",
     "serving",
+    "dashboards",
     "agents",
     "privacy",
     "automation",

@@ -47,7 +47,7 @@ def dashboards(port: int) -> None:
     with instance.running(port) as address:
         client = Client(address, ADMINISTRATOR, instance.password)
         client.bring(bundle, secrets)
-        passwords = Rights(client, access, layers_of(found)).apply()
+        passwords = Rights(client, access, layers_of(found), source, described).apply()
         for name in _NAMES:
             console.print(f"dashboard  {address}/superset/dashboard/{name}/")
         if is_new:

@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from gtm_assets.dashboards.bundle import CERTIFIED, DashboardsError
+from gtm_assets.dashboards.bundle import CERTIFIED, DashboardsError, Source
 from gtm_assets.dashboards.rights import (
     ADMINISTRATORS,
     LAYERS,
@@ -18,12 +18,14 @@ from gtm_assets.dashboards.rights import (
     PREFIX,
     Reader,
     Rows,
+    condition,
     opens,
     reads,
     refuse_templates,
     rights_of,
     sees,
 )
+from gtm_assets.engines.engine import Table
 from gtm_assets.serving.access_file import TIERS, Access, Layer
 
 NO_ROWS = f"{PREFIX}no rows without a rule"
@@ -105,10 +107,20 @@ class Client:
 class Rights:
     """What the access file says, brought to the server. What is there already and the same is left as it is."""
 
-    def __init__(self, client: Client, access: Access, layers: Mapping[str, frozenset[Layer]]) -> None:
-        """``client`` is an administrator's; ``layers`` are what each dashboard reads, by its slug."""
+    def __init__(
+        self,
+        client: Client,
+        access: Access,
+        layers: Mapping[str, frozenset[Layer]],
+        source: Source,
+        described: Mapping[str, Table],
+    ) -> None:
+        """``client`` is an administrator's; ``layers`` are what each dashboard reads, by its slug.
+
+        ``described`` is what the dbt project says of its tables.
+        """
         refuse_templates(access)
-        self._client, self._layers = client, layers
+        self._client, self._layers, self._source, self._described = client, layers, source, described
         self._readers = rights_of(access)
         self._roles: dict[str, int] = {}
 
@@ -159,34 +171,36 @@ class Rights:
         return sorted({reader.rows for reader in self._readers}, key=lambda rows: rows.role)
 
     def _make_rules(self) -> None:
-        certified = [
-            one["id"] for one in self._client.all("dataset/") if _like(one["schema"]) == _like(CERTIFIED)
-        ]
+        certified = {
+            one["table_name"]: one["id"]
+            for one in self._client.all("dataset/")
+            if _like(one["schema"]) == _like(CERTIFIED)
+        }
         there = {rule["name"]: rule["id"] for rule in self._client.all("rowlevelsecurity/")}
         everyone = [self._roles[rows.role] for rows in self._rows()]
-        wanted = {
-            # Whoever has no rule sees no row. Superset applies it to all but these roles.
-            NO_ROWS: ("Base", "1 = 0", [*everyone, self._roles[ADMINISTRATORS]]),
-            **{
-                rows.role: ("Regular", rows.condition, [self._roles[rows.role]])
-                for rows in self._rows()
-                if rows.condition is not None
-            },
-        }
-        for name, (kind, condition, roles) in wanted.items():
-            rule = {
+        # Whoever has no rule sees no row. Superset applies it to all but these roles.
+        of_nobody = ("Base", "1 = 0", [*certified.values()], [*everyone, self._roles[ADMINISTRATORS]])
+        wanted = {NO_ROWS: of_nobody}
+        for rows in self._rows():
+            for dataset, id_ in certified.items():
+                clause = condition(rows, dataset, self._described)
+                if clause is not None:
+                    rule = ("Regular", self._source.named(clause), [id_], [self._roles[rows.role]])
+                    wanted[f"{rows.role}: {dataset}"] = rule
+        for name, (kind, clause, tables, roles) in wanted.items():
+            body = {
                 "name": name,
                 "description": "Made from the access file: a change here does not last.",
                 "filter_type": kind,
-                "tables": certified,
+                "tables": tables,
                 "roles": roles,
                 "group_key": "",
-                "clause": condition,
+                "clause": clause,
             }
             if name in there:
-                self._client.put(f"rowlevelsecurity/{there[name]}", rule)
+                self._client.put(f"rowlevelsecurity/{there[name]}", body)
             else:
-                self._client.post("rowlevelsecurity/", rule)
+                self._client.post("rowlevelsecurity/", body)
         for name in there.keys() - wanted.keys():
             if name.startswith(PREFIX):
                 self._client.delete(f"rowlevelsecurity/{there[name]}")

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gtm_assets.engines.engine import Table
 from gtm_assets.engines.files import literal
 from gtm_assets.serving.access_file import TIERS, Access, AccessError, Layer, Person, Right
+from gtm_assets.serving.row_rules import VISIBLE_BY
 
 PREFIX = "gtm "
 """What the names begin with of roles and rules that are made from the access file."""
@@ -19,6 +21,17 @@ ADMINISTRATORS = "Admin"
 USERS = "gtm_core.dim_user"
 LAYERS: Mapping[str, Layer] = {"gtm_certified": "certified", "gtm_core": "core", "gtm_meta": "meta"}
 """The layer that a dataset belongs to, by its schema."""
+OWNED: Mapping[str, tuple[str, str]] = {
+    "accounts": ("account_id", "gtm_core.dim_account"),
+    "activity": ("activity_key", "gtm_core.fct_activity"),
+    "bookings_and_quota": ("quota_attainment_key", "gtm_mart.rep_quota_attainment"),
+    "opportunities": ("opportunity_id", "gtm_core.fct_opportunity"),
+    "pipeline": ("pipeline_snapshot_key", "gtm_core.fct_pipeline_snapshot"),
+}
+"""By certified dataset, its key and the table whose rows it has: that table's rule says whose they are.
+
+A dataset has the owner's id as it came, which is not the one in dim_user where a person uses two systems.
+"""
 _VIEWER = frozenset(
     {
         ("can_dashboard", "Superset"),
@@ -93,8 +106,8 @@ class Rows:
     """Whose rows some people see."""
 
     role: str
-    condition: str | None
-    """Of a dataset's rows, in SQL; None where they see all."""
+    people: str | None
+    """A query of the owners, with user_key and user_id; None where they see all."""
 
 
 @dataclass(frozen=True)
@@ -157,23 +170,41 @@ def rows_of(login: str, person: Person) -> Rows:
     They are looked up at each query, so that who changes teams is seen by the new manager with the next
     publication.
     """
+    known_as = literal(person.user or login)
+    is_them = f"(lower(email) = lower({known_as}) or user_id = {known_as})"
+    owners = f"select user_key, user_id from {USERS}"
     if person.scope == "all":
         return Rows(f"{PREFIX}rows of all", None)
     if person.scope == "region":
         regions = sorted(person.regions)
-        among = f"select user_id from {USERS} where division in ({', '.join(map(literal, regions))})"
-        return Rows(f"{PREFIX}rows of region {', '.join(regions)}", f"owner_user_id in ({among})")
-    known_as = literal(person.user or login)
-    is_them = f"(lower(email) = lower({known_as}) or user_id = {known_as})"
+        among = ", ".join(map(literal, regions))
+        return Rows(f"{PREFIX}rows of region {', '.join(regions)}", f"{owners} where division in ({among})")
     if person.scope == "own":
-        among = f"select user_id from {USERS} where {is_them}"
-        return Rows(f"{PREFIX}rows of {login}", f"owner_user_id in ({among})")
-    among = (
-        f"with recursive team as (select user_id from {USERS} where {is_them}"
-        f" union select users.user_id from {USERS} as users inner join team"
-        " on users.manager_user_id = team.user_id) select user_id from team"
+        return Rows(f"{PREFIX}rows of {login}", f"{owners} where {is_them}")
+    team = (
+        f"with recursive team as ({owners} where {is_them} union"
+        f" select users.user_key, users.user_id from {USERS} as users"
+        " inner join team on users.manager_user_id = team.user_id) select user_key, user_id from team"
     )
-    return Rows(f"{PREFIX}rows of the team of {login}", f"owner_user_id in ({among})")
+    return Rows(f"{PREFIX}rows of the team of {login}", team)
+
+
+def condition(rows: Rows, dataset: str, described: Mapping[str, Table]) -> str | None:
+    """The condition of a certified dataset's rows, in SQL: those of its table that the server's policy would show.
+
+    None where all are seen. ``described`` is what the dbt project says of its tables.
+
+    Raises:
+        AccessError: nothing says whose the dataset's rows are.
+    """
+    if rows.people is None:
+        return None
+    key, table = OWNED.get(dataset, ("", ""))
+    rule = described[table].row_rule if table in described else ""
+    if rule not in VISIBLE_BY:
+        raise AccessError(f"nothing says whose the rows of the dataset {dataset} are: enter it in {__name__}.OWNED")
+    owners = f"select {VISIBLE_BY[rule]} from ({rows.people}) as people"
+    return f"{key} in (select {key} from {table} where {rule} in ({owners}))"
 
 
 def refuse_templates(access: Access) -> None:

@@ -47,6 +47,7 @@ def _server(settings: Settings) -> tuple[Source, Mapping[str, str]]:
     schemas = {
         "gtm_certified": names.reader("certified"),
         "gtm_core": names.reader("core"),
+        "gtm_mart": names.reader("mart"),
         "gtm_meta": names.published("meta"),
     }
     place = f"{given.hostname}:{given.port or 5432}{given.path}"

@@ -9,19 +9,27 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
 from gtm_assets.dbt.project import TransformError
+from gtm_assets.settings import DASHBOARDS_PORT
 
 GROUP = "dashboards"
+SERVED_HERE = f"http://127.0.0.1:{DASHBOARDS_PORT}"
+"""What an address in the yml begins with that is one of the repository's own dashboards: as they are served here."""
+NOT_SET_UP = (
+    "No dashboards are set up here. Install Superset by make setup-dashboards and start it by make dashboards, or "
+    "say in GTM_DASHBOARDS_ADDRESS where people reach it."
+)
 _TERMS = ("certified", "refresh_schedule", "refresh_timezone", "service_level")
 """What an exposure's meta says of it, shown as metadata."""
 
 
 def dashboards(
-    manifest: Mapping[str, Any], translator: DagsterDbtTranslator, published: dg.AssetKey
+    manifest: Mapping[str, Any], translator: DagsterDbtTranslator, published: dg.AssetKey, address: str | None
 ) -> list[dg.AssetSpec]:
     """An external asset per exposure of the manifest, save those that name an asset which they are.
 
     It depends on the reports that the exposure names, and on ``published``, the file in which it reads them: what
-    keeps the file from being replaced keeps every dashboard as it was.
+    keeps the file from being replaced keeps every dashboard as it was. ``address`` is where people reach the
+    dashboards; None where none are set up.
     """
     return [
         dg.AssetSpec(
@@ -32,7 +40,7 @@ def dashboards(
             kinds={exposure["type"]},
             owners=owners(exposure),
             tags={"layer": GROUP},
-            metadata=metadata(exposure),
+            metadata=metadata(exposure, address),
         )
         for exposure in manifest["exposures"].values()
         if _own_asset(exposure) is None
@@ -60,13 +68,18 @@ def owners(exposure: Mapping[str, Any]) -> Sequence[str]:
     return [exposure["owner"]["email"]] if exposure["owner"].get("email") else []
 
 
-def metadata(exposure: Mapping[str, Any]) -> Mapping[str, Any]:
+def metadata(exposure: Mapping[str, Any], address: str | None = None) -> Mapping[str, Any]:
     """Maturity, owner, address and what ``meta`` says, without what is not given."""
     meta = exposure["config"]["meta"]
+    url = exposure["url"]
+    is_ours = bool(url) and url.startswith(SERVED_HERE)
+    if is_ours and address is not None:
+        url = address.rstrip("/") + url.removeprefix(SERVED_HERE)
     given = {
         "maturity": exposure["maturity"],
         "owner": exposure["owner"].get("name"),
-        "url": dg.MetadataValue.url(exposure["url"]) if exposure["url"] else None,
+        "url": dg.MetadataValue.url(url) if url and (address or not is_ours) else None,
+        "address": NOT_SET_UP if is_ours and address is None else None,
         **{term: meta.get(term) for term in _TERMS},
     }
     return {name: value for name, value in given.items() if value is not None}
