@@ -1,4 +1,4 @@
-"""Superset's settings here. ``gtm dashboards`` starts Superset with them and says in the environment where its files lie.
+"""Superset's settings. ``gtm dashboards`` starts it with them and says in the environment where its files lie.
 
 This module is imported by Superset, in Superset's own environment: nothing of the project's can be imported, but
 for the theme, which needs nothing but Python.
@@ -17,7 +17,7 @@ APP_NAME = "GTM dashboards"
 SECRET_KEY = os.environ["SUPERSET_SECRET_KEY"]
 SQLALCHEMY_DATABASE_URI = f"sqlite:///{_FOLDER / 'superset.sqlite'}?check_same_thread=false&timeout=60"
 
-# -- who may do what -----------------------------------------------------------------------------------------------
+# -- who may do what --------------------------------------------------------------------------------------------
 
 # gtm dashboards makes users, roles and row rules by the REST API.
 FAB_ADD_SECURITY_API = True
@@ -46,7 +46,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
 
-# -- nothing leaves the machine ------------------------------------------------------------------------------------
+# -- nothing leaves the machine ---------------------------------------------------------------------------------
 
 # A page may ask this server alone: neither Superset's telemetry pixel, nor maps, nor fonts of others.
 TALISMAN_ENABLED = True
@@ -71,7 +71,7 @@ TALISMAN_CONFIG = {
 THEME_FONT_URL_ALLOWED_DOMAINS: list[str] = []
 ENABLE_UI_THEME_ADMINISTRATION = False
 
-# -- cache ---------------------------------------------------------------------------------------------------------
+# -- cache ------------------------------------------------------------------------------------------------------
 
 
 def _cache(name: str, lifetime: timedelta) -> dict[str, object]:
@@ -91,7 +91,7 @@ CACHE_CONFIG = _cache("metadata", timedelta(minutes=5))
 FILTER_STATE_CACHE_CONFIG = _cache("filters", timedelta(days=90))
 EXPLORE_FORM_DATA_CACHE_CONFIG = _cache("explore", timedelta(days=7))
 
-# -- how it looks --------------------------------------------------------------------------------------------------
+# -- how it looks -----------------------------------------------------------------------------------------------
 
 
 def _theme(palette: dict[str, str], algorithm: str) -> dict[str, object]:

@@ -94,7 +94,7 @@ def chart_data(session: requests.Session, address: str, chart: int) -> dict:
 
 
 def rows_of(session: requests.Session, address: str, dataset: int, columns: list[str]) -> list[dict]:
-    """Columns of all rows of a dataset that are shown to whom a session belongs to, as each chart asks for them."""
+    """Columns of all rows of a dataset that are shown to whom a session belongs to."""
     query = {"columns": columns, "metrics": [], "filters": [], "row_limit": 50_000, "orderby": []}
     body = {
         "datasource": {"id": dataset, "type": "table"},

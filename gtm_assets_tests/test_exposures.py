@@ -125,10 +125,15 @@ def test_an_address_is_a_link_where_dashboards_are_set_up_and_a_sentence_where_n
 def test_each_dashboard_names_what_superset_reads(manifest):
     found = documents()
     datasets = {one["uuid"]: one for one in bundle.datasets(found).values()}
-    charts = {one["uuid"]: datasets[one["dataset_uuid"]] for path, one in found.items() if path.startswith("charts/")}
+    charts = {
+        one["uuid"]: datasets[one["dataset_uuid"]] for path, one in found.items() if path.startswith("charts/")
+    }
     for path, dashboard in found.items():
         if path.startswith("dashboards/"):
-            named = {n.split(".")[-1] for n in exposures(manifest)[f"{dashboard['slug']}_dashboard"]["depends_on"]["nodes"]}
+            named = {
+                n.split(".")[-1]
+                for n in exposures(manifest)[f"{dashboard['slug']}_dashboard"]["depends_on"]["nodes"]
+            }
             read = {charts[chart]["table_name"]: charts[chart] for chart in bundle.charts_of(dashboard)}
             models = {name for name, one in read.items() if one["schema"] == "gtm_certified"}
             for one in read.values():

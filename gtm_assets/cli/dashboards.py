@@ -56,4 +56,6 @@ def dashboards(port: int) -> None:
             console.print(f"log in     {escaped(login)}, password {escaped(password)} (told this once)")
         console.print("           Ctrl-C stops the server; users and what they have made stay.", highlight=False)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            # Not one wait for ever: a signal that one of a library's threads gets is heard when a wait ends.
+            while not threading.Event().wait(1):
+                pass

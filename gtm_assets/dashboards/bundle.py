@@ -134,12 +134,14 @@ def _dataset(
             changed["extra"] = None
         else:
             badge = document["extra"]["certification"]
-            changed["extra"] = {"certification": {**badge, "certified_by": certificate.by or badge["certified_by"]}}
+            changed["extra"] = {
+                "certification": {**badge, "certified_by": certificate.by or badge["certified_by"]}
+            }
     return changed
 
 
 def _shown(tier: str, value: str, masked: str) -> str:
-    """A value for those to whom its tier is shown. Superset asks at each query who looks, and keeps answers apart."""
+    """A value for those to whom its tier is shown. Superset asks at each query who looks."""
     return f"{{% if '{sees(tier)}' in (current_user_roles() or []) %}}{value}{{% else %}}{masked}{{% endif %}}"
 
 

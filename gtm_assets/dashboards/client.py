@@ -100,7 +100,9 @@ class Client:
                 f"no dashboards answer at {self._address}: {error}. Start them: make dashboards"
             ) from error
         if not answer.ok:
-            raise DashboardsError(f"the dashboards refuse {method} {path}: {answer.status_code} {answer.text[:500]}")
+            raise DashboardsError(
+                f"the dashboards refuse {method} {path}: {answer.status_code} {answer.text[:500]}"
+            )
         return answer.json() if answer.content else None
 
 
@@ -150,8 +152,9 @@ class Rights:
                 of_layer[layers[_like(schemas[int(named[1])])]].append(one["id"])
         for right, permissions in PERMISSIONS.items():
             if missing := sorted(permissions - ids.keys()):
-                raise DashboardsError(f"Superset knows no such permissions: {missing}. Take the pinned one: make "
-                                      "setup-dashboards")
+                raise DashboardsError(
+                    f"Superset knows no such permissions: {missing}. Take the pinned one: make setup-dashboards"
+                )
             self._role(f"{PREFIX}{right}", [ids[one] for one in permissions])
         for layer in LAYERS.values():
             self._role(reads(layer), of_layer[layer])
@@ -250,5 +253,5 @@ class Rights:
 
 
 def _like(schema: str | None) -> str:
-    """A schema by its layer, whatever comes before: ``gtm_certified`` and ``dev_ana_reader_certified`` are alike."""
+    """A schema by its layer: ``gtm_certified`` and ``dev_ana_reader_certified`` are alike."""
     return (schema or "").rsplit("_", 1)[-1]

@@ -202,7 +202,9 @@ def condition(rows: Rows, dataset: str, described: Mapping[str, Table]) -> str |
     key, table = OWNED.get(dataset, ("", ""))
     rule = described[table].row_rule if table in described else ""
     if rule not in VISIBLE_BY:
-        raise AccessError(f"nothing says whose the rows of the dataset {dataset} are: enter it in {__name__}.OWNED")
+        raise AccessError(
+            f"nothing says whose the rows of the dataset {dataset} are: enter it in {__name__}.OWNED"
+        )
     owners = f"select {VISIBLE_BY[rule]} from ({rows.people}) as people"
     return f"{key} in (select {key} from {table} where {rule} in ({owners}))"
 

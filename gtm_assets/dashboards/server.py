@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +24,7 @@ BIN = FOLDER / ".venv" / "bin"
 ADMINISTRATOR = "admin"
 WORKERS = 2
 START_SECONDS = 300.0
+_END_SECONDS = 8.0
 _LINES = 12
 
 
@@ -96,7 +97,7 @@ class Instance:
                 ) from error
         command = [
             *(str(BIN / "gunicorn"), "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS), "--threads", "4"),
-            *("--worker-class", "gthread", "--timeout", "120", "--graceful-timeout", "5", "--preload"),
+            *("--worker-class", "gthread", "--timeout", "120", "--graceful-timeout", "3", "--preload"),
             *("--no-control-socket", "superset.app:create_app()"),
         ]
         address = f"http://127.0.0.1:{port}"
@@ -114,9 +115,7 @@ class Instance:
                 self._wait(process, address)
                 yield address
             finally:
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGTERM)
-                process.wait()
+                _end(process)
 
     def _wait(self, process: subprocess.Popen[bytes], address: str) -> None:
         until = time.monotonic() + START_SECONDS
@@ -145,7 +144,9 @@ class Instance:
 
     def _environment(self) -> Mapping[str, str]:
         # None of our own settings, and of Python's, is Superset's.
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(("GTM_", "DAGSTER_", "PYTHON", "VIRTUAL_"))}
+        kept = {
+            n: v for n, v in os.environ.items() if not n.startswith(("GTM_", "DAGSTER_", "PYTHON", "VIRTUAL_"))
+        }
         secret = os.environ.get("SUPERSET_SECRET_KEY") or self._kept("secret", lambda: secrets.token_urlsafe(48))
         return {
             **kept,
@@ -172,6 +173,17 @@ class Instance:
     def _end_of_log(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
         return " ".join(line.strip() for line in lines[-_LINES:])[-600:] or "it says nothing"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, without waiting for browsers that keep a connection open."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        # It began a session of its own, so that its workers are of its group.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _answers(address: str) -> bool:

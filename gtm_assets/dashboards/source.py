@@ -28,7 +28,9 @@ def source_of(settings: Settings) -> tuple[Source, Mapping[str, str]]:
         return _server(settings)
     file = settings.published_path
     if not file.exists():
-        raise DashboardsError(f"nothing is published at {file} yet, so there is nothing to show. Build it: gtm run")
+        raise DashboardsError(
+            f"nothing is published at {file} yet, so there is nothing to show. Build it: gtm run"
+        )
     return Source("duckdb", f"duckdb:///{quote(str(file))}", _certificates(file)), {}
 
 

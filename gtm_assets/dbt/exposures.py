@@ -13,7 +13,7 @@ from gtm_assets.settings import DASHBOARDS_PORT
 
 GROUP = "dashboards"
 SERVED_HERE = f"http://127.0.0.1:{DASHBOARDS_PORT}"
-"""What an address in the yml begins with that is one of the repository's own dashboards: as they are served here."""
+"""What the address of one of the repository's own dashboards begins with: as they are served here."""
 NOT_SET_UP = (
     "No dashboards are set up here. Install Superset by make setup-dashboards and start it by make dashboards, or "
     "say in GTM_DASHBOARDS_ADDRESS where people reach it."

@@ -26,7 +26,7 @@ TIERS: tuple[Tier, ...] = ("internal", "confidential")
 Mask = Literal["email", "phone", "initials", "nothing"]
 """``nothing`` shows nothing: null."""
 Dashboards = Literal["none", "viewer", "manager", "creator", "administrator"]
-"""What a role may do in the dashboards: look; export data and share links too; make charts and dashboards too; all."""
+"""What a role may do in the dashboards: look, export data too, make charts too, all."""
 Kind = Literal["person", "service", "embedding", "key"]
 """Of a login. Its credential may become as old as the settings say for its kind."""
 FINANCIAL = ("*amount*", "*revenue*", "*bookings*", "*pipeline*", "*price*", "*cost*", "quota*", "*velocity*")
