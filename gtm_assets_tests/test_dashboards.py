@@ -251,7 +251,8 @@ def test_a_row_rule_gives_the_rows_of_the_scope(described, person, seen):
         )
         # The owner's id as it came is that of another system: the rule goes by the table's key.
         file.execute(
-            "create table activity as select activity_key, 'pipedrive-1' as owner_user_id from gtm_core.fct_activity"
+            "create table activity as select activity_key, 'pipedrive-1' as owner_user_id"
+            " from gtm_core.fct_activity"
         )
         clause = condition(rows, "activity", described)
         found = file.execute(f"select activity_key from activity where ({clause}) order by 1").fetchall()
@@ -273,7 +274,7 @@ def test_each_certified_dataset_has_a_table_that_says_whose_its_rows_are(found, 
 
 def test_a_name_that_would_be_read_as_a_template_is_refused():
     access = parse(DEFAULT + PEOPLE + "  bad: {roles: [bi], user: '{{ 1 }}'}\n", "access.yml")
-    with pytest.raises(AccessError, match="people.bad"):
+    with pytest.raises(AccessError, match=r"people\.bad"):
         rights.refuse_templates(access)
 
 
