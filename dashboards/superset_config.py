@@ -64,9 +64,9 @@ TALISMAN_CONFIG = {
         "script-src": ["'self'", "'strict-dynamic'"],
     },
     "content_security_policy_nonce_in": ["script-src"],
-    # On the loopback there is no TLS. Behind a proxy with TLS: true.
+    # On the loopback there is no TLS.
     "force_https": False,
-    "session_cookie_secure": os.environ.get("GTM_DASHBOARDS_TLS") == "true",
+    "session_cookie_secure": False,
 }
 THEME_FONT_URL_ALLOWED_DOMAINS: list[str] = []
 ENABLE_UI_THEME_ADMINISTRATION = False

@@ -158,7 +158,6 @@ class Instance:
             "SCARF_ANALYTICS": "false",
             # Days are shown as what is published has them; DuckDB shows moments in the zone of its process.
             "TZ": "UTC",
-            "GTM_DASHBOARDS_TLS": os.environ.get("GTM_DASHBOARDS_TLS", ""),
         }
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
