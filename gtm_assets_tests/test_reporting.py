@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from gtm_assets.automation.alerts.channels import Message, deliver_by
 from gtm_assets.automation.alerts.summary import headline
 from gtm_assets.cli import report as command
-from gtm_assets.reporting import folder as folders
 from gtm_assets.reporting.charts import by_name, over_time
+from gtm_assets.reporting.folder import DIGEST
 from gtm_assets.reporting.html import SCRIPT, made
 from gtm_assets.reporting.names import FIRST_PAGE, PICTURE, SENTENCE
 from gtm_assets.reporting.page import Chart, Choice, Content, Page, Section, Table, Tile
@@ -33,6 +33,7 @@ from gtm_assets.reporting.rows import (
     written_change,
 )
 from gtm_assets.reporting.theme import DARK, LIGHT, painted
+from gtm_assets.runtime import linked_folder
 from gtm_assets.settings import load_settings
 from gtm_assets_tests.alert_receiver import receiving
 
@@ -256,7 +257,7 @@ def test_pages_are_written_where_their_figures_have_changed(published, write):
     before = folder.readlink()
 
     assert first.rewritten and first.figures == 8
-    assert files == {"index.html", "more.html", SCRIPT, SENTENCE, PICTURE, folders.DIGEST}
+    assert files == {"index.html", "more.html", SCRIPT, SENTENCE, PICTURE, DIGEST}
     # Published once more, by another run: every figure is as it was.
     change_data(published, "update gtm_meta.publication set run_id = 'other', published_at = now()")
     assert not write().rewritten
@@ -280,7 +281,7 @@ def test_a_failure_leaves_yesterdays_pages(published, write, monkeypatch):
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders.os, "fsync", full)
+        patch.setattr(linked_folder.os, "fsync", full)
         with pytest.raises(ReportError, match=r"was not replaced: .*No space left.*run: gtm run"):
             write()
 

@@ -1,4 +1,4 @@
-{#- Aggregate: the median, as a double of nine decimals, in which engines agree; null where there are no numbers. -#}
+{#- Aggregate: the median of the numbers, as a double; null where there are none. -#}
 {% macro median(number) -%}
     {{ adapter.dispatch('median', 'gtm_dbt')(number) }}
 {%- endmacro %}

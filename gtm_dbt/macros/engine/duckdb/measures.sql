@@ -10,5 +10,5 @@
 
 
 {% macro duckdb__median(number) -%}
-    cast(round(median({{ number }}), 9) as double)
+    cast(median({{ number }}) as double)
 {%- endmacro %}

@@ -9,6 +9,10 @@
 {%- endmacro %}
 
 
+{#- percentile_cont() interpolates in another order than other engines do, and so differs in the last digit. -#}
 {% macro postgres__median(number) -%}
-    cast(round(cast(percentile_cont(0.5) within group (order by {{ number }}) as numeric), 9) as double precision)
+    (
+        cast(percentile_disc(0.5) within group (order by {{ number }}) as double precision)
+        + cast(percentile_disc(0.5) within group (order by {{ number }} desc) as double precision)
+    ) / 2
 {%- endmacro %}
