@@ -99,7 +99,7 @@ def plant(home: GtmHome, email: str, name: str) -> Path:
     return logs
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_person_is_gone_from_every_file_and_all_numbers_stay(home):
     id_, email, name = person_in(home.published)
     logs = plant(home, email, name)

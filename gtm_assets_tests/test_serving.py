@@ -253,6 +253,7 @@ def test_a_type_that_postgresql_does_not_have_is_named_and_nothing_changes(addre
         assert query(cursor, "select count(*) from pg_namespace where nspname like 'gtm%'") == [(0,)]
 
 
+@pytest.mark.nightly
 def test_gtm_run_serves_what_it_publishes_and_another_server_that_is_named(server, built_home, tmp_path):
     home = tmp_path / "gtm"
     shutil.copytree(built_home.path, home)
