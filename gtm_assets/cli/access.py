@@ -8,14 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gtm_assets.cli.speech import console, escaped, explained, problems, whole_texts
+from gtm_assets.cli.speech import console, escaped, explained, problems, wait_for_ctrl_c, whole_texts
 from gtm_assets.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -55,8 +53,7 @@ def serve(port: int) -> None:
         console.print("           the schemas to read: gtm_published_core, gtm_published_mart, gtm_published_meta")
         console.print(f"access     GTM_SERVE_URL_FILE={file} gtm access show")
         console.print("           Ctrl-C stops the server; what it holds stays.")
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        wait_for_ctrl_c()
 
 
 @click.command()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
-from contextlib import suppress
 
 import click
 
-from gtm_assets.cli.speech import console, escaped, explained
+from gtm_assets.cli.speech import console, escaped, explained, wait_for_ctrl_c
 from gtm_assets.settings import DASHBOARDS_PORT, load_settings
 
 _NAMES = ("executive", "revenue", "operations")
@@ -55,7 +53,4 @@ def dashboards(port: int) -> None:
         for login, password in passwords.items():
             console.print(f"log in     {escaped(login)}, password {escaped(password)} (told this once)")
         console.print("           Ctrl-C stops the server; users and what they have made stay.", highlight=False)
-        with suppress(KeyboardInterrupt):
-            # Not one wait for ever: a signal that one of a library's threads gets is heard when a wait ends.
-            while not threading.Event().wait(1):
-                pass
+        wait_for_ctrl_c()

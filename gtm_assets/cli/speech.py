@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,3 +72,10 @@ def whole_texts(*headers: str) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold")
     return table
+
+
+def wait_for_ctrl_c() -> None:
+    """Wait until somebody ends the command. A signal that a library's thread gets is heard when a wait ends."""
+    with suppress(KeyboardInterrupt):
+        while not threading.Event().wait(1):
+            pass

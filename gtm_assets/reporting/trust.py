@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -149,7 +149,11 @@ def _numbers(published: Published) -> Iterator[_Number]:
 def _kind_of(metric: Metric) -> Kind:
     if metric.measure is None:
         return "share"
-    return {"sum": "amount", "count": "count"}.get(metric.measure.aggregation, "number")  # type: ignore[return-value]
+    return _KIND_OF_MEASURE.get(metric.measure.aggregation, "number")
+
+
+_KIND_OF_MEASURE: Mapping[str, Kind] = {"sum": "amount", "count": "count"}
+"""What the figures of a measure are, by how it is added up."""
 
 
 def _of_kind(value: Any, kind: Kind) -> Any:

@@ -2,8 +2,8 @@
 -- with observed days is what its version shows, so that days that are rebuilt from field history are as they would
 -- have been observed. This warning counts the opportunities that differ, by column and finding: where the org does
 -- not track a field, field history has no change of it, and days that are rebuilt have the value of the first
--- version; where field history tells another value, a newer version had come before the one that had it could be
--- read.
+-- version. Where field history tells another value, the version that had it may never have been read, as a newer
+-- one came before.
 {% set columns = columns_of_history() %}
 {{ config(severity='warn', meta={'dagster': {'ref': {'name': 'fct_opportunity_history'}}}) }}
 
